@@ -1,0 +1,61 @@
+"""Logging: one format for every program, on the screen (through tqdm's bars) and in a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from runtime.errors import UserError
+
+ROOT = "hoser_distil"
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes above progress bars instead of through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except BrokenPipeError:
+            pass
+        except Exception:
+            self.handleError(record)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of a module or program, below the project's own root."""
+    return logging.getLogger(f"{ROOT}.{name}")
+
+
+def setup_logging(level: str = "INFO", file: Path | None = None) -> None:
+    """Sends the project's log lines to the screen and, where given, to `file` as well."""
+    root = logging.getLogger(ROOT)
+    root.setLevel(level)
+    root.propagate = False
+    if not any(isinstance(handler, _ConsoleHandler) for handler in root.handlers):
+        console = _ConsoleHandler()
+        console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(console)
+    if file is not None:
+        add_log_file(file)
+
+
+def add_log_file(file: Path) -> logging.Handler:
+    """Adds a text log; the caller removes it with `remove_log_file`."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger(ROOT).addHandler(handler)
+    return handler
+
+
+def remove_log_file(handler: logging.Handler) -> None:
+    """Closes a text log opened by `add_log_file`."""
+    logging.getLogger(ROOT).removeHandler(handler)
+    handler.close()
