@@ -1,0 +1,53 @@
+"""The configuration of the evaluation pipeline (`python_pipeline.py`, `config/evaluation.yaml`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from config.schema import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    WandbConfig,
+)
+
+
+class EvaluationLogging(Section):
+    """How much the pipeline says."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    verbose: bool = False
+
+
+class EvaluationConfig(Section):
+    """Which models generate how many trips, from which OD pairs, and how they are measured."""
+
+    dataset: str = "demo"
+    data_dir: str = "data/demo"
+    models_dir: str = "models"
+    eval_dir: str = "."
+    model_config_file: str | None = None
+    models: list[str] = []
+    od_sources: Annotated[list[Literal["train", "test"]], Field(min_length=1)] = ["train", "test"]
+    seed: NonNegativeInt = 42
+    num_gene: PositiveInt = 5000
+    search: Literal["beam", "astar", "shortest_path"] = "beam"
+    beam_search: bool = True
+    beam_width: PositiveInt = 4
+    max_steps: PositiveInt | None = None
+    processes: PositiveInt = 1
+    grid_size: PositiveFloat = 0.001
+    edr_eps: PositiveFloat = 100.0
+    dtw: Literal["fastdtw", "exact"] = "fastdtw"
+    bootstrap: NonNegativeInt = 1000
+    cuda_device: NonNegativeInt | None = None
+    device: str | None = None
+    skip_gene: bool = False
+    skip_eval: bool = False
+    force: bool = False
+    report: bool = True
+    wandb: WandbConfig = WandbConfig()
+    logging: EvaluationLogging = EvaluationLogging()

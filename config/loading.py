@@ -1,0 +1,311 @@
+"""From YAML text and `section.key=value` overrides to a checked configuration.
+
+Every mistake becomes a `UserError` that names the key's path, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from config.evaluation import EvaluationConfig
+from config.presets import DISTILL_PRESETS
+from config.schema import Config
+from runtime.errors import UserError, one_line
+
+MAX_FILE_BYTES = 1 << 20
+MAX_NODES = 20_000
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML that also refuses duplicate keys and aliases that would multiply."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UserError(f"line {line}: the key {key.value!r} is given twice")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_config(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Loads a training configuration.
+
+    `overrides` maps dotted paths to values, `{"training.seed": 1}`; a string value is read as
+    YAML, as on the command line. Without `path`, the schema's defaults.
+    """
+    tree = read_yaml(path) if path is not None else {}
+    apply_overrides(tree, overrides or {}, Config)
+    _apply_preset(tree)
+    return validate(Config, tree, str(path) if path is not None else "the configuration")
+
+
+def load_evaluation_config(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> EvaluationConfig:
+    """Loads the configuration of the evaluation pipeline."""
+    tree = read_yaml(path) if path is not None else {}
+    apply_overrides(tree, overrides or {}, EvaluationConfig)
+    where = str(path) if path is not None else "the configuration"
+    return validate(EvaluationConfig, tree, where)
+
+
+def dump_config(config: BaseModel) -> str:
+    """The resolved configuration as YAML that loads back to the same values."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML mapping; anything else in the file is a `UserError`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"The configuration {path} cannot be read: {error.strerror or error}."
+        ) from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise UserError(f"The configuration {path} is larger than 1 MiB; is it the right file?")
+    try:
+        text = raw.decode("utf-8")
+        tree = _parse(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason} at {error.start}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        raise UserError(f"{path} is not valid YAML: {one_line(error)}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise UserError(f"{path} must hold sections (`name: ...`), not {type(tree).__name__}.")
+    return tree
+
+
+def _parse(text: str) -> Any:
+    root = yaml.compose(text, Loader=_Loader)
+    if root is None:
+        return None
+    if _expanded_size(root, {}) > MAX_NODES:
+        raise UserError("the file is too deeply aliased or too large for a configuration")
+    return yaml.load(text, Loader=_Loader)
+
+
+def _expanded_size(node: yaml.Node, memo: dict[int, int]) -> int:
+    """How many nodes the document has once every alias is written out."""
+    if id(node) in memo:
+        return memo[id(node)]
+    memo[id(node)] = MAX_NODES + 1  # an alias to an enclosing node never ends
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        size += sum(
+            _expanded_size(key, memo) + _expanded_size(val, memo) for key, val in node.value
+        )
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(_expanded_size(item, memo) for item in node.value)
+    memo[id(node)] = min(size, MAX_NODES + 1)
+    return memo[id(node)]
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """`["training.seed=1"]` as overrides; used by every program's `--set`."""
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, value = assignment.partition("=")
+        if not separator or not path.strip():
+            raise UserError(f"--set {assignment!r} is not of the form section.key=value.")
+        overrides[path.strip()] = value
+    return overrides
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Mapping[str, Any], model: type) -> None:
+    """Writes `overrides` into `tree`, refusing paths that the schema does not have."""
+    for path, value in overrides.items():
+        _check_path(path, model)
+        if isinstance(value, str):
+            try:
+                value = _parse(value)
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                raise UserError(f"{path}={value!r} is not a YAML value.") from error
+        *parents, leaf = path.split(".")
+        section = tree
+        for name in parents:
+            if not isinstance(section.get(name), dict):
+                section[name] = {}
+            section = section[name]
+        section[leaf] = value
+
+
+def _check_path(path: str, model: type) -> None:
+    current: type | None = model
+    walked: list[str] = []
+    for name in path.split("."):
+        names = dict(_fields(current)) if current is not None else {}
+        if name not in names:
+            where = ".".join([*walked, name])
+            raise UserError(f"{where} is not a configuration key{_suggest(name, list(names))}.")
+        current = names[name]
+        walked.append(name)
+
+
+def _fields(model: type | None) -> Iterator[tuple[str, type | None]]:
+    """The keys of a section as a user writes them, with the section below each, if any."""
+    if model is None or not issubclass(model, BaseModel):
+        return
+    for name, field in model.model_fields.items():
+        yield field.alias or name, _section_of(field.annotation)
+
+
+def _section_of(annotation: Any) -> type | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        for option in typing.get_args(annotation):
+            found = _section_of(option)
+            if found is not None:
+                return found
+    return None
+
+
+def _suggest(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; allowed here: {', '.join(sorted(allowed))}" if allowed else "; nothing is below it"
+
+
+def _apply_preset(tree: dict[str, Any]) -> None:
+    """Fills the keys of `distill` that the file leaves out with the named preset's values."""
+    distill = tree.get("distill")
+    if not isinstance(distill, dict) or distill.get("preset") is None:
+        return
+    values = DISTILL_PRESETS.get(distill["preset"]) if isinstance(distill["preset"], str) else None
+    if values is None:  # the schema's check names the key and the choices
+        return
+    tree["distill"] = {**values, **distill}
+
+
+def validate(model: type[Model], tree: dict[str, Any], where: str) -> Model:
+    """Checks `tree` against the schema; the first mistake becomes the error, the rest a count."""
+    try:
+        _refuse_booleans(model, tree, "")
+        return model.model_validate(tree)
+    except ValidationError as error:
+        problems: dict[str, list[Any]] = {}
+        for problem in error.errors():
+            problems.setdefault(".".join(_location(model, problem)), []).append(problem)
+        text = _describe(model, next(iter(problems.values())))
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{where}: {text}{more}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{where} is nested too deeply.") from error
+
+
+def _refuse_booleans(model: type, tree: Any, path: str) -> None:
+    """`true` is no number, though Python would take it for 1."""
+    if not isinstance(tree, dict) or not issubclass(model, BaseModel):
+        return
+    for field_name, field in model.model_fields.items():
+        name = field.alias or field_name
+        section = _section_of(field.annotation)
+        if section is not None:
+            _refuse_booleans(section, tree.get(name), f"{path}{name}.")
+        elif isinstance(tree.get(name), bool) and field.annotation is not bool:
+            value = str(tree[name]).lower()
+            raise UserError(f"{path}{name} is {value}; it must not be true or false.")
+
+
+def _location(model: type[BaseModel], problem: Any) -> list[str]:
+    return _without_union_tags(model, [part for part in problem["loc"] if isinstance(part, str)])
+
+
+def _describe(model: type[BaseModel], problems: list[Any]) -> str:
+    """One sentence for the problems of one key; a union's branches each name what they allow."""
+    problem = problems[0]
+    location = _location(model, problem)
+    path = ".".join(location) or "the configuration"
+    value = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        section: type | None = model
+        for name in location[:-1]:
+            section = dict(_fields(section)).get(name)
+        allowed = [name for name, _ in _fields(section)]
+        return f"{path} is not a configuration key{_suggest(location[-1], allowed)}."
+    if problem["type"] == "value_error":
+        prefix = f"{path}: " if location else ""
+        return f"{prefix}{problem['msg'].removeprefix('Value error, ')}."
+    if problem["type"] == "missing":
+        return f"{path} is missing; it is required."
+    allowed_texts = list(dict.fromkeys(_allowed(each) for each in problems))
+    return f"{path} is {_show(value)}; {', or '.join(allowed_texts)}."
+
+
+def _without_union_tags(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Drops the names pydantic adds for the branches of a union ("literal['full']", "int")."""
+    kept: list[str] = []
+    section: type | None = model
+    for name in location:
+        fields = dict(_fields(section))
+        if name in fields:
+            kept.append(name)
+            section = fields[name]
+        elif (section is not None and not kept) or (
+            section is not None and name == location[-1] and name not in fields
+        ):
+            kept.append(name)
+    return kept
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _allowed(problem: Any) -> str:
+    context = problem.get("ctx") or {}
+    kind = problem["type"]
+    limits = {
+        "greater_than": ("must be greater than", "gt"),
+        "greater_than_equal": ("must be at least", "ge"),
+        "less_than": ("must be less than", "lt"),
+        "less_than_equal": ("must be at most", "le"),
+    }
+    if kind in limits:
+        text, key = limits[kind]
+        return f"it {text} {context[key]}"
+    if kind == "literal_error":
+        return f"allowed: {context['expected']}"
+    names = {
+        "int_type": "a whole number",
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "float_parsing": "a number",
+        "finite_number": "a finite number",
+        "bool_type": "true or false",
+        "bool_parsing": "true or false",
+        "string_type": "a text",
+        "list_type": "a list",
+        "model_type": "a section with keys",
+    }
+    if kind in names:
+        return f"it must be {names[kind]}"
+    return str(problem["msg"])[0].lower() + str(problem["msg"])[1:]

@@ -1,0 +1,319 @@
+"""The configuration tree of training and tuning: every knob, its type, range and default.
+
+Only the shape of the tree lives here. Reading YAML, overrides and error texts are in `loading`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are errors, values are not coerced between kinds."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_assignment=True)
+
+
+class RoadNetworkEncoderConfig(Section):
+    """Widths of the road and zone embeddings; the four attribute widths and the id add up."""
+
+    road_id_emb_dim: PositiveInt = 64
+    len_emb_dim: PositiveInt = 16
+    type_emb_dim: PositiveInt = 16
+    lon_emb_dim: PositiveInt = 16
+    lat_emb_dim: PositiveInt = 16
+    intersection_emb_dim: PositiveInt = 128
+    zone_id_emb_dim: PositiveInt = 128
+    zone_id_num_embeddings: PositiveInt = 300
+
+    @property
+    def hidden_dim(self) -> int:
+        """The width of a road's embedding."""
+        attributes = self.len_emb_dim + self.type_emb_dim + self.lon_emb_dim + self.lat_emb_dim
+        return self.road_id_emb_dim + attributes
+
+
+class TrajectoryEncoderConfig(Section):
+    """The transformer over the trip so far."""
+
+    hidden_dim: PositiveInt = 128
+    num_heads: PositiveInt = 2
+    num_layers: PositiveInt = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    max_len: Annotated[int, Field(ge=2, le=65536)] = 1024
+    grad_checkpoint: bool = False
+
+
+class NavigatorConfig(Section):
+    """The head that scores candidate roads."""
+
+    hidden_dim: PositiveInt = 128
+
+
+class OptimizerConfig(Section):
+    """Epochs, batches and AdamW."""
+
+    max_epoch: PositiveInt = 25
+    batch_size: PositiveInt = 64
+    accum_steps: PositiveInt = 8
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.1
+    warmup_ratio: Fraction = 0.1
+    max_norm: NonNegativeFloat = 1.0
+
+
+class Bounds(Section):
+    """A rectangle in degrees."""
+
+    min_lat: Annotated[float, Field(ge=-90, le=90)]
+    max_lat: Annotated[float, Field(ge=-90, le=90)]
+    min_lng: Annotated[float, Field(ge=-180, le=180)]
+    max_lng: Annotated[float, Field(ge=-180, le=180)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Bounds:
+        if self.min_lat >= self.max_lat or self.min_lng >= self.max_lng:
+            raise ValueError("min_lat must be below max_lat and min_lng below max_lng")
+        return self
+
+
+class DistillConfig(Section):
+    """The teacher and the loss with which it teaches."""
+
+    enable: bool = True
+    preset: Literal["default", "curriculum", "fast"] | None = None
+    teacher: Literal["lmtad", "hoser"] = "lmtad"
+    teacher_name: str | None = None
+    repo: str | None = None
+    ckpt: str | None = None
+    teacher_config: str | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    vocabulary: Literal["grid", "road"] = "grid"
+    destination_prefix: bool = False
+    window: Annotated[int, Field(ge=1, le=4096)] | Literal["full"] = 4
+    grid_size: PositiveFloat = 0.001
+    downsample: PositiveInt = 1
+    bounds: Bounds | None = None
+    verify_grid_dims: bool = True
+    lambda_: NonNegativeFloat = Field(default=0.01, alias="lambda")
+    lambda_ramp_steps: NonNegativeInt = 0
+    lambda_ramp_epochs: NonNegativeFloat = 0.0
+    temperature: PositiveFloat = 2.0
+    temperature_end: PositiveFloat | None = None
+    temperature_schedule: ScheduleKind = "constant"
+    temperature_stages: NonNegativeInt = 0
+    tau_squared: bool = False
+    loss: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
+    combination: Literal["additive", "convex"] = "additive"
+    alpha: Fraction = 0.7
+    positions: Annotated[int, Field(ge=1)] | Literal["all", "last"] = "all"
+    ties: Literal["replicate", "marginal"] = "replicate"
+    embedding_weight: NonNegativeFloat = 0.0
+    zone_weight: NonNegativeFloat = 0.0
+    cache: bool = True
+    cache_dir: str | None = None
+    teacher_report: bool = True
+
+
+class DataloaderConfig(Section):
+    """How batches reach the device."""
+
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 6
+    pin_memory: bool = False
+    prefetch_factor: PositiveInt = 16
+    persistent_workers: bool = False
+    bucket_by_length: bool = True
+
+
+class DataConfig(Section):
+    """What the trips become."""
+
+    candidate_top_k: NonNegativeInt = 64
+    angle_convention: Literal["hoser", "geographic"] = "hoser"
+    on_bad_rows: Literal["error", "skip"] = "error"
+    cache_dir: str | None = None
+    ram_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
+    num_zones: PositiveInt = 300
+    max_train_trips: PositiveInt | None = None
+
+
+class TrainingConfig(Section):
+    """Precision, compilation and run control."""
+
+    seed: NonNegativeInt = 0
+    device: str | None = None
+    allow_tf32: bool = True
+    cudnn_benchmark: bool = True
+    torch_compile: bool = True
+    torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "max-autotune"
+    disable_cudagraphs: bool = True
+    amp_dtype: Literal["auto", "off", "float16", "bfloat16"] = "auto"
+    checkpoint_interval_steps: NonNegativeInt = 0
+    checkpoint_interval_minutes: PositiveFloat = 10.0
+    max_nonfinite_steps: PositiveInt = 20
+    log_interval: PositiveInt = 10
+    progress: bool = True
+    save_optimizer: bool = True
+
+
+class ProfilingConfig(Section):
+    """Where a step's time goes, measured on one batch in `log_interval`."""
+
+    enable: bool = True
+    log_interval: PositiveInt = 1000
+    max_batches: PositiveInt | None = None
+
+
+class WandbConfig(Section):
+    """Experiment tracking; never asks for a login."""
+
+    enable: bool = False
+    project: str = "hoser-distil"
+    entity: str | None = None
+    run_name: str = ""
+    group: str | None = None
+    tags: list[str] = []
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    background_sync: bool = False
+
+
+class PrunerConfig(Section):
+    """Which trials stop early."""
+
+    kind: Literal["hyperband", "median", "none"] = "hyperband"
+    min_resource: PositiveInt = 5
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class SamplerConfig(Section):
+    """How the next trial's parameters are drawn."""
+
+    kind: Literal["cmaes", "tpe", "random"] = "cmaes"
+    seed: NonNegativeInt = 42
+
+
+class FloatRange(Section):
+    """A range of a continuous parameter."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FloatRange:
+        if self.low > self.high or (self.log and self.low <= 0):
+            raise ValueError("low must not exceed high, and must be positive with log")
+        return self
+
+
+class IntRange(Section):
+    """A range of a whole-number parameter."""
+
+    low: PositiveInt
+    high: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntRange:
+        if self.low > self.high:
+            raise ValueError("low must not exceed high")
+        return self
+
+
+class SearchSpace(Section):
+    """What the study searches; a parameter without a range keeps the config's value."""
+
+    lambda_: FloatRange | None = Field(
+        default=FloatRange(low=0.001, high=0.1, log=True), alias="lambda"
+    )
+    temperature: FloatRange | None = FloatRange(low=1.0, high=5.0)
+    window: IntRange | None = IntRange(low=2, high=8)
+
+
+class FinalRunConfig(Section):
+    """Phase 2: the best parameters and the vanilla baseline, trained fully on several seeds."""
+
+    enabled: bool = True
+    max_epochs: PositiveInt = 25
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [42, 43, 44]
+
+
+class OptunaConfig(Section):
+    """The tuning study."""
+
+    study_name: str = "hoser-distill"
+    storage: str = "sqlite:///optuna_hoser_distill.db"
+    n_trials: NonNegativeInt = 12
+    max_epochs: PositiveInt = 8
+    base_seed: NonNegativeInt = 42
+    trials_dir: str = "optuna_trials"
+    results_dir: str = "optuna_results"
+    sampler: SamplerConfig = SamplerConfig()
+    pruner: PrunerConfig = PrunerConfig()
+    search_space: SearchSpace = SearchSpace()
+    final_run: FinalRunConfig = FinalRunConfig()
+    objectives: Annotated[
+        list[Literal["accuracy", "throughput", "latency"]], Field(min_length=1)
+    ] = ["accuracy"]
+    heartbeat_interval: PositiveInt = 60
+    max_retries: NonNegativeInt = 1
+    plots: bool = True
+
+
+class Config(Section):
+    """Everything a training run or a study depends on."""
+
+    dataset: str = "demo"
+    data_dir: str = "data/demo"
+    save_dir: str = "save"
+    road_network_encoder_config: RoadNetworkEncoderConfig = RoadNetworkEncoderConfig()
+    trajectory_encoder_config: TrajectoryEncoderConfig = TrajectoryEncoderConfig()
+    navigator_config: NavigatorConfig = NavigatorConfig()
+    optimizer_config: OptimizerConfig = OptimizerConfig()
+    distill: DistillConfig = DistillConfig()
+    dataloader: DataloaderConfig = DataloaderConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    profiling: ProfilingConfig = ProfilingConfig()
+    wandb: WandbConfig = WandbConfig()
+    optuna: OptunaConfig = OptunaConfig()
+
+    @model_validator(mode="after")
+    def _widths_agree(self) -> Config:
+        encoder = self.road_network_encoder_config
+        width = encoder.hidden_dim
+        for name, value in (
+            ("road_network_encoder_config.intersection_emb_dim", encoder.intersection_emb_dim),
+            ("road_network_encoder_config.zone_id_emb_dim", encoder.zone_id_emb_dim),
+            ("trajectory_encoder_config.hidden_dim", self.trajectory_encoder_config.hidden_dim),
+            ("navigator_config.hidden_dim", self.navigator_config.hidden_dim),
+        ):
+            if value != width:
+                raise ValueError(
+                    f"{name} is {value}, but the road embedding (road_id + len + type + lon + lat "
+                    f"widths) is {width}; they must be equal"
+                )
+        trajectory = self.trajectory_encoder_config
+        if 2 * trajectory.hidden_dim % trajectory.num_heads or trajectory.hidden_dim % 2:
+            raise ValueError(
+                "trajectory_encoder_config.hidden_dim must be even, and twice it divisible by "
+                f"num_heads ({trajectory.num_heads})"
+            )
+        return self
+
+    @property
+    def distilling(self) -> bool:
+        """Whether a teacher takes part: enabled, with a weight above zero somewhere."""
+        distill = self.distill
+        weights = distill.lambda_ + distill.embedding_weight + distill.zone_weight
+        if distill.combination == "convex":
+            weights = distill.alpha + distill.embedding_weight + distill.zone_weight
+        return distill.enable and weights > 0
