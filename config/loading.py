@@ -262,15 +262,12 @@ def _without_union_tags(model: type[BaseModel], location: list[str]) -> list[str
     """Drops the names pydantic adds for the branches of a union ("literal['full']", "int")."""
     kept: list[str] = []
     section: type | None = model
-    for name in location:
+    for index, name in enumerate(location):
         fields = dict(_fields(section))
-        if name in fields:
+        unknown_key = section is not None and index in (0, len(location) - 1)
+        if name in fields or unknown_key:
             kept.append(name)
-            section = fields[name]
-        elif (section is not None and not kept) or (
-            section is not None and name == location[-1] and name not in fields
-        ):
-            kept.append(name)
+            section = fields.get(name)
     return kept
 
 

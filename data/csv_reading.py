@@ -1,0 +1,73 @@
+"""Reading CSV files row by row, with errors that name file, line and reason.
+
+Fields stay text: what they mean is up to the caller, and nothing is ever evaluated.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from runtime.errors import UserError
+
+MAX_FIELD_CHARS = 1 << 24
+
+
+class Row(NamedTuple):
+    """One data row: the line it ends on and the wanted fields, in the order asked for."""
+
+    line: int
+    fields: list[str]
+
+
+def read_header(path: Path) -> list[str]:
+    """The column names of a CSV file."""
+    for row in _rows(path):
+        return [name.strip().lstrip("\ufeff") for name in row.fields]
+    raise UserError(f"{path} is empty; a header line was expected.")
+
+
+def read_columns(
+    path: Path, required: list[str], optional: list[str] | None = None
+) -> Iterator[Row]:
+    """Yields the wanted columns of every data row; absent optional columns are empty texts."""
+    header = read_header(path)
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise UserError(
+            f"{path}:1: the column {', '.join(missing)} is missing; "
+            f"found {', '.join(header)[:200] or 'nothing'}."
+        )
+    wanted = required + (optional or [])
+    positions = [header.index(name) if name in header else -1 for name in wanted]
+    needed = max((header.index(name) for name in required), default=0) + 1
+    rows = _rows(path)
+    next(rows, None)
+    for row in rows:
+        if not row.fields:
+            continue
+        count = len(row.fields)
+        if count < needed or count > len(header):
+            raise UserError(
+                f"{path}:{row.line}: the row has {count} fields, the header has {len(header)}."
+            )
+        yield Row(row.line, [row.fields[i] if 0 <= i < count else "" for i in positions])
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            try:
+                for fields in reader:
+                    yield Row(reader.line_num, fields)
+            except csv.Error as error:
+                raise UserError(f"{path}:{reader.line_num}: not valid CSV ({error}).") from error
+            except UnicodeDecodeError as error:
+                line = reader.line_num + 1
+                raise UserError(f"{path}:{line}: not UTF-8 text ({error.reason}).") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
