@@ -143,7 +143,6 @@ class DataConfig(Section):
     cache_dir: str | None = None
     ram_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
     num_zones: PositiveInt = 300
-    max_train_trips: PositiveInt | None = None
 
 
 class TrainingConfig(Section):

@@ -1,0 +1,67 @@
+"""In which order trips are seen: batches of similar length, shuffled, the same for every rank.
+
+An epoch's order follows from seed and epoch alone, so that a run can be resumed at any batch and
+split over any number of processes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BATCHES_PER_POOL = 50
+
+IntArray = NDArray[np.int64]
+
+
+def training_batches(
+    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int, bucket: bool = True
+) -> list[IntArray]:
+    """The epoch's batches of row numbers; every row occurs exactly once.
+
+    With `bucket`, rows are sorted by length within random pools of fifty batches, which keeps
+    padding low while batches stay random.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    if not bucket:
+        return _cut(order, batch_size)
+    pool_size = batch_size * BATCHES_PER_POOL
+    batches: list[IntArray] = []
+    for start in range(0, len(order), pool_size):
+        pool = order[start : start + pool_size]
+        batches.extend(_cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size))
+    shuffled = generator.permutation(len(batches))
+    # The one batch that may be short closes the epoch.
+    full = [batches[i] for i in shuffled if len(batches[i]) == batch_size]
+    return full + [batch for batch in batches if len(batch) < batch_size]
+
+
+def evaluation_batches(lengths: NDArray[np.integer], batch_size: int) -> list[IntArray]:
+    """Batches of row numbers in order of length; nothing random."""
+    return _cut(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def rank_share(rows: IntArray, rank: int, world_size: int) -> IntArray:
+    """The part of a global batch that one of `world_size` processes computes; may be empty."""
+    return rows[rank::world_size]
+
+
+def crop_starts(
+    trace_len: NDArray[np.integer], max_len: int, seed: int, epoch: int, rows: IntArray
+) -> IntArray:
+    """Where trips longer than `max_len` are cropped in this epoch: random, 0 for all others.
+
+    Depends on seed, epoch and the row's number only, not on the batch it is in.
+    """
+    spare = np.maximum(trace_len.astype(np.int64) - max_len, 0)
+    if not spare.any():
+        return np.zeros(len(rows), dtype=np.int64)
+    draws = [np.random.default_rng([seed, epoch, int(row)]).random() for row in rows[spare > 0]]
+    starts = np.zeros(len(rows), dtype=np.int64)
+    starts[spare > 0] = (np.array(draws) * (spare[spare > 0] + 1)).astype(np.int64)
+    return starts
+
+
+def _cut(order: IntArray, size: int) -> list[IntArray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,0 +1,261 @@
+"""The columnar cache of a split's trips: road ids and times, nothing that follows from them.
+
+A cache folder holds four arrays and a manifest that names what they were made from. It is
+written whole or not at all, verified when it is opened and rebuilt when it does not verify.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.road_network import RoadNetwork
+from data.trip_csv import BadRows, OnBadRows, read_trips
+from runtime.errors import UserError
+from runtime.files import FolderLock, replace_atomically, sha256_of_file, sha256_of_json, write_json
+from runtime.logs import get_logger
+
+logger = get_logger("data")
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+COLUMNS: dict[str, type[np.generic]] = {
+    "road_ids": np.int32,  # [S]
+    "seconds": np.int32,  # [S], since the trip's start
+    "starts": np.int64,  # [n], seconds since 1970
+    "lengths": np.int32,  # [n]
+}
+_CHECK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class CachedTrips:
+    """An opened cache: memory-mapped columns and what the manifest says of them."""
+
+    folder: Path
+    road_ids: NDArray[np.int32]  # [S]
+    seconds: NDArray[np.int32]  # [S]
+    starts: NDArray[np.int64]  # [n]
+    lengths: NDArray[np.int32]  # [n]
+    content_hash: str
+    time_log1p_mean: float
+    time_log1p_std: float
+    skipped: int
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all columns."""
+        return sum(int(column.nbytes) for column in self.columns())
+
+    def columns(self) -> list[NDArray[Any]]:
+        """The columns in the manifest's order."""
+        return [self.road_ids, self.seconds, self.starts, self.lengths]
+
+
+def open_trips(
+    csv_file: Path, network: RoadNetwork, on_bad_rows: OnBadRows, cache_dir: Path
+) -> CachedTrips:
+    """Opens the cache of `csv_file`, building it first where it is missing, stale or damaged."""
+    if not csv_file.exists():
+        raise UserError(
+            f"{csv_file} does not exist; a dataset folder holds train.csv, val.csv and test.csv."
+        )
+    source = {
+        "format_version": FORMAT_VERSION,
+        "csv_sha256": _csv_hash(csv_file, cache_dir),
+        "network": network.content_hash,
+        "on_bad_rows": on_bad_rows,
+    }
+    folder = cache_dir / f"trips-{csv_file.stem}-{sha256_of_json(source)[:16]}"
+    opened = _open(folder, source)
+    if opened is not None:
+        return opened
+    with FolderLock(cache_dir, name=f".trips-{csv_file.stem}.lock", wait=True):
+        opened = _open(folder, source)  # another process may have built it while we waited
+        if opened is None:
+            _build(csv_file, network, on_bad_rows, folder, source)
+            opened = _open(folder, source)
+    if opened is None:
+        raise UserError(f"The trip cache {folder} does not verify right after it was written.")
+    return opened
+
+
+def _csv_hash(csv_file: Path, cache_dir: Path) -> str:
+    """The file's SHA-256, remembered for as long as the file's identity stays the same."""
+    stat = csv_file.stat()
+    identity = [str(csv_file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    memo = cache_dir / f"source-{csv_file.stem}.json"
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))
+        if known["identity"] == identity and len(known["sha256"]) == 64:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    digest = sha256_of_file(csv_file)
+    write_json(memo, {"identity": identity, "sha256": digest})
+    return digest
+
+
+def _build(
+    csv_file: Path,
+    network: RoadNetwork,
+    on_bad_rows: OnBadRows,
+    folder: Path,
+    source: dict[str, Any],
+) -> None:
+    logger.info("Reading %s into the trip cache.", csv_file)
+    bad_rows = BadRows()
+    intervals: Counter[int] = Counter()
+    sizes = dict.fromkeys(COLUMNS, 0)
+    checksums = dict.fromkeys(COLUMNS, 0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The trip cache {folder} cannot be written ({error.strerror or error}); choose "
+            "another place with data.cache_dir."
+        ) from error
+    with _ColumnWriter(folder) as writer:
+        for chunk in read_trips(csv_file, network, on_bad_rows, bad_rows):
+            first = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
+            starts = chunk.times[first]
+            seconds = chunk.times - np.repeat(starts, chunk.lengths)
+            if len(seconds) and seconds.max() > np.iinfo(np.int32).max:
+                raise UserError(f"{csv_file} has a trip that lasts longer than 68 years.")
+            _count_intervals(intervals, chunk.times, first)
+            writer.write([chunk.road_ids, seconds, starts, chunk.lengths])
+        sizes, checksums = writer.sizes, writer.checksums
+    if not sizes["lengths"]:
+        raise UserError(f"{csv_file} has no usable trips.")
+    bad_rows.log(csv_file)
+    mean, std = _log1p_statistics(intervals)
+    write_json(
+        folder / MANIFEST,
+        {
+            "source": source,
+            "sizes": sizes,
+            "checksums": checksums,
+            "time_log1p_mean": mean,
+            "time_log1p_std": std,
+            "skipped": bad_rows.total,
+        },
+    )
+
+
+def _count_intervals(
+    intervals: Counter[int], times: NDArray[np.int64], first: NDArray[np.int64]
+) -> None:
+    """Counts the seconds between consecutive roads: exact however the file is cut."""
+    inside = np.ones(len(times), dtype=bool)
+    inside[first] = False
+    values, counts = np.unique(np.diff(times, prepend=0)[inside], return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        intervals[value] += count
+
+
+def _log1p_statistics(intervals: Counter[int]) -> tuple[float, float]:
+    ordered = sorted(intervals.items())
+    total = sum(count for _, count in ordered)
+    mean = math.fsum(math.log1p(value) * count for value, count in ordered) / total
+    variance = math.fsum((math.log1p(v) - mean) ** 2 * count for v, count in ordered) / total
+    # All steps equally long would leave nothing to normalise by.
+    return mean, math.sqrt(variance) if variance > 0 else 1.0
+
+
+class _ColumnWriter:
+    """Appends chunks to the column files; they get their names only when all are complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sizes = dict.fromkeys(COLUMNS, 0)
+        self.checksums = dict.fromkeys(COLUMNS, 0)
+        self._open: list[Any] = []
+        self._contexts: list[Any] = []
+
+    def __enter__(self) -> _ColumnWriter:
+        for name in COLUMNS:
+            context = replace_atomically(self.folder / f"{name}.bin")
+            self._contexts.append(context)
+            self._open.append(context.__enter__().open("wb"))
+        return self
+
+    def write(self, arrays: list[NDArray[Any]]) -> None:
+        """Appends one chunk: the arrays in the order of `COLUMNS`."""
+        for (name, dtype), file, array in zip(COLUMNS.items(), self._open, arrays, strict=True):
+            raw = np.ascontiguousarray(array, dtype=dtype).tobytes()
+            try:
+                file.write(raw)
+            except OSError as error:
+                raise UserError(
+                    f"{self.folder / name} cannot be written: {error.strerror or error}."
+                ) from error
+            self.sizes[name] += len(array)
+            self.checksums[name] = zlib.crc32(raw, self.checksums[name])
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        for file in self._open:
+            file.close()
+        for context in self._contexts:
+            context.__exit__(kind, error, trace)
+
+
+def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
+    """The cache in `folder`, or None where it is absent, of other data or damaged."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["source"] != source:
+            return None
+        columns = [_map_column(folder, name, manifest["sizes"][name]) for name in COLUMNS]
+        mean, std = float(manifest["time_log1p_mean"]), float(manifest["time_log1p_std"])
+        checksums = {name: int(manifest["checksums"][name]) for name in COLUMNS}
+        skipped = int(manifest["skipped"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        logger.warning("The trip cache %s is damaged (%s); making it anew.", folder, error)
+        return None
+    with ThreadPoolExecutor(max_workers=min(len(columns), os.cpu_count() or 1)) as pool:
+        found = dict(zip(COLUMNS, pool.map(checksum, columns), strict=True))
+    consistent = len(columns[0]) == len(columns[1]) == int(columns[3].sum(dtype=np.int64))
+    sane = math.isfinite(mean) and math.isfinite(std) and std > 0
+    if found != checksums or not consistent or not sane:
+        logger.warning("The trip cache %s does not match its manifest; making it anew.", folder)
+        return None
+    content_hash = sha256_of_json([source, checksums, manifest["sizes"]])
+    return CachedTrips(folder, *columns, content_hash, mean, std, skipped)
+
+
+def _map_column(folder: Path, name: str, size: int) -> NDArray[Any]:
+    path = folder / f"{name}.bin"
+    dtype = np.dtype(COLUMNS[name])
+    if path.stat().st_size != size * dtype.itemsize:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes")
+    if size == 0:
+        return np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r", shape=(size,))
+
+
+def checksum(array: NDArray[Any]) -> int:
+    """The CRC-32 of an array's bytes, read in pieces."""
+    value = 0
+    for piece in _pieces(array):
+        value = zlib.crc32(piece, value)
+    return value
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    step = _CHECK_BYTES // array.itemsize
+    for start in range(0, len(array), step):
+        yield np.ascontiguousarray(array[start : start + step])

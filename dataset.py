@@ -1,0 +1,207 @@
+"""The trips of a split: from CSV through the columnar cache to batches on a device.
+
+A trip is stored as its road ids and times only, about eight bytes a step; everything else is
+computed per batch from per-road tables (`data.features`). In which order trips are seen is
+`data.sampling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from data.batch import Batch
+from data.features import FeatureTables, TripRows
+from data.road_network import RoadNetwork
+from data.trip_cache import CachedTrips, open_trips
+from data.trip_csv import OnBadRows
+from runtime.errors import UserError
+from runtime.logs import get_logger
+
+__all__ = ["Batch", "RowSpec", "TripDataset"]
+
+logger = get_logger("data")
+
+SPLITS = ("train", "val", "test")
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """Which stretches of which trips make up a batch."""
+
+    trip_id: IntArray  # [B]
+    crop_start: IntArray  # [B], first step
+    trace_len: IntArray  # [B], steps
+
+    def __len__(self) -> int:
+        return len(self.trip_id)
+
+    def __getitem__(self, rows: slice | IntArray) -> RowSpec:
+        return RowSpec(self.trip_id[rows], self.crop_start[rows], self.trace_len[rows])
+
+
+class TripDataset:
+    """The trips of one split, in memory or streamed from the cache, and batches of them."""
+
+    def __init__(
+        self,
+        network: RoadNetwork,
+        trips: CachedTrips,
+        time_statistics: tuple[float, float],
+        max_len: int | None = None,
+        candidate_top_k: int = 0,
+        split: str = "train",
+    ) -> None:
+        self.network = network
+        self.split = split
+        self.max_len = max_len
+        self.candidate_top_k = candidate_top_k
+        self.time_mean, self.time_std = time_statistics
+        self.content_hash = trips.content_hash
+        self.road_ids = trips.road_ids  # int32 [S]
+        self.seconds = trips.seconds  # int32 [S], since the trip's start
+        self.starts = trips.starts  # int64 [n]
+        self.num_roads_of_trip = trips.lengths  # int32 [n]
+        self.offsets = np.concatenate([[0], np.cumsum(trips.lengths, dtype=np.int64)])  # [n + 1]
+        self.in_memory = not isinstance(trips.road_ids, np.memmap)
+        self._tables: dict[torch.device, FeatureTables] = {}
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        split: str,
+        network: RoadNetwork,
+        *,
+        on_bad_rows: OnBadRows = "error",
+        max_len: int | None = None,
+        candidate_top_k: int = 0,
+        cache_dir: str | Path | None = None,
+        ram_fraction: float = 0.6,
+    ) -> TripDataset:
+        """Opens `<folder>/<split>.csv`, through the cache, which is made where it is missing.
+
+        Times are normalised with mean and standard deviation of the training split, whichever
+        split is loaded.
+        """
+        folder = Path(folder)
+        if split not in SPLITS:
+            raise UserError(f"The split {split!r} is unknown; allowed: {', '.join(SPLITS)}.")
+        cache = Path(cache_dir) if cache_dir is not None else folder / ".cache"
+        trips = open_trips(folder / f"{split}.csv", network, on_bad_rows, cache)
+        train = trips
+        if split != "train":
+            train = open_trips(folder / "train.csv", network, on_bad_rows, cache)
+        statistics = (train.time_log1p_mean, train.time_log1p_std)
+        trips = _into_memory(trips, split, ram_fraction)
+        return cls(network, trips, statistics, max_len, candidate_top_k, split)
+
+    def __len__(self) -> int:
+        return len(self.num_roads_of_trip)
+
+    @property
+    def trace_lengths(self) -> NDArray[np.int32]:
+        """The positions of each trip: all its roads but the last. [n]"""
+        return self.num_roads_of_trip - 1
+
+    def trip(self, index: int) -> tuple[NDArray[np.int32], IntArray]:
+        """The roads of a trip and its times in seconds since 1970."""
+        span = slice(self.offsets[index], self.offsets[index + 1])
+        return np.asarray(self.road_ids[span]), self.starts[index] + self.seconds[span]
+
+    def batch(self, indices: Sequence[int] | IntArray, device: torch.device | str = "cpu") -> Batch:
+        """The trips `indices` with all features on `device`.
+
+        A trip with more than `max_len` positions is cut after them; training crops at random
+        and evaluation walks through all pieces (`evaluation_rows`).
+        """
+        trip_id = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(trip_id) == 0:
+            raise UserError("A batch needs at least one trip.")
+        if trip_id.min() < 0 or trip_id.max() >= len(self):
+            raise UserError(
+                f"Trip {trip_id.max() if trip_id.min() >= 0 else trip_id.min()} does not exist; "
+                f"{self.split} has the trips 0 to {len(self) - 1}."
+            )
+        trace_len = self.trace_lengths[trip_id].astype(np.int64)
+        if self.max_len is not None:
+            trace_len = np.minimum(trace_len, self.max_len)
+        spec = RowSpec(trip_id, np.zeros(len(trip_id), dtype=np.int64), trace_len)
+        return self.features(self.rows(spec), device)
+
+    def evaluation_rows(self) -> RowSpec:
+        """Stretches of at most `max_len` positions that together cover every position once."""
+        trace_len = self.trace_lengths.astype(np.int64)
+        limit = self.max_len or int(trace_len.max(initial=1))
+        pieces = -(-trace_len // limit)
+        trip_id = np.repeat(np.arange(len(self)), pieces)
+        piece = np.arange(len(trip_id)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        start = piece * limit
+        return RowSpec(trip_id, start, np.minimum(trace_len[trip_id] - start, limit))
+
+    def rows(self, spec: RowSpec) -> TripRows:
+        """Gathers stretches of trips from the columns, padded to the longest. On the CPU."""
+        width = int(spec.trace_len.max()) + 1
+        step = np.arange(width)
+        last = spec.trace_len[:, None]
+        flat = self.offsets[spec.trip_id][:, None] + spec.crop_start[:, None]
+        flat = flat + np.minimum(step, last)  # padding repeats the row's last road
+        road_ids = self.road_ids[flat].astype(np.int64)
+        seconds = self.starts[spec.trip_id][:, None] + self.seconds[flat]
+        on_trace = step < last
+        degree = self.network.out_degree[road_ids[on_trace]]
+        return TripRows(
+            road_ids=torch.from_numpy(road_ids),
+            seconds=torch.from_numpy(seconds),
+            trace_len=torch.from_numpy(spec.trace_len),
+            destination_road_id=torch.from_numpy(
+                self.road_ids[self.offsets[spec.trip_id + 1] - 1].astype(np.int64)
+            ),
+            first_second=torch.from_numpy(self.starts[spec.trip_id]),
+            trip_id=torch.from_numpy(spec.trip_id),
+            crop_start=torch.from_numpy(spec.crop_start),
+            max_candidates=max(1, int(degree.max(initial=1))),
+        )
+
+    def features(self, rows: TripRows, device: torch.device | str) -> Batch:
+        """Moves gathered rows to `device` and computes their features there."""
+        tables = self.tables(device)
+        rows = rows.to(tables.device, non_blocking=True)
+        return tables.batch(rows, self.time_mean, self.time_std, self.candidate_top_k)
+
+    def tables(self, device: torch.device | str) -> FeatureTables:
+        """The per-road tables on `device`, made once."""
+        device = torch.device(device)
+        if device not in self._tables:
+            self._tables[device] = FeatureTables(self.network, device)
+        return self._tables[device]
+
+
+def _into_memory(trips: CachedTrips, split: str, ram_fraction: float) -> CachedTrips:
+    """Copies the columns into memory where they fit, in parallel; else leaves them mapped."""
+    available = psutil.virtual_memory().available
+    needed = trips.num_bytes
+    sizes = f"{needed / 2**20:.1f} MiB of {available / 2**30:.1f} GiB available"
+    if needed > ram_fraction * available:
+        logger.info(
+            "%s: %d trips are streamed from disk: %s is more than %.0f %%.",
+            split,
+            len(trips.lengths),
+            sizes,
+            100 * ram_fraction,
+        )
+        return trips
+    names = ["road_ids", "seconds", "starts", "lengths"]
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        columns: list[NDArray[Any]] = list(pool.map(np.array, trips.columns()))
+    logger.info("%s: %d trips are held in memory (%s).", split, len(trips.lengths), sizes)
+    return replace(trips, **dict(zip(names, columns, strict=True)))
