@@ -1,0 +1,189 @@
+"""HOSER, the student: scores every candidate next road of a trip and predicts its travel time.
+
+Assembled from `models/`. Parameters and persistent buffers are named as in the original, so its
+checkpoints load here and (through `tools.export_hoser`) ours load there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.checkpoint import IGNORED, check_student_state, load_student_state
+from models.navigator import Navigator
+from models.packing import Packing, pack
+from models.road_network_encoder import RoadNetworkEncoder
+from models.road_tables import RoadTables
+from models.trajectory_encoder import TrajectoryEncoder
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.schema import Config
+    from data.road_network import RoadNetwork
+    from dataset import Batch
+
+
+class HOSER(nn.Module):
+    """`logits, time_pred = model(batch)`, each [B, T, C], float32, finite everywhere.
+
+    `tables` (from `encode_roads`) may be given where several batches share one set of parameters:
+    accumulation, validation, generation.
+    """
+
+    road2zone: Tensor
+
+    def __init__(self, config: Config, network: RoadNetwork) -> None:
+        super().__init__()
+        self.road_network_encoder = RoadNetworkEncoder(config.road_network_encoder_config, network)
+        self.trajectory_encoder = TrajectoryEncoder(config.trajectory_encoder_config)
+        width = self.road_network_encoder.width
+        if config.trajectory_encoder_config.hidden_dim != width:
+            raise UserError(
+                "trajectory_encoder_config.hidden_dim is "
+                f"{config.trajectory_encoder_config.hidden_dim}, but the road embedding is {width} "
+                "wide; make them equal"
+            )
+        self.navigator = Navigator(
+            road_width=width,
+            zone_width=width,
+            trip_width=self.trajectory_encoder.hidden_dim,
+            hidden_dim=config.navigator_config.hidden_dim,
+        )
+        assert network.zones is not None
+        self.register_buffer("road2zone", torch.from_numpy(np.array(network.zones.road2zone)))
+
+    @classmethod
+    def load(cls, path: str | Path, config: Config, network: RoadNetwork) -> HOSER:
+        """A student from a file of the original or of ours, checked against the road network."""
+        state = load_student_state(path)
+        model = cls(config, network)
+        model.load_student_state_dict(state, path)
+        return model
+
+    def load_student_state_dict(self, state: dict[str, Tensor], source: str | Path) -> None:
+        """Checks and loads parameters; errors name `source`."""
+        max_len = self.trajectory_encoder.max_len
+        check_student_state(state, self.state_dict(), max_len, source)
+        self.load_state_dict({k: v for k, v in state.items() if not IGNORED.fullmatch(k)})
+
+    def forward(
+        self, batch: Batch, tables: RoadTables | None = None, *, with_hidden: bool = False
+    ) -> tuple[Tensor, ...]:
+        """(logits, time_pred), or with_hidden (logits, time_pred, hidden [B, T, 2 d])."""
+        if tables is None:
+            tables = self.encode_roads(self.roads_worth_encoding([batch]))
+        packing = self._packing(batch)
+        hidden = self.encode_trips(batch, tables, packing)
+        if packing is None:
+            logits, time_pred = self._score_padded(hidden, batch, tables)
+        else:
+            logits, time_pred = self._score_packed(hidden, batch, tables, packing)
+        if not with_hidden:
+            return logits.float(), time_pred.float()
+        if packing is not None:
+            hidden = packing.unpack_positions(hidden)
+        return logits.float(), time_pred.float(), hidden
+
+    def encode_roads(self, roads: Tensor | None = None) -> RoadTables:
+        """Tables of all roads, or of the given ones alone (sorted road ids on the CPU)."""
+        encoder = self.road_network_encoder
+        zone = encoder.encode_zones()
+        row_of_road = None
+        if roads is None:
+            road, zone_of_road = encoder.encode_roads(), self.road2zone
+        else:
+            road = encoder.encode_roads(encoder.subset_for(roads))
+            zone_of_road = self.road2zone[roads]
+            row_of_road = self.road2zone.new_full((encoder.num_roads,), -1)
+            row_of_road[roads] = torch.arange(len(roads))
+        spatial = self.trajectory_encoder.fuse_zone(road, F.embedding(zone_of_road, zone))
+        return RoadTables(
+            spatial=spatial,
+            candidate_key=self.navigator.road_key(road),
+            candidate_time=self.navigator.road_time(road),
+            zone_query=self.navigator.zone_query(zone),
+            row_of_road=row_of_road,
+        )
+
+    def roads_worth_encoding(self, batches: Sequence[Batch]) -> Tensor | None:
+        """The roads that these batches touch where encoding only them is faster, else None."""
+        if self.road2zone.device.type != "cpu" or torch.compiler.is_compiling():
+            return None
+        touched = torch.zeros(self.road_network_encoder.num_roads, dtype=torch.bool)
+        for batch in batches:
+            touched[batch.trace_road_id.flatten()] = True
+            touched[batch.candidate_road_id.flatten()] = True
+        return touched.nonzero().squeeze(1)
+
+    def encode_trips(self, batch: Batch, tables: RoadTables, packing: Packing | None) -> Tensor:
+        """The trajectory embedding of each position: [P, 2 d] when packed, else [B, T, 2 d]."""
+        roads, temporal_info = batch.trace_road_id, batch.temporal_info
+        if packing is not None:
+            roads = packing.pack_positions(roads)
+            temporal_info = packing.pack_positions(temporal_info)
+        spatial = F.embedding(tables.rows(roads), tables.spatial)
+        x = self.trajectory_encoder.embed(spatial, temporal_info)
+        distance, interval = batch.trace_distance_mat, batch.trace_time_interval_mat
+        return self.trajectory_encoder(x, distance, interval, packing)
+
+    def _packing(self, batch: Batch) -> Packing | None:
+        """On a CPU padding costs time; elsewhere fixed shapes are worth more."""
+        if batch.trace_len.device.type != "cpu" or torch.compiler.is_compiling():
+            return None
+        return pack(batch.trace_len, batch.candidate_len, batch.candidate_road_id.shape[2])
+
+    def _score_padded(
+        self, hidden: Tensor, batch: Batch, tables: RoadTables
+    ) -> tuple[Tensor, Tensor]:
+        query = self._zone_query(batch.destination_road_id, tables).unsqueeze(1)
+        query = query + self.navigator.trip_query(hidden)  # [B, T, h]
+        rows = tables.rows(batch.candidate_road_id)
+        query_key = query.unsqueeze(2) + F.embedding(rows, tables.candidate_key)
+        logits = self.navigator.logits(query_key, batch.metric_dis, batch.metric_angle)
+        time_pred = F.embedding(rows, tables.candidate_time).squeeze(-1)
+        return logits, self.navigator.trip_time(hidden) + time_pred
+
+    def _score_packed(
+        self, hidden: Tensor, batch: Batch, tables: RoadTables, packing: Packing
+    ) -> tuple[Tensor, Tensor]:
+        trip = packing.position // packing.num_steps  # [P]
+        destination = batch.destination_road_id[trip]
+        query = self.navigator.trip_query(hidden) + self._zone_query(destination, tables)
+        logits, time_pred = self.score_candidates(
+            query,
+            self.navigator.trip_time(hidden),
+            tables,
+            candidate_road_id=packing.pack_candidates(batch.candidate_road_id),
+            owner=packing.candidate_owner,
+            metric_dis=packing.pack_candidates(batch.metric_dis),
+            metric_angle=packing.pack_candidates(batch.metric_angle),
+        )
+        return packing.unpack_candidates(logits), packing.unpack_candidates(time_pred)
+
+    def score_candidates(
+        self,
+        query: Tensor,  # [P, h]
+        trip_time: Tensor,  # [P, 1]
+        tables: RoadTables,
+        *,
+        candidate_road_id: Tensor,  # int64 [M]
+        owner: Tensor,  # int64 [M]: the position in P whose candidate this is
+        metric_dis: Tensor,  # [M]
+        metric_angle: Tensor,  # [M]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and travel times [M] of a flat list of candidates."""
+        rows = tables.rows(candidate_road_id)
+        query_key = F.embedding(owner, query) + F.embedding(rows, tables.candidate_key)
+        logits = self.navigator.logits(query_key, metric_dis, metric_angle)
+        time_pred = F.embedding(owner, trip_time) + F.embedding(rows, tables.candidate_time)
+        return logits, time_pred.squeeze(-1)
+
+    def _zone_query(self, destination_road_id: Tensor, tables: RoadTables) -> Tensor:
+        return F.embedding(self.road2zone[destination_road_id], tables.zone_query)

@@ -1,0 +1,1 @@
+"""The parts of the HOSER student; `hoser.py` assembles them."""

@@ -1,0 +1,155 @@
+"""Reading the student's parameters from files: the original's, ours, plain or in a checkpoint.
+
+Only tensors and plain values are read (`weights_only`); what does not fit the configured model or
+the road network is reported in the user's terms.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from runtime.errors import UserError, one_line
+
+# In the original's files, used by no formula: an unused head, and the causal masks.
+IGNORED = re.compile(
+    r"navigator\.time_estimator\.\d+\.(weight|bias)|trajectory_encoder\.transformer\.h\.\d+\.attn\.bias"
+)
+_MASK = "trajectory_encoder.transformer.h.0.attn.bias"
+_STATE_KEYS = ("model", "model_state_dict", "state_dict", "student")
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+_ROADS = "road_network_encoder.road_id_emb.weight"
+_TYPES = "road_network_encoder.type_emb.weight"
+_ZONES = "road_network_encoder.zone_id_emb.weight"
+_FEATURE_TOLERANCE = 1e-3
+
+
+def load_student_file(path: str | Path) -> dict[str, object]:
+    """The dict in a `.pth` file, read without executing anything."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}; give the path of a trained student (.pth)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = one_line(error)[:160]
+        raise UserError(f"{path} is damaged or not a checkpoint of tensors ({reason})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is damaged or not a checkpoint ({one_line(error)[:160]})"
+        ) from error
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
+        raise UserError(f"{path} holds a {kind}; expected a state dict or a checkpoint with one")
+    return dict(content)
+
+
+def load_student_state(path: str | Path) -> dict[str, Tensor]:
+    """Parameter name -> tensor, wrappers' prefixes removed, the original's unused names kept."""
+    content: Mapping[str, object] = load_student_file(path)
+    for key in _STATE_KEYS:
+        inner = content.get(key)
+        if isinstance(inner, Mapping):
+            content = inner
+            break
+    state = {
+        _without_prefixes(name): value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if _ROADS not in state:
+        some = ", ".join(sorted(state)[:3]) or "no tensors"
+        raise UserError(f"{path} holds no HOSER student (found {some}; expected {_ROADS}, ...)")
+    return state
+
+
+def _without_prefixes(name: str) -> str:
+    for prefix in _WRAPPER_PREFIXES * 2:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def check_student_state(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], max_len: int, path: str | Path
+) -> None:
+    """Raises `UserError` listing every way in which a file does not fit the built model."""
+    differences = [*_size_differences(state, expected), *_max_len_difference(state, max_len)]
+    if not differences:
+        differences = _city_differences(state, expected)
+    if not differences:
+        differences = _name_and_shape_differences(state, expected)
+    if differences:
+        raise UserError(f"{path} does not fit: {'; '.join(differences)}")
+
+
+def _size_differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    found = []
+    for name, what in ((_ROADS, "roads"), (_TYPES, "road types"), (_ZONES, "zones")):
+        if name in state and state[name].shape[0] != expected[name].shape[0]:
+            found.append(
+                f"it was trained with {state[name].shape[0]} {what}, "
+                f"the road network has {expected[name].shape[0]}"
+            )
+    return found
+
+
+def _max_len_difference(state: Mapping[str, Tensor], max_len: int) -> list[str]:
+    if _MASK not in state or state[_MASK].shape[-1] == max_len:
+        return []
+    trained = state[_MASK].shape[-1]
+    return [
+        f"its max_len is {trained}, trajectory_encoder_config.max_len is {max_len} "
+        f"(set it to {trained})"
+    ]
+
+
+def _city_differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Same sizes, other city: compares what the file remembers of the network it was trained on."""
+    titles = {
+        "road2zone": "the zones of the roads",
+        "road_network_encoder.road_attr_len": "road lengths",
+        "road_network_encoder.road_attr_type": "road types",
+        "road_network_encoder.road_attr_lon": "road longitudes",
+        "road_network_encoder.road_attr_lat": "road latitudes",
+        "road_network_encoder.road_edge_index": "which roads touch",
+        "road_network_encoder.intersection_attr": "angles and reachability at intersections",
+        "road_network_encoder.zone_edge_index": "which zones trips join",
+        "road_network_encoder.zone_edge_weight": "how many trips join the zones",
+    }
+    found = []
+    for name, title in titles.items():
+        if name not in state:
+            continue
+        ours, theirs = expected[name], state[name].to(expected[name].dtype)
+        if ours.shape != theirs.shape:
+            sizes = f"{list(theirs.shape)} in the file, {list(ours.shape)} in the network"
+            found.append(f"{title} differ ({sizes})")
+        elif ours.numel() and not torch.allclose(ours, theirs, rtol=0, atol=_FEATURE_TOLERANCE):
+            wrong = (~torch.isclose(ours, theirs, rtol=0, atol=_FEATURE_TOLERANCE)).sum()
+            found.append(f"{title} differ in {int(wrong)} of {ours.numel()} places")
+    if found:
+        found.insert(0, "it was trained on another road network or other zones")
+    return found
+
+
+def _name_and_shape_differences(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> list[str]:
+    found = []
+    missing = sorted(set(expected) - set(state))
+    unknown = sorted(name for name in set(state) - set(expected) if not IGNORED.fullmatch(name))
+    if missing:
+        found.append(f"missing {', '.join(missing[:3])} ({len(missing)} in all)")
+    if unknown:
+        found.append(f"unknown {', '.join(unknown[:3])} ({len(unknown)} in all)")
+    for name in sorted(set(expected) & set(state)):
+        if state[name].shape != expected[name].shape:
+            sizes = f"{list(state[name].shape)}, configured are {list(expected[name].shape)}"
+            found.append(f"{name} is {sizes}")
+    return found[:5]
