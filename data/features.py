@@ -7,7 +7,9 @@ since a city's coordinates differ only in digits that float32 does not hold.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,21 +44,17 @@ class TripRows:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TripRows:
         """The rows on another device."""
-        return TripRows(
-            *(
-                value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
-                for value in vars(self).values()
-            )
-        )
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> TripRows:
         """The rows in page-locked memory, for asynchronous copies to a GPU."""
-        return TripRows(
-            *(
-                value.pin_memory() if isinstance(value, Tensor) else value
-                for value in vars(self).values()
-            )
-        )
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> TripRows:
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
 
 
 def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,8 +78,8 @@ def temporal_info(seconds: Tensor, first_second: Tensor) -> Tensor:
 
 def time_interval(first: Tensor, second: Tensor) -> Tensor:
     """Clipped difference of two temporal infos, in units of five minutes (broadcasting)."""
-    minutes = (first * 1440.0 - second * 1440.0).abs()
-    return minutes.clamp(max=MAX_INTERVAL_MINUTES) / MAX_INTERVAL_MINUTES
+    minutes = (first * 1440.0 - second * 1440.0).abs_()
+    return minutes.clamp_(max=MAX_INTERVAL_MINUTES).div_(MAX_INTERVAL_MINUTES)
 
 
 class FeatureTables:
@@ -111,6 +109,7 @@ class FeatureTables:
         mask = steps < rows.trace_len[:, None]  # [B, T]
         pair_mask = mask[:, :, None] & mask[:, None, :]
         info = temporal_info(rows.seconds[:, :-1], rows.first_second)
+        intervals = time_interval(info[:, :, None], info[:, None, :])  # [B, T, T]
         centers = self.center[trace]  # [B, T, 3]
         next_road = rows.road_ids[:, 1:]
         candidates = self.candidates(trace, rows.destination_road_id[:, None], rows.max_candidates)
@@ -123,8 +122,8 @@ class FeatureTables:
         batch = Batch(
             trace_road_id=trace * mask,
             temporal_info=info * mask,
-            trace_distance_mat=self.distance(centers, centers) * pair_mask,
-            trace_time_interval_mat=time_interval(info[:, :, None], info[:, None, :]) * pair_mask,
+            trace_distance_mat=self.distance(centers, centers).mul_(pair_mask),
+            trace_time_interval_mat=intervals.mul_(pair_mask),
             trace_len=rows.trace_len,
             destination_road_id=rows.destination_road_id,
             candidate_road_id=candidates.road_id,
@@ -146,7 +145,7 @@ class FeatureTables:
         Up to the clip of one kilometre, chord and arc differ by less than a nanometre.
         """
         chord = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
-        return (chord * (EARTH_RADIUS_M / MAX_DISTANCE_M)).clamp_(max=1.0).float()
+        return chord.mul_(EARTH_RADIUS_M / MAX_DISTANCE_M).clamp_(max=1.0).float()
 
     def candidates(self, road_id: Tensor, destination: Tensor, width: int) -> Candidates:
         """The roads reachable from `road_id` [...], padded to `width` with zeros.
