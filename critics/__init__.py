@@ -1,0 +1,1 @@
+"""The teacher's side of distillation: who teaches, what is compared, and how it is weighted."""
