@@ -1,0 +1,147 @@
+"""Makes a demo city in a folder: whole or not at all, and only when it is not there already."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.demo_city.settings import (
+    CITY_FILES,
+    GENERATOR_VERSION,
+    MANIFEST_NAME,
+    DemoCitySettings,
+    demo_city_is_current,
+)
+from data.demo_city.streets import Streets, make_streets
+from data.demo_city.trips import TripMaker
+from data.demo_city.writer import TripWriter, write_road_map
+from runtime.errors import UserError
+from runtime.files import FolderLock, replace_atomically, write_json
+from runtime.logs import get_logger
+
+logger = get_logger("demo_city")
+
+_UNFINISHED_NAME = ".demo_city_unfinished"
+# Made from the city by other programs; they belong to the city that is replaced.
+_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
+_TRAIN, _VAL, _TEST = range(3)
+
+
+def make_demo_city(
+    folder: str | Path,
+    num_roads: int = 5000,
+    num_trips: int = 20_000,
+    seed: int = 0,
+    *,
+    settings: DemoCitySettings | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Makes the demo city in `folder` unless it is there, and returns the folder.
+
+    `settings` says more than the three numbers (and takes their place). A demo city made with
+    other settings is replaced; a folder that holds anyone's own data is left alone.
+    """
+    if settings is None:
+        settings = DemoCitySettings(num_roads=num_roads, num_trips=num_trips, seed=seed)
+    settings.check()
+    folder = Path(folder)
+    if demo_city_is_current(folder, settings):
+        return folder
+    with FolderLock(folder, name=".demo_city.lock", wait=True):
+        if not demo_city_is_current(folder, settings):
+            _clear(folder)
+            _make(folder, settings, threads, progress)
+    return folder
+
+
+def _clear(folder: Path) -> None:
+    present = [name for name in CITY_FILES if (folder / name).exists()]
+    is_ours = (folder / MANIFEST_NAME).exists() or (folder / _UNFINISHED_NAME).exists()
+    if present and not is_ours:
+        raise UserError(
+            f"{folder} holds {present[0]} of a dataset that is not a demo city; choose another "
+            "folder for the demo city."
+        )
+    if present:
+        logger.info("%s holds another or an unfinished demo city, which is replaced.", folder)
+    try:
+        (folder / _UNFINISHED_NAME).touch()
+        for name in (MANIFEST_NAME, *_DERIVED_FILES):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _make(folder: Path, settings: DemoCitySettings, threads: int | None, progress: bool) -> None:
+    logger.info(
+        "Making a demo city of %d roads and %d trips in %s.",
+        settings.num_roads,
+        settings.num_trips,
+        folder,
+    )
+    streets = make_streets(settings.num_roads, settings.seed)
+    write_road_map(folder, streets)
+    mean_roads = _write_trips(folder, streets, settings, threads, progress)
+    write_json(
+        folder / MANIFEST_NAME,
+        {
+            "generator_version": GENERATOR_VERSION,
+            "settings": settings.as_json(),
+            "num_roads": streets.num_roads,
+            "mean_trip_roads": round(mean_roads, 3),
+            "file_sizes": {name: (folder / name).stat().st_size for name in CITY_FILES},
+        },
+    )
+    (folder / _UNFINISHED_NAME).unlink(missing_ok=True)
+    logger.info(
+        "The demo city has %d roads; its trips have %.1f roads on average.",
+        streets.num_roads,
+        mean_roads,
+    )
+
+
+def _write_trips(
+    folder: Path,
+    streets: Streets,
+    settings: DemoCitySettings,
+    threads: int | None,
+    progress: bool,
+) -> float:
+    """Writes the three trip files and returns the mean number of roads of a trip."""
+    from tqdm import tqdm
+
+    maker = TripMaker(streets, settings)
+    split = _split(settings, maker.start_times())
+    total_roads = 0
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for name in ("train", "val", "test"):
+            path = stack.enter_context(replace_atomically(folder / f"{name}.csv"))
+            file = stack.enter_context(path.open("wb"))
+            writers.append(TripWriter(file, settings.weeks))
+        bar = stack.enter_context(
+            tqdm(total=settings.num_trips, desc="Trips", unit=" trips", disable=not progress)
+        )
+        for chunk in maker.chunks(threads):
+            of_chunk = split[chunk.first : chunk.first + len(chunk)]
+            for number, writer in enumerate(writers):
+                writer.write(chunk, np.flatnonzero(of_chunk == number))
+            total_roads += len(chunk.roads)
+            bar.update(len(chunk))
+    return total_roads / settings.num_trips
+
+
+def _split(settings: DemoCitySettings, start_s: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Which file each trip goes to: at random, or the latest to test and those before to val."""
+    if settings.split == "time":
+        order = np.argsort(-start_s, kind="stable")
+    else:
+        order = np.random.default_rng([settings.seed, 9]).permutation(settings.num_trips)
+    split = np.full(settings.num_trips, _TRAIN, dtype=np.int8)
+    split[order[: settings.num_test]] = _TEST
+    split[order[settings.num_test : settings.num_test + settings.num_val]] = _VAL
+    return split
