@@ -31,6 +31,9 @@ NUM_BUCKETS = len(BUCKET_HOURS)
 FREE_SPEED_KMH = np.array([80.0, 42.0, 50.0, 42.0, 35.0, 25.0])
 CONGESTION_BY_LEVEL = np.array([0.9, 0.6, 1.3, 1.1, 0.8, 0.25])
 
+# How far (log) unmapped taste makes whole streets and single roads liked or avoided.
+CHAIN_TASTE, ROAD_TASTE = 0.55, 0.35
+
 # By half hour: how many trips start, on weekdays and at the weekend.
 _WEEKDAY_STARTS = np.interp(
     np.arange(48) / 2,
@@ -115,7 +118,7 @@ def make_places(streets: Streets, rng: np.random.Generator) -> Places:
     order = np.argsort(zone, kind="stable")
     zone_weight = np.stack([np.bincount(zone, w, minlength=num_zones) for w in weight])
     gap = np.hypot(zone_x[:, None] - zone_x, zone_y[:, None] - zone_y)
-    decay = np.exp(-gap / 2600.0) * np.minimum(1.0, 0.03 + (gap / 900.0) ** 2)
+    decay = np.exp(-gap / 3600.0) * np.minimum(1.0, 0.03 + (gap / 900.0) ** 2)
     zone_pull = (pull * (zone_weight > 0))[:, None, :] * decay[None] + 1e-12
     return Places(
         road_offsets=np.searchsorted(zone[order], np.arange(num_zones + 1)).astype(np.int64),
@@ -166,7 +169,8 @@ def make_traffic(streets: Streets, rng: np.random.Generator) -> Traffic:
     slowdown = _slowdown(streets, rng)  # [2, 24, R]
     travel_s = free_s * (1.0 + slowdown)
     # Taste: narrow, steep, scenic, badly paved, watched by cameras ... nothing of it is mapped.
-    taste = rng.lognormal(0, 0.5, num_chains)[streets.chain]
+    taste = rng.lognormal(0, CHAIN_TASTE, num_chains)[streets.chain]
+    taste = taste * rng.lognormal(0, ROAD_TASTE, streets.num_roads)
     taste = np.where(streets.level <= MOTORWAY + 1, 1.0, taste)
     route_cost = np.empty((len(PROFILES), NUM_BUCKETS, streets.num_roads))
     is_motorway = streets.level <= MOTORWAY + 1

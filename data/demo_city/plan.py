@@ -21,7 +21,7 @@ IntArray = NDArray[np.int64]
 MOTORWAY, LINK, PRIMARY, SECONDARY, TERTIARY, RESIDENTIAL = range(6)
 LEVEL_NAMES = ("motorway", "motorway_link", "primary", "secondary", "tertiary", "residential")
 
-MEAN_SPACING_M = 92.0
+MEAN_SPACING_M = 94.0
 RING_CLEARANCE_M = 38.0
 _RIVER_HALF_WIDTH_M = 55.0
 _RIVER_FROM_RADIUS_M = 1100.0
@@ -204,7 +204,7 @@ def _join_nodes(x: FloatArray, y: FloatArray) -> IntArray:
         ax, ay, bx, by = x[a] - x[c], y[a] - y[c], x[b] - x[c], y[b] - y[c]
         cosine = (ax * bx + ay * by) / (np.hypot(ax, ay) * np.hypot(bx, by))
         edges.append(np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
-        cuts.append(cosine < np.cos(np.radians(79)))
+        cuts.append(cosine < np.cos(np.radians(80)))
     streets, index = np.unique(np.concatenate(edges), axis=0, return_inverse=True)
     is_cut = np.bincount(index.reshape(-1), np.concatenate(cuts), minlength=len(streets)) > 0
     length = np.hypot(*(np.stack([x, y])[:, streets[:, 0]] - np.stack([x, y])[:, streets[:, 1]]))

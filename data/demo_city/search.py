@@ -7,6 +7,7 @@ chunk it is made in. All kernels release the GIL and are run in plain threads.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,7 +20,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0  # 2^-53
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def mix(key: int, value: int) -> np.uint64:
+def mix(key: Any, value: Any) -> Any:
     """A 64-bit hash of a key and a number (SplitMix64's finaliser)."""
     z = np.uint64(key) + _GOLDEN * (np.uint64(value) + np.uint64(1))
     z = (z ^ (z >> _S30)) * _MIX_1
@@ -28,16 +29,29 @@ def mix(key: int, value: int) -> np.uint64:
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def uniform(key: int, value: int) -> float:
+def uniform(key: Any, value: Any) -> Any:
     """A number in (0, 1) that depends on key and counter only."""
     return (np.float64(mix(key, value) >> _S11) + 0.5) * _TO_UNIT
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def gaussian(key: int, value: int) -> float:
+def gaussian(key: Any, value: Any) -> Any:
     """A standard normal number that depends on key and counter only (Box-Muller)."""
     radius = math.sqrt(-2.0 * math.log(uniform(key, 2 * value)))
     return radius * math.cos(2.0 * math.pi * uniform(key, 2 * value + 1))
+
+
+@numba.njit(nogil=True, cache=True)
+def first_above(cumulative: Any, wanted: Any) -> Any:
+    """The first index whose cumulative share exceeds `wanted`; the last one if none does."""
+    low, high = 0, len(cumulative) - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if cumulative[middle] > wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @numba.njit(nogil=True, cache=True)

@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 CENTER_LON, CENTER_LAT = 116.397, 39.916
-_ROADS_PER_NODE = 2.95
+_ROADS_PER_NODE = 3.1
 _CARRIAGEWAY_OFFSET_M = 11.0
 
 
@@ -281,7 +281,7 @@ def _shape(
         vertex_offsets=offsets,
         vertex_lon=lon,
         vertex_lat=lat,
-        length_m=np.round(np.add.reduceat(np.append(steps, 0.0), start), 3),
+        length_m=np.add.reduceat(np.append(steps, 0.0), start).round(3),
         x=segment_means(offsets, points[:, 0]),
         y=segment_means(offsets, points[:, 1]),
         heading=np.stack(

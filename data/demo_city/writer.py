@@ -19,9 +19,9 @@ from data.demo_city.trips import TripChunk
 from runtime.files import atomic_write_bytes
 
 _LANES = (3, 1, 3, 2, 2, 1)
-_GEO_COLUMNS = (
-    "geo_id,type,coordinates,highway,lanes,tunnel,bridge,roundabout,oneway,length,maxspeed,u,v"
-).split(",")
+_GEO_HEADER = (
+    "geo_id,type,coordinates,highway,lanes,tunnel,bridge,roundabout,oneway,length,maxspeed,u,v\n"
+)
 _TRIP_HEADER = b"mm_id,entity_id,traj_id,rid_list,time_list\n"
 _DAY_S = 86_400
 _TIME_BYTES = 20  # 2015-11-05T23:29:48Z
@@ -31,8 +31,8 @@ def write_road_map(folder: Path, streets: Streets) -> None:
     """Writes `roadmap.geo` and `roadmap.rel`."""
     highway = highway_texts(streets)
     text = io.StringIO(newline="")
+    text.write(_GEO_HEADER)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_GEO_COLUMNS)
     for road in range(streets.num_roads):
         piece = slice(streets.vertex_offsets[road], streets.vertex_offsets[road + 1])
         points = zip(streets.vertex_lon[piece].tolist(), streets.vertex_lat[piece].tolist())
@@ -100,7 +100,7 @@ class TripWriter:
             buffer, self._days, int(FIRST_DAY.astype(np.int64)), self.count, chunk.first,
             chosen, chunk.driver, chunk.start_s, chunk.offsets, chunk.roads, chunk.elapsed_s,
         )  # fmt: skip
-        self.file.write(memoryview(buffer)[:size])
+        self.file.write(buffer[:size].data)
         self.count += len(chosen)
 
 
