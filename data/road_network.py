@@ -99,8 +99,17 @@ class RoadNetwork:
     zones: ZoneGraph | None
 
     @classmethod
-    def load(cls, folder: str | Path, angle_convention: AngleConvention = "hoser") -> RoadNetwork:
-        """Reads `roadmap.geo` and `roadmap.rel`, and the zones where their files exist."""
+    def load(
+        cls,
+        folder: str | Path,
+        angle_convention: AngleConvention = "hoser",
+        *,
+        with_zones: bool = True,
+    ) -> RoadNetwork:
+        """Reads `roadmap.geo` and `roadmap.rel`, and the zones where their files exist.
+
+        Without `with_zones` the zones' files are not looked at (they are about to be made).
+        """
         folder = Path(folder)
         if angle_convention not in ("hoser", "geographic"):
             raise UserError(
@@ -113,7 +122,8 @@ class RoadNetwork:
             )
         roads = read_roads(folder / "roadmap.geo")
         origin, destination = read_rel(folder / "roadmap.rel", roads.num_roads)
-        return _assemble(folder, angle_convention, roads, origin, destination)
+        zones = _load_zones(folder, roads.num_roads) if with_zones else None
+        return _assemble(folder, angle_convention, roads, origin, destination, zones)
 
     def candidates(self, road_id: int) -> IntArray:
         """The roads that can be driven onto from the end of `road_id`, in the file's order."""
@@ -145,6 +155,7 @@ def _assemble(
     roads: RoadTable,
     origin: IntArray,
     destination: IntArray,
+    zones: ZoneGraph | None,
 ) -> RoadNetwork:
     offsets, lon, lat = roads.vertex_offsets, roads.vertex_lon, roads.vertex_lat
     first, last = offsets[:-1], offsets[1:] - 1
@@ -183,7 +194,7 @@ def _assemble(
         reach_targets=reach_targets,
         road_edge_index=edge_index,
         intersection_attr=_intersection_attr(edge_index, direction, origin, destination),
-        zones=_load_zones(folder, roads.num_roads),
+        zones=zones,
     )
 
 

@@ -1,0 +1,43 @@
+"""Command line for all of preprocessing: zones, then zone transitions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from data.preprocess import DEFAULT_ZONES, ensure_zones
+from runtime.errors import UserError, run_main
+from runtime.logs import setup_logging
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Makes the files that the folder lacks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data.preprocess",
+        description="Makes road_network_partition and zone_trans_mat.npy where they are missing.",
+        epilog="Example: python -m data.preprocess --data_dir data/Beijing",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
+    parser.add_argument("--zones", type=int, default=DEFAULT_ZONES, help="number of zones")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the partitioner")
+    parser.add_argument(
+        "--on_bad_rows", choices=["error", "skip"], default="error", help="what bad trips do"
+    )
+    parser.add_argument("--force", action="store_true", help="make both files anew")
+    arguments = parser.parse_args(argv)
+    setup_logging()
+    if not arguments.data_dir.is_dir():
+        raise UserError(f"The dataset folder {arguments.data_dir} does not exist.")
+    ensure_zones(
+        arguments.data_dir,
+        arguments.zones,
+        arguments.seed,
+        on_bad_rows=arguments.on_bad_rows,
+        force=arguments.force,
+    )
+    print(f"Zones and zone transitions are in {arguments.data_dir}.")
+
+
+if __name__ == "__main__":
+    run_main(main)
