@@ -1,1 +1,13 @@
 """The teacher's side of distillation: who teaches, what is compared, and how it is weighted."""
+
+from critics.distill_hook import DistillationManager, DistillOutput, DistillTargets
+from critics.grid_mapper import GridMapper
+from critics.lmtad_teacher import LMTADTeacher
+
+__all__ = [
+    "DistillOutput",
+    "DistillTargets",
+    "DistillationManager",
+    "GridMapper",
+    "LMTADTeacher",
+]

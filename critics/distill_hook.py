@@ -1,0 +1,312 @@
+"""Distillation as the training loop sees it: targets for a batch, then a loss against them.
+
+`DistillationManager` joins teacher, cache, schedules and losses. It neither runs the student nor
+takes steps; sums and counts are returned so that a loss can be averaged over a whole accumulation
+group or over several processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from critics.cache_builder import open_or_build
+from critics.losses import candidate_mask, combine, distillation_loss, relation_loss
+from critics.road_teacher import RoadTeacher, load_teacher
+from critics.schedules import Schedule, ramp, training_progress
+from critics.teacher_cache import TeacherCache
+from runtime.errors import UserError
+from runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from config.schema import Config, DistillConfig
+    from data.road_network import RoadNetwork
+    from dataset import Batch, TripDataset
+
+logger = get_logger("distill")
+Positions = int | Literal["all", "last"]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How the teacher is heard at one step."""
+
+    temperature: float
+    weight: float  # of the KL: lambda, or alpha where the combination is convex
+    ramp: float  # of everything, 0 at the start of a ramp and 1 after it
+
+
+@dataclass(frozen=True)
+class DistillTargets:
+    """What the teacher says about a batch; independent of the student."""
+
+    logits: Tensor  # float32 [B, T, C]
+    position_mask: Tensor  # bool [B, T]: chosen, and the teacher's logits are finite
+    num_positions: Tensor  # int64, how many those are
+    num_nonfinite: Tensor  # int64, chosen positions left out
+    hidden: Tensor | None = None  # float32 [B, E], the teacher's state at `hidden_step`
+    hidden_step: Tensor | None = None  # int64 [B]
+
+
+@dataclass(frozen=True)
+class DistillOutput:
+    """The distillation terms of one batch as sums, with what to divide them by."""
+
+    kl_sum: Tensor  # over positions, times the temperature squared where configured
+    zone_sum: Tensor  # over the same positions
+    relation_sum: Tensor  # mean over pairs of trips, times the number of trips
+    num_positions: Tensor
+    num_trips: int
+    num_nonfinite: Tensor
+    strength: Strength
+    combination: Literal["additive", "convex"]
+    zone_weight: float
+    embedding_weight: float
+
+    @property
+    def loss(self) -> Tensor:
+        """The KL averaged over this batch's positions: what `train/distill_loss` shows."""
+        return self.kl_sum / self.num_positions.clamp(min=1)
+
+    def total(
+        self,
+        supervised: Tensor,
+        num_positions: Tensor | float | None = None,
+        num_trips: Tensor | float | None = None,
+    ) -> Tensor:
+        """The loss to minimise, given the supervised one.
+
+        With the number of positions and trips of a whole accumulation group (and `supervised`
+        divided by the group's counts too), the totals of its batches add up to the group's loss.
+        """
+        if num_positions is None:
+            num_positions = self.num_positions.clamp(min=1)
+        if num_trips is None:
+            num_trips = self.num_trips
+        total = combine(
+            supervised, self.kl_sum / num_positions, self.strength.weight, self.combination
+        )
+        zone_weight = self.zone_weight * self.strength.ramp
+        embedding_weight = self.embedding_weight * self.strength.ramp
+        total = combine(total, self.zone_sum / num_positions, zone_weight)
+        return combine(total, self.relation_sum / num_trips, embedding_weight)
+
+
+class DistillationManager:
+    """The teacher's part in a run.
+
+    `attach` a split's trips to use their cache (and, where the teacher runs live, to give it the
+    whole history of cropped trips); `set_length` once the number of steps is known.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: RoadNetwork,
+        device: torch.device | str = "cpu",
+        teacher: RoadTeacher | None = None,
+    ) -> None:
+        self.settings: DistillConfig = config.distill
+        self.network = network
+        self.device = torch.device(device)
+        self.teacher = teacher if teacher is not None else load_teacher(config, network, device)
+        self.seed = config.training.seed
+        self.total_steps = self.steps_per_epoch = 1
+        self.cache_dir = _cache_dir(config)
+        self._caches: dict[str, TeacherCache] = {}
+        self._datasets: dict[str, TripDataset] = {}
+        settings = self.settings
+        end = settings.temperature_end
+        self.temperature = Schedule(
+            settings.temperature_schedule,
+            settings.temperature,
+            end if end is not None else settings.temperature,
+            settings.temperature_stages,
+        )
+        self._zone_keys = self._zones() if settings.zone_weight > 0 else None
+
+    def attach(self, dataset: TripDataset, progress: bool = True) -> None:
+        """Takes note of a split; with `distill.cache`, opens its cache or builds it."""
+        self._datasets[dataset.split] = dataset
+        if not self.settings.cache:
+            return
+        self._caches[dataset.split] = open_or_build(
+            self.cache_dir, dataset, self.teacher, progress=progress
+        )
+
+    def set_length(self, total_steps: int, steps_per_epoch: int) -> None:
+        """How long the run is, in optimizer steps: what schedules and ramps are measured by."""
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+
+    def strength(self, step: int) -> Strength:
+        """Temperature and weights at an optimizer step."""
+        settings = self.settings
+        steps = settings.lambda_ramp_steps or round(
+            settings.lambda_ramp_epochs * self.steps_per_epoch
+        )
+        rising = ramp(step, steps)
+        weight = settings.alpha if settings.combination == "convex" else settings.lambda_
+        temperature = self.temperature.at(training_progress(step, self.total_steps))
+        return Strength(temperature, weight * rising, rising)
+
+    @torch.no_grad()
+    def targets(
+        self,
+        batch: Batch,
+        *,
+        step: int = 0,
+        split: str = "train",
+        positions: Positions | None = None,
+    ) -> DistillTargets:
+        """The teacher's logits for a batch, from the cache where the split has one.
+
+        `positions` overrides `distill.positions`, as for validation. A number of positions per
+        trip is drawn anew at each step, and depends on seed, step and trip alone.
+        """
+        chosen = self._choose(batch, positions or self.settings.positions, step)
+        cache = self._caches.get(split)
+        if cache is not None:
+            logits = cache.lookup(batch)
+        else:
+            logits = self.teacher.batch_logits(batch, chosen, self._datasets.get(split))
+        real = candidate_mask(batch.candidate_len, logits.shape[-1])
+        finite = (torch.isfinite(logits) | ~real).all(dim=-1)
+        mask = chosen & finite
+        hidden, last = None, None
+        if self.settings.embedding_weight > 0:
+            last = (batch.trace_len - 1).clamp(min=0)
+            hidden = self.teacher.hidden_states(batch, last)
+        return DistillTargets(
+            logits, mask, mask.sum(), (chosen & ~finite).sum(), hidden, hidden_step=last
+        )
+
+    def compute_kl_for_batch(
+        self,
+        batch: Batch,
+        student_logits: Tensor,  # [B, T, C]
+        *,
+        step: int = 0,
+        split: str = "train",
+        positions: Positions | None = None,
+        targets: DistillTargets | None = None,
+        student_embedding: Tensor | None = None,  # [B, T, D], for distill.embedding_weight
+    ) -> DistillOutput:
+        """The distillation terms of a batch; `targets` where they were asked for before."""
+        if targets is None:
+            targets = self.targets(batch, step=step, split=split, positions=positions)
+        settings, strength = self.settings, self.strength(step)
+        tie_keys = None
+        if settings.ties == "marginal" and self.teacher.tie_keys is not None:
+            tie_keys = self.teacher.tie_keys[batch.candidate_road_id]
+
+        def loss_sum(group_keys: Tensor | None) -> Tensor:
+            return distillation_loss(
+                settings.loss,
+                student_logits,
+                targets.logits,
+                batch.candidate_len,
+                strength.temperature,
+                reduction="sum",
+                tau_squared=settings.tau_squared,
+                tie_keys=tie_keys,
+                group_keys=group_keys,
+                position_mask=targets.position_mask,
+            )
+
+        nothing = torch.zeros((), device=student_logits.device)
+        zone_sum = nothing
+        if self._zone_keys is not None:
+            zone_sum = loss_sum(self._zone_keys[batch.candidate_road_id])
+        relation_sum = nothing
+        if targets.hidden is not None:
+            relation_sum = batch.num_trips * self._relations(targets, student_embedding)
+        return DistillOutput(
+            kl_sum=loss_sum(None),
+            zone_sum=zone_sum,
+            relation_sum=relation_sum,
+            num_positions=targets.num_positions,
+            num_trips=batch.num_trips,
+            num_nonfinite=targets.num_nonfinite,
+            strength=strength,
+            combination=settings.combination,
+            zone_weight=settings.zone_weight,
+            embedding_weight=settings.embedding_weight,
+        )
+
+    def _relations(self, targets: DistillTargets, student_embedding: Tensor | None) -> Tensor:
+        if student_embedding is None:
+            raise ValueError("distill.embedding_weight needs the student's trajectory embedding.")
+        assert targets.hidden is not None and targets.hidden_step is not None
+        rows = torch.arange(len(targets.hidden), device=student_embedding.device)
+        student = student_embedding[rows, targets.hidden_step]  # [B, D]
+        usable = torch.isfinite(targets.hidden).all(dim=-1)
+        hidden = torch.where(usable.unsqueeze(1), targets.hidden, 0.0)
+        return relation_loss(student, hidden, usable)
+
+    def _choose(self, batch: Batch, positions: Positions, step: int) -> Tensor:  # bool [B, T]
+        valid = batch.position_mask & (batch.candidate_len > 0)
+        if positions == "all":
+            return valid
+        index = torch.arange(valid.shape[1], device=valid.device)
+        if positions == "last":
+            last = torch.where(valid, index, -1).amax(dim=1, keepdim=True)
+            return valid & (index == last)
+        absolute = batch.crop_start.unsqueeze(1) + index
+        key = _scramble(batch.trip_id.unsqueeze(1), absolute, self.seed, step)
+        key = torch.where(valid, key, -1)  # real keys are not negative
+        count = min(int(positions), valid.shape[1])
+        smallest_kept = key.topk(count, dim=1).values[:, -1:]
+        return valid & (key >= smallest_kept)
+
+    def _zones(self) -> Tensor:
+        zones = self.network.require_zones()
+        return torch.from_numpy(zones.road2zone).to(self.device)
+
+
+def _scramble(first: Tensor, second: Tensor, *seeds: int) -> Tensor:
+    """Pseudo-random numbers in [0, 2^62) that depend on these numbers alone."""
+    state = torch.zeros_like(first + second)
+    values: tuple[int | Tensor, ...] = (*seeds, first, second)
+    for value in values:
+        state = state * 6364136223846793005 + value + 1442695040888963407
+        state = state ^ ((state >> 29) & ((1 << 35) - 1))
+        state = state * -4658895280553007687
+        state = state ^ ((state >> 32) & ((1 << 32) - 1))
+    return state & ((1 << 62) - 1)
+
+
+def _cache_dir(config: Config) -> Path:
+    chosen = config.distill.cache_dir or config.data.cache_dir
+    return Path(chosen).expanduser() if chosen else Path(config.data_dir) / ".cache"
+
+
+def distill_settings(config: Config) -> dict[str, Any]:
+    """The distillation settings as a checkpoint stores them."""
+    return config.distill.model_dump(mode="json", by_alias=True)
+
+
+def settings_differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """In words, what of `current` a resumed run replaces by what its checkpoint `saved`."""
+    names = sorted(saved.keys() | current.keys())
+    return [
+        f"distill.{name} is {saved.get(name)!r} in the checkpoint, {current.get(name)!r} now"
+        for name in names
+        if saved.get(name) != current.get(name)
+    ]
+
+
+def restore_settings(config: Config, saved: dict[str, Any]) -> Config:
+    """`config` with a checkpoint's distillation settings; warns about each that differs."""
+    from config.schema import DistillConfig
+
+    for difference in settings_differences(saved, distill_settings(config)):
+        logger.warning("%s; the checkpoint's value is used.", difference)
+    try:
+        restored = DistillConfig.model_validate(saved)
+    except ValueError as error:
+        raise UserError(f"The checkpoint's distillation settings are not valid: {error}") from error
+    return config.model_copy(update={"distill": restored})
