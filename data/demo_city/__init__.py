@@ -4,6 +4,17 @@
 """
 
 from data.demo_city.build import make_demo_city
-from data.demo_city.settings import MANIFEST_NAME, DemoCitySettings, demo_city_is_current
+from data.demo_city.settings import (
+    MANIFEST_NAME,
+    UNFINISHED_NAME,
+    DemoCitySettings,
+    demo_city_is_current,
+)
 
-__all__ = ["MANIFEST_NAME", "DemoCitySettings", "demo_city_is_current", "make_demo_city"]
+__all__ = [
+    "MANIFEST_NAME",
+    "UNFINISHED_NAME",
+    "DemoCitySettings",
+    "demo_city_is_current",
+    "make_demo_city",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,19 @@ from data.demo_city.settings import (
     CITY_FILES,
     GENERATOR_VERSION,
     MANIFEST_NAME,
+    UNFINISHED_NAME,
     DemoCitySettings,
     demo_city_is_current,
 )
-from data.demo_city.streets import Streets, make_streets
-from data.demo_city.trips import TripMaker
-from data.demo_city.writer import TripWriter, write_road_map
 from runtime.errors import UserError
 from runtime.files import FolderLock, replace_atomically, write_json
 from runtime.logs import get_logger
 
+if TYPE_CHECKING:
+    from data.demo_city.streets import Streets
+
 logger = get_logger("demo_city")
 
-_UNFINISHED_NAME = ".demo_city_unfinished"
 # Made from the city by other programs; they belong to the city that is replaced.
 _DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
 _TRAIN, _VAL, _TEST = range(3)
@@ -60,7 +61,7 @@ def make_demo_city(
 
 def _clear(folder: Path) -> None:
     present = [name for name in CITY_FILES if (folder / name).exists()]
-    is_ours = (folder / MANIFEST_NAME).exists() or (folder / _UNFINISHED_NAME).exists()
+    is_ours = (folder / MANIFEST_NAME).exists() or (folder / UNFINISHED_NAME).exists()
     if present and not is_ours:
         raise UserError(
             f"{folder} holds {present[0]} of a dataset that is not a demo city; choose another "
@@ -69,7 +70,7 @@ def _clear(folder: Path) -> None:
     if present:
         logger.info("%s holds another or an unfinished demo city, which is replaced.", folder)
     try:
-        (folder / _UNFINISHED_NAME).touch()
+        (folder / UNFINISHED_NAME).touch()
         for name in (MANIFEST_NAME, *_DERIVED_FILES):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
@@ -77,6 +78,10 @@ def _clear(folder: Path) -> None:
 
 
 def _make(folder: Path, settings: DemoCitySettings, threads: int | None, progress: bool) -> None:
+    # Imported here: a city that is there already must not cost the compiled kernels' import.
+    from data.demo_city.streets import make_streets
+    from data.demo_city.writer import write_road_map
+
     logger.info(
         "Making a demo city of %d roads and %d trips in %s.",
         settings.num_roads,
@@ -96,7 +101,7 @@ def _make(folder: Path, settings: DemoCitySettings, threads: int | None, progres
             "file_sizes": {name: (folder / name).stat().st_size for name in CITY_FILES},
         },
     )
-    (folder / _UNFINISHED_NAME).unlink(missing_ok=True)
+    (folder / UNFINISHED_NAME).unlink(missing_ok=True)
     logger.info(
         "The demo city has %d roads; its trips have %.1f roads on average.",
         streets.num_roads,
@@ -113,6 +118,9 @@ def _write_trips(
 ) -> float:
     """Writes the three trip files and returns the mean number of roads of a trip."""
     from tqdm import tqdm
+
+    from data.demo_city.trips import TripMaker
+    from data.demo_city.writer import TripWriter
 
     maker = TripMaker(streets, settings)
     split = _split(settings, maker.start_times())

@@ -3,86 +3,153 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from data.demo_city.demand import NUM_BUCKETS, NUM_HABIT_GROUPS
-from data.demo_city.search import gaussian, heap_pop, heap_push, mix, uniform
+from data.demo_city.search import Number, gaussian, heap_pop, heap_push, mix, uniform
+from runtime.jit import kernel
 
 MIN_TRIP_ROADS = 5
 _DECISION_NOISE_S = 4.0
 _SHARED_NOISE = 0.10
+_TIME_NOISE = 0.18
+_STOP_SHARE = 0.4
 _DAY_S = 86_400
 
-
-@numba.njit(nogil=True, cache=True, inline="always")
-def _cost(cost, habit, chain, key, road):  # type: ignore[no-untyped-def]
-    """What a road costs on one search tree: usual cost, habit, and a mood of the moment."""
-    mood = 1.0 + _SHARED_NOISE * (2.0 * uniform(key, chain[road]) - 1.0)
-    return cost[road] * habit[chain[road]] * mood
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
 
 
-@numba.njit(nogil=True, cache=True)
-def _grow_tree(  # type: ignore[no-untyped-def]
-    destination, origins, cost, habit, chain, key, back_offsets, back_sources, back_turns,
-    to_go, touched, cost_heap, road_heap,
-):  # fmt: skip
-    """Fills `to_go` (cost from a road's start to the destination) until all origins have slack.
+class RouteTables(NamedTuple):
+    """The road graph in both directions and what driving on it costs (see `demand.Traffic`)."""
 
-    Returns how many roads were touched; the caller sets them back to infinity.
-    """
-    num_touched = 1
-    touched[0] = destination
-    to_go[destination] = 0.0
-    size = heap_push(cost_heap, road_heap, 0, 0.0, destination)
-    limit = np.inf
-    settled = 0
-    while size > 0 and cost_heap[0] <= limit:
-        now, road = cost_heap[0], road_heap[0]
-        size = heap_pop(cost_heap, road_heap, size)
-        if now > to_go[road]:
-            continue
-        for origin in origins:
-            if origin == road:
-                settled += 1
-        if settled == len(origins) and limit == np.inf:
-            limit = _slack(now)
-        for slot in range(back_offsets[road], back_offsets[road + 1]):
-            before = back_sources[slot]
-            new = now + back_turns[slot] + _cost(cost, habit, chain, key, before)
-            if new < to_go[before]:
-                if to_go[before] == np.inf:
-                    touched[num_touched] = before
-                    num_touched += 1
-                to_go[before] = new
-                size = heap_push(cost_heap, road_heap, size, new, before)
-    return num_touched
+    reach_offsets: IntArray  # [R + 1]
+    reach_targets: IntArray  # [E]
+    turn_cost: Float32Array  # [E]
+    back_offsets: IntArray  # [R + 1]
+    back_sources: IntArray  # [E]
+    back_turns: Float32Array  # [E]
+    chain: IntArray  # [R]
+    route_cost: Float32Array  # [P, NUM_BUCKETS, R]
+    habit: Float32Array  # [P * NUM_HABIT_GROUPS, C]
+    travel_s: Float32Array  # [2, 24, R]
+    signal_s: FloatArray  # [R]
+    speed_factor: FloatArray  # [D]
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _slack(to_go):  # type: ignore[no-untyped-def]
+class WantedTrips(NamedTuple):
+    """Trips to route, sorted by the search tree they need."""
+
+    trip: IntArray  # number within the chunk
+    driver: IntArray
+    origin: IntArray
+    destination: IntArray
+    tree: IntArray
+
+
+class TripTable(NamedTuple):
+    """The trips of a chunk: when they start and, once routed, where they lead."""
+
+    first: int  # number of the chunk's first trip
+    clock_s: IntArray  # [n] seconds since the first day's midnight
+    roads: Int32Array  # [n, W]
+    elapsed_s: Int32Array  # [n, W]
+    length: IntArray  # [n] roads of the trip, 0 as long as it has none
+
+
+class _TreeCost(NamedTuple):
+    """What roads cost on one search tree: usual cost, habit, and a mood of the moment."""
+
+    usual: Float32Array  # [R]
+    habit: Float32Array  # [C]
+    mood_key: Number
+
+
+class _Workspace(NamedTuple):
+    to_go: FloatArray  # [R] cost from a road's start to the destination
+    touched: IntArray  # [R] roads whose `to_go` is set
+    cost_heap: FloatArray  # [E + 1]
+    road_heap: IntArray  # [E + 1]
+    seen: IntArray  # [R] stamp of the last trip that used a road
+
+
+@kernel()
+def _road_cost(cost: _TreeCost, chain: Number, road: Number) -> Number:
+    mood = 1.0 + _SHARED_NOISE * (2.0 * uniform(cost.mood_key, chain) - 1.0)
+    return cost.usual[road] * cost.habit[chain] * mood
+
+
+@kernel()
+def _farthest(to_go: Number) -> Number:
     """How far from the destination a trip may stray that starts `to_go` away."""
     return 1.05 * to_go + 20.0
 
 
-@numba.njit(nogil=True, cache=True)
-def _follow(  # type: ignore[no-untyped-def]
-    origin, destination, noise_s, key, to_go, reach_offsets, reach_targets, turn_cost, seen, stamp,
-    out,
-):  # fmt: skip
+@kernel()
+def _grow_tree(
+    destination: Number, origins: IntArray, cost: _TreeCost, tables: RouteTables, work: _Workspace
+) -> Number:
+    """Fills `to_go` as far from the destination as any trip from the origins may stray.
+
+    Returns how many roads were touched; the caller sets them back to infinity.
+    """
+    num_touched = 1
+    work.touched[0] = destination
+    work.to_go[destination] = 0.0
+    size = heap_push(work.cost_heap, work.road_heap, 0, 0.0, destination)
+    limit = np.inf
+    settled = 0
+    while size > 0 and work.cost_heap[0] <= limit:
+        now, road = work.cost_heap[0], work.road_heap[0]
+        size = heap_pop(work.cost_heap, work.road_heap, size)
+        if now > work.to_go[road]:
+            continue
+        if settled < len(origins):
+            for origin in origins:
+                if origin == road:
+                    settled += 1
+            if settled == len(origins):
+                limit = _farthest(now)
+        for slot in range(tables.back_offsets[road], tables.back_offsets[road + 1]):
+            before = tables.back_sources[slot]
+            new = now + tables.back_turns[slot] + _road_cost(cost, tables.chain[before], before)
+            if new < work.to_go[before]:
+                if work.to_go[before] == np.inf:
+                    work.touched[num_touched] = before
+                    num_touched += 1
+                work.to_go[before] = new
+                size = heap_push(work.cost_heap, work.road_heap, size, new, before)
+    return num_touched
+
+
+@kernel()
+def _follow(
+    origin: Number,
+    destination: Number,
+    noise_s: float,
+    key: Number,
+    tables: RouteTables,
+    work: _Workspace,
+    stamp: int,
+    out: Int32Array,
+) -> Number:
     """Drives along the tree with noise at each crossing; returns the roads, 0 if it got stuck."""
-    limit = _slack(to_go[origin])
+    limit = _farthest(work.to_go[origin])
     road, count = origin, 1
     out[0] = road
-    seen[road] = stamp
+    work.seen[road] = stamp
     while road != destination and count < len(out):
         best, chosen = np.inf, -1
-        for slot in range(reach_offsets[road], reach_offsets[road + 1]):
-            target = reach_targets[slot]
-            if seen[target] == stamp or to_go[target] > limit:
+        for slot in range(tables.reach_offsets[road], tables.reach_offsets[road + 1]):
+            target = tables.reach_targets[slot]
+            if work.seen[target] == stamp or work.to_go[target] > limit:
                 continue
-            score = turn_cost[slot] + to_go[target]
+            score = tables.turn_cost[slot] + work.to_go[target]
             if noise_s > 0.0:
                 score += noise_s * math.log(-math.log(uniform(key, count * 16 + slot % 16)))
             if score < best:
@@ -90,16 +157,22 @@ def _follow(  # type: ignore[no-untyped-def]
         if chosen < 0:
             return 0
         road = chosen
-        seen[road] = stamp
+        work.seen[road] = stamp
         out[count] = road
         count += 1
     return count
 
 
-@numba.njit(nogil=True, cache=True)
-def _drive(  # type: ignore[no-untyped-def]
-    roads, count, start_s, key, speed_factor, travel_s, signal_s, elapsed_s
-):
+@kernel()
+def _drive(
+    roads: Int32Array,
+    count: Number,
+    start_s: Number,
+    speed_factor: Number,
+    key: Number,
+    tables: RouteTables,
+    elapsed_s: Int32Array,
+) -> None:
     """Whole seconds at which the roads are entered, counted from the start of the trip."""
     elapsed = 0
     for i in range(count):
@@ -107,55 +180,58 @@ def _drive(  # type: ignore[no-untyped-def]
         now = start_s + elapsed
         weekend = 1 if now // _DAY_S % 7 >= 5 else 0
         road = roads[i]
-        seconds = travel_s[weekend, now % _DAY_S // 3600, road] * speed_factor
-        seconds *= math.exp(0.18 * gaussian(key, 2 * i))
-        if uniform(key, 4 * i + 100_000) < 0.4:
-            seconds -= signal_s[road] * math.log(uniform(key, 4 * i + 100_001))
+        seconds = tables.travel_s[weekend, now % _DAY_S // 3600, road] * speed_factor
+        seconds *= math.exp(_TIME_NOISE * gaussian(key, 2 * i))
+        if uniform(key, 4 * i + 100_000) < _STOP_SHARE:
+            seconds -= tables.signal_s[road] * math.log(uniform(key, 4 * i + 100_001))
         elapsed += max(1, round(seconds))
 
 
-@numba.njit(nogil=True, cache=True)
-def route_trips(  # type: ignore[no-untyped-def]
-    key, first, bounds, trips, driver, origin, destination, tree, clock_s, speed_factor,
-    reach_offsets, reach_targets, turn_cost, back_offsets, back_sources, back_turns, chain,
-    route_cost, habit, travel_s, signal_s, roads, elapsed_s, length,
-):  # fmt: skip
-    """Routes and times of trips grouped by tree; too short ones keep the length 0."""
-    num_roads = len(chain)
-    to_go = np.full(num_roads, np.inf)
-    touched = np.empty(num_roads, dtype=np.int64)
-    cost_heap = np.empty(len(reach_targets) + 1)
-    road_heap = np.empty(len(reach_targets) + 1, dtype=np.int64)
-    seen = np.full(num_roads, -1, dtype=np.int64)
+@kernel()
+def route_trips(
+    key: Number, bounds: IntArray, wanted: WantedTrips, tables: RouteTables, table: TripTable
+) -> None:
+    """Routes and times of trips grouped by tree (`bounds`); too short ones keep the length 0."""
+    num_roads, num_edges = len(tables.chain), len(tables.reach_targets)
+    work = _Workspace(
+        np.full(num_roads, np.inf),
+        np.empty(num_roads, dtype=np.int64),
+        np.empty(num_edges + 1),
+        np.empty(num_edges + 1, dtype=np.int64),
+        np.full(num_roads, -1, dtype=np.int64),
+    )
     stamp = 0
     for group in range(len(bounds) - 1):
         low, high = bounds[group], bounds[group + 1]
-        kind, bucket = tree[low] // NUM_BUCKETS % len(habit), tree[low] % NUM_BUCKETS
-        cost = route_cost[kind // NUM_HABIT_GROUPS * NUM_BUCKETS + bucket]
+        tree = wanted.tree[low]
+        kind = tree // NUM_BUCKETS % len(tables.habit)
+        usual = tables.route_cost[kind // NUM_HABIT_GROUPS, tree % NUM_BUCKETS]
+        cost = _TreeCost(usual, tables.habit[kind], mix(mix(key, 2), tree))
         num_touched = _grow_tree(
-            destination[low], origin[low:high], cost, habit[kind], chain,
-            mix(mix(key, 2), tree[low]), back_offsets, back_sources, back_turns,
-            to_go, touched, cost_heap, road_heap,
-        )  # fmt: skip
+            wanted.destination[low], wanted.origin[low:high], cost, tables, work
+        )
         for i in range(low, high):
-            trip = trips[i]
-            trip_key = mix(mix(key, 3), first + trip)
-            count = _follow(
-                origin[i], destination[i], _DECISION_NOISE_S, trip_key, to_go,
-                reach_offsets, reach_targets, turn_cost, seen, stamp, roads[trip],
-            )  # fmt: skip
-            if count == 0:
-                stamp += 1
-                count = _follow(
-                    origin[i], destination[i], 0.0, trip_key, to_go,
-                    reach_offsets, reach_targets, turn_cost, seen, stamp, roads[trip],
-                )  # fmt: skip
-            stamp += 1
+            trip = wanted.trip[i]
+            trip_key = mix(mix(key, 3), table.first + trip)
+            count = 0
+            for noise_s in (_DECISION_NOISE_S, 0.0):  # without noise nothing gets stuck
+                if count == 0:
+                    count = _follow(
+                        wanted.origin[i],
+                        wanted.destination[i],
+                        noise_s,
+                        trip_key,
+                        tables,
+                        work,
+                        stamp,
+                        table.roads[trip],
+                    )
+                    stamp += 1
             if count >= MIN_TRIP_ROADS:
-                _drive(
-                    roads[trip], count, clock_s[trip], mix(trip_key, 4),
-                    speed_factor[driver[i]], travel_s, signal_s, elapsed_s[trip],
-                )  # fmt: skip
-                length[trip] = count
+                speed_factor = tables.speed_factor[wanted.driver[i]]
+                clock_s, drive_key = table.clock_s[trip], mix(trip_key, 4)
+                out = table.elapsed_s[trip]
+                _drive(table.roads[trip], count, clock_s, speed_factor, drive_key, tables, out)
+                table.length[trip] = count
         for i in range(num_touched):
-            to_go[touched[i]] = np.inf
+            work.to_go[work.touched[i]] = np.inf

@@ -7,20 +7,28 @@ chunk it is made in. All kernels release the GIL and are run in plain threads.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
+
+from runtime.jit import kernel
+
+# A number inside a kernel: an integer or a float of any width, signed or not.
+Number: TypeAlias = Any
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31, _S11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
-_TO_UNIT = 1.0 / 9007199254740992.0  # 2^-53
+_S27, _S30, _S31, _S12 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(12)
+_TO_UNIT = 1.0 / 4503599627370496.0  # 2^-52: half a step more is still below 1
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def mix(key: Any, value: Any) -> Any:
+@kernel()
+def mix(key: Number, value: Number) -> Number:
     """A 64-bit hash of a key and a number (SplitMix64's finaliser)."""
     z = np.uint64(key) + _GOLDEN * (np.uint64(value) + np.uint64(1))
     z = (z ^ (z >> _S30)) * _MIX_1
@@ -28,21 +36,21 @@ def mix(key: Any, value: Any) -> Any:
     return z ^ (z >> _S31)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def uniform(key: Any, value: Any) -> Any:
+@kernel()
+def uniform(key: Number, value: Number) -> Number:
     """A number in (0, 1) that depends on key and counter only."""
-    return (np.float64(mix(key, value) >> _S11) + 0.5) * _TO_UNIT
+    return (np.float64(mix(key, value) >> _S12) + 0.5) * _TO_UNIT
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def gaussian(key: Any, value: Any) -> Any:
+@kernel()
+def gaussian(key: Number, value: Number) -> Number:
     """A standard normal number that depends on key and counter only (Box-Muller)."""
     radius = math.sqrt(-2.0 * math.log(uniform(key, 2 * value)))
     return radius * math.cos(2.0 * math.pi * uniform(key, 2 * value + 1))
 
 
-@numba.njit(nogil=True, cache=True)
-def first_above(cumulative: Any, wanted: Any) -> Any:
+@kernel()
+def first_above(cumulative: FloatArray, wanted: Number) -> Number:
     """The first index whose cumulative share exceeds `wanted`; the last one if none does."""
     low, high = 0, len(cumulative) - 1
     while low < high:
@@ -54,8 +62,10 @@ def first_above(cumulative: Any, wanted: Any) -> Any:
     return low
 
 
-@numba.njit(nogil=True, cache=True)
-def heap_push(cost_heap, road_heap, size, cost, road):  # type: ignore[no-untyped-def]
+@kernel()
+def heap_push(
+    cost_heap: FloatArray, road_heap: IntArray, size: Number, cost: Number, road: Number
+) -> Number:
     """Adds an entry to a binary heap held in two arrays; returns the new size."""
     child = size
     while child > 0:
@@ -70,8 +80,8 @@ def heap_push(cost_heap, road_heap, size, cost, road):  # type: ignore[no-untype
     return size + 1
 
 
-@numba.njit(nogil=True, cache=True)
-def heap_pop(cost_heap, road_heap, size):  # type: ignore[no-untyped-def]
+@kernel()
+def heap_pop(cost_heap: FloatArray, road_heap: IntArray, size: Number) -> Number:
     """Removes the first entry (read it before); returns the new size."""
     size -= 1
     cost = cost_heap[size]
@@ -93,10 +103,17 @@ def heap_pop(cost_heap, road_heap, size):  # type: ignore[no-untyped-def]
     return size
 
 
-@numba.njit(nogil=True, cache=True)
-def cheapest_edges(  # type: ignore[no-untyped-def]
-    offsets, neighbour, edge_cost, x, y, source, target, turn_weight
-):
+@kernel()
+def cheapest_edges(
+    offsets: IntArray,
+    neighbour: IntArray,
+    edge_cost: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    source: Number,
+    target: Number,
+    turn_weight: float,
+) -> IntArray:
     """The edges of the cheapest path between two nodes of an undirected street graph.
 
     A slot is a directed use of a street: `neighbour[slot]` is where it leads. Turning costs

@@ -11,8 +11,9 @@ from runtime.errors import UserError
 from runtime.files import read_json
 
 MANIFEST_NAME = "demo_city.json"
+UNFINISHED_NAME = ".demo_city_unfinished"  # there from the first file to the manifest
 # Raised whenever the same settings give other files, so that old cities are made anew.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 MIN_ROADS, MAX_ROADS = 200, 50_000
 MIN_TRIPS, MAX_TRIPS = 10, 10_000_000

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 from typing import BinaryIO
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from data.demo_city.demand import FIRST_DAY, FREE_SPEED_KMH
+from data.demo_city.formatting import format_trips
 from data.demo_city.plan import LEVEL_NAMES, PRIMARY, RESIDENTIAL, TERTIARY
 from data.demo_city.streets import Streets
 from data.demo_city.trips import TripChunk
@@ -23,7 +23,6 @@ _GEO_HEADER = (
     "geo_id,type,coordinates,highway,lanes,tunnel,bridge,roundabout,oneway,length,maxspeed,u,v\n"
 )
 _TRIP_HEADER = b"mm_id,entity_id,traj_id,rid_list,time_list\n"
-_DAY_S = 86_400
 _TIME_BYTES = 20  # 2015-11-05T23:29:48Z
 
 
@@ -96,65 +95,17 @@ class TripWriter:
         """Appends the `chosen` trips (numbers within the chunk), in that order."""
         lengths = np.diff(chunk.offsets)[chosen]
         buffer = np.empty(int(lengths.sum()) * (_TIME_BYTES + 9) + 64 * len(chosen), np.uint8)
-        size = _format_trips(
-            buffer, self._days, int(FIRST_DAY.astype(np.int64)), self.count, chunk.first,
-            chosen, chunk.driver, chunk.start_s, chunk.offsets, chunk.roads, chunk.elapsed_s,
-        )  # fmt: skip
+        size = format_trips(
+            buffer,
+            self._days,
+            self.count,
+            chunk.first,
+            chosen,
+            chunk.driver,
+            chunk.clock_s,
+            chunk.offsets,
+            chunk.roads,
+            chunk.elapsed_s,
+        )
         self.file.write(buffer[:size].data)
         self.count += len(chosen)
-
-
-@numba.njit(nogil=True, cache=True)
-def _put_number(buffer, at, number):  # type: ignore[no-untyped-def]
-    digits = 1
-    rest = number // 10
-    while rest > 0:
-        digits += 1
-        rest //= 10
-    for i in range(digits):
-        buffer[at + digits - 1 - i] = 48 + number % 10
-        number //= 10
-    return at + digits
-
-
-@numba.njit(nogil=True, cache=True)
-def _put_time(buffer, at, days, clock_s):  # type: ignore[no-untyped-def]
-    buffer[at : at + 11] = days[clock_s // 86_400]
-    of_day = clock_s % 86_400
-    for part, place in ((of_day // 3600, 11), (of_day // 60 % 60, 14), (of_day % 60, 17)):
-        buffer[at + place] = 48 + part // 10
-        buffer[at + place + 1] = 48 + part % 10
-    buffer[at + 13] = buffer[at + 16] = 58
-    buffer[at + 19] = 90
-    return at + 20
-
-
-@numba.njit(nogil=True, cache=True)
-def _format_trips(  # type: ignore[no-untyped-def]
-    buffer, days, first_day_s, row, first_trip, chosen, driver, start_s, offsets, roads, elapsed_s
-):
-    """CSV rows as bytes; returns how many bytes were written."""
-    comma, quote, newline = 44, 34, 10
-    at = 0
-    for trip in chosen:
-        for number in (row, driver[trip], first_trip + trip):
-            at = _put_number(buffer, at, number)
-            buffer[at] = comma
-            at += 1
-        row += 1
-        for column in range(2):
-            buffer[at] = quote
-            at += 1
-            for i in range(offsets[trip], offsets[trip + 1]):
-                if column == 0:
-                    at = _put_number(buffer, at, roads[i])
-                else:
-                    clock_s = start_s[trip] - first_day_s + elapsed_s[i]
-                    at = _put_time(buffer, at, days, clock_s)
-                buffer[at] = comma
-                at += 1
-            buffer[at - 1] = quote
-            buffer[at] = comma
-            at += 1
-        buffer[at - 1] = newline
-    return at
