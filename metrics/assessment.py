@@ -1,0 +1,295 @@
+"""One set of generated trips held against the real ones: every measure, interval and scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.road_network import RoadNetwork
+from metrics.distributions import (
+    TripQuantities,
+    Values,
+    bin_edges,
+    histogram,
+    jensen_shannon,
+    measure,
+)
+from metrics.generated import GeneratedTrips
+from metrics.local import DtwKind, PairMetrics, measure_local
+from metrics.od import OdGrid, Pairs, pair_trips
+from metrics.scenarios import DESCRIPTIONS, Centre, label_trips
+from metrics.statistics import Bootstrap, Interval, divergence_interval
+from metrics.trips import Trips
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the numbers depend on beside the trips."""
+
+    grid_size: float = 0.001
+    edr_eps: float = 100.0
+    dtw: DtwKind = "fastdtw"
+    bootstrap: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real trips and what every comparison with them needs, computed once."""
+
+    network: RoadNetwork
+    trips: Trips
+    settings: Settings
+    grid: OdGrid
+    quantities: TripQuantities
+    centre: Centre
+    labels: dict[str, BoolArray]
+    bootstrap: Bootstrap
+
+    @classmethod
+    def of(cls, trips: Trips, network: RoadNetwork, settings: Settings) -> Reference:
+        """Measures the real trips."""
+        centre = Centre.of(trips, network)
+        return cls(
+            network=network,
+            trips=trips,
+            settings=settings,
+            grid=OdGrid.over(network, settings.grid_size),
+            quantities=measure(trips, network),
+            centre=centre,
+            labels=label_trips(trips, centre),
+            bootstrap=Bootstrap(
+                len(trips), settings.bootstrap, np.random.default_rng([settings.seed, 0])
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The numbers for all trips or for those of one scenario; None where there is no value."""
+
+    values: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, Interval | None] = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None, interval: Interval | None = None) -> None:
+        """Adds a measure that has an interval where it could be computed."""
+        self.values[name] = value
+        self.intervals[name] = interval
+
+    def to_json(self) -> dict[str, Any]:
+        """The values, with the intervals as pairs under `intervals`."""
+        intervals = {
+            name: None if interval is None else [interval.low, interval.high]
+            for name, interval in self.intervals.items()
+        }
+        return {**self.values, "intervals": intervals}
+
+
+@dataclass(frozen=True)
+class ScenarioMeasures:
+    """The measures of one scenario and how many trips they rest on."""
+
+    real_trips: int
+    generated_trips: int
+    pairs: int
+    measures: Measures
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A quantity's histograms: `edges` [100], the last bin is open."""
+
+    edges: list[float]
+    real: list[int]
+    generated: list[int]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Everything measured of one generated file."""
+
+    name: str
+    reference: Reference
+    generated: GeneratedTrips
+    quantities: TripQuantities
+    pairs: Pairs
+    local: PairMetrics
+    overall: Measures
+    scenarios: dict[str, ScenarioMeasures]
+    distributions: dict[str, Distribution]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `results.json`, less its metadata."""
+        scenarios = {
+            name: {
+                "description": DESCRIPTIONS[name],
+                "real_trips": scenario.real_trips,
+                "generated_trips": scenario.generated_trips,
+                "pairs": scenario.pairs,
+                **scenario.measures.to_json(),
+            }
+            for name, scenario in self.scenarios.items()
+        }
+        distributions = {
+            name: {"bin_edges": d.edges, "real": d.real, "generated": d.generated}
+            for name, d in self.distributions.items()
+        }
+        centre = self.reference.centre
+        return {
+            **self.overall.to_json(),
+            "pairs": len(self.pairs),
+            "matched_od_pairs": self.pairs.matched_od,
+            "generated_od_pairs": self.pairs.generated_od,
+            "scenarios": scenarios,
+            "centre": {"lat": centre.lat, "lon": centre.lon, "radius_km": centre.radius_km},
+            "distributions": distributions,
+        }
+
+
+def assess(
+    name: str,
+    generated: GeneratedTrips,
+    reference: Reference,
+    progress: Callable[[int], None] | None = None,
+) -> Assessment:
+    """Measures generated trips against the real ones of `reference`."""
+    settings = reference.settings
+    rng = np.random.default_rng([settings.seed, 1])
+    quantities = measure(generated.trips, reference.network)
+    pairs = pair_trips(reference.trips, generated.trips, reference.grid)
+    local = measure_local(
+        reference.trips,
+        generated.trips,
+        pairs,
+        reference.network,
+        edr_eps=settings.edr_eps,
+        dtw=settings.dtw,
+        progress=progress,
+    )
+    sides = _Sides(
+        reference,
+        quantities,
+        pairs,
+        local,
+        Bootstrap(len(generated), settings.bootstrap, rng),
+        Bootstrap(len(pairs), settings.bootstrap, rng),
+    )
+    everything = np.ones(len(reference.trips), dtype=bool), np.ones(len(generated), dtype=bool)
+    overall = sides.measures(*everything)
+    _add_rates(overall, generated, pairs, sides.generated_bootstrap)
+    generated_labels = label_trips(generated.trips, reference.centre)
+    scenarios = {
+        label: ScenarioMeasures(
+            real_trips=int(real_mask.sum()),
+            generated_trips=int(generated_labels[label].sum()),
+            pairs=int(real_mask[pairs.real].sum()),
+            measures=sides.measures(real_mask, generated_labels[label]),
+        )
+        for label, real_mask in reference.labels.items()
+    }
+    return Assessment(
+        name=name,
+        reference=reference,
+        generated=generated,
+        quantities=quantities,
+        pairs=pairs,
+        local=local,
+        overall=overall,
+        scenarios=scenarios,
+        distributions=_distributions(reference.quantities, quantities),
+    )
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Real and generated trips side by side, ready to be measured in part."""
+
+    reference: Reference
+    quantities: TripQuantities
+    pairs: Pairs
+    local: PairMetrics
+    generated_bootstrap: Bootstrap
+    pair_bootstrap: Bootstrap
+
+    def measures(self, real_mask: BoolArray, generated_mask: BoolArray) -> Measures:
+        """The measures over the chosen real and generated trips; a pair follows its real trip."""
+        measures = Measures()
+        real_values, generated_values = self.reference.quantities.named(), self.quantities.named()
+        for name in real_values:
+            self._add_divergence(
+                measures,
+                name,
+                _restrict(real_values[name], real_mask),
+                _restrict(generated_values[name], generated_mask),
+            )
+        chosen = np.flatnonzero(real_mask[self.pairs.real])
+        for name, values in self.local.named().items():
+            mean = float(values[chosen].mean()) if len(chosen) else None
+            interval = self.pair_bootstrap.mean_interval(values[chosen], chosen)
+            measures.add(name, mean, interval)
+        return measures
+
+    def _add_divergence(
+        self, measures: Measures, name: str, real: Values, generated: Values
+    ) -> None:
+        divergence, interval = None, None
+        if len(real.values) and len(generated.values):
+            edges = bin_edges(real.values)
+            divergence = float(
+                jensen_shannon(histogram(real.values, edges), histogram(generated.values, edges))
+            )
+            interval = divergence_interval(
+                self.reference.bootstrap.histograms(real, edges),
+                self.generated_bootstrap.histograms(generated, edges),
+                divergence,
+            )
+        measures.add(f"{name}_jsd", divergence, interval)
+        measures.values[f"{name}_real_mean"] = _mean(real)
+        measures.values[f"{name}_gen_mean"] = _mean(generated)
+
+
+def _restrict(values: Values, mask: BoolArray) -> Values:
+    if mask.all():
+        return values
+    kept = mask[values.unit]
+    return Values(values.values[kept], values.unit[kept])
+
+
+def _mean(values: Values) -> float | None:
+    return float(values.values.mean()) if len(values.values) else None
+
+
+def _add_rates(
+    measures: Measures, generated: GeneratedTrips, pairs: Pairs, bootstrap: Bootstrap
+) -> None:
+    measures.values["od_match_rate"] = pairs.od_match_rate
+    if generated.reached is None:
+        measures.values["destination_reached_rate"] = None
+    else:
+        reached = generated.reached.astype(np.float64)
+        interval = bootstrap.mean_interval(reached, np.arange(len(reached)))
+        measures.add("destination_reached_rate", float(reached.mean()), interval)
+    transitions = int((generated.trips.lengths - 1).sum())
+    joined = 1.0 - float(generated.unjoined.sum()) / transitions if transitions else None
+    measures.values["joined_transition_rate"] = joined
+
+
+def _distributions(real: TripQuantities, generated: TripQuantities) -> dict[str, Distribution]:
+    found = {}
+    for name, real_values in real.named().items():
+        generated_values = generated.named()[name]
+        if not len(real_values.values):
+            continue
+        edges = bin_edges(real_values.values)
+        found[name] = Distribution(
+            edges=edges[:-1].tolist(),
+            real=histogram(real_values.values, edges).tolist(),
+            generated=histogram(generated_values.values, edges).tolist(),
+        )
+    return found

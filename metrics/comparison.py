@@ -1,0 +1,229 @@
+"""Models against each other: paired tests on the same OD pairs, corrected for their number."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.assessment import Assessment
+from metrics.distributions import NUM_BINS, Values, bin_edges, bin_index, histogram
+from metrics.statistics import (
+    MAX_BLOCKS,
+    Interval,
+    benjamini_hochberg,
+    holm,
+    paired_divergence_test,
+    paired_test,
+)
+
+IntArray = NDArray[np.int64]
+
+COMPARED_LOCAL = ("hausdorff_km", "dtw_km", "edr")
+MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One measure of two models on the same OD pairs; a negative difference favours `second`.
+
+    `p` is Wilcoxon's for distances and a permutation test's for divergences, and `p_holm` and
+    `p_bh` are corrected over all rows; `t_p` and its corrections stand beside them.
+    """
+
+    first: str
+    second: str
+    measure: str
+    count: int
+    mean_first: float
+    mean_second: float
+    mean_difference: float
+    relative_difference: float | None
+    interval: Interval | None
+    effect_size: float | None
+    test: str
+    p: float
+    p_holm: float = 1.0
+    p_bh: float = 1.0
+    t_p: float | None = None
+    t_p_holm: float | None = None
+    t_p_bh: float | None = None
+
+    @property
+    def mark(self) -> str:
+        """Stars for the level at which the corrected test (Holm) is significant."""
+        return next((stars for level, stars in MARKS if self.p_holm < level), "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain data."""
+        plain = dict(self.__dict__)
+        interval = self.interval
+        plain["interval"] = None if interval is None else [interval.low, interval.high]
+        plain["significant"] = self.mark
+        return plain
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of models on one split of real trips."""
+
+    od_source: str
+    models: list[str]
+    rows: list[ComparisonRow]
+
+    def row(self, first: str, second: str, measure: str) -> ComparisonRow | None:
+        """The row of two models in this order, if they could be compared."""
+        for row in self.rows:
+            if (row.first, row.second, row.measure) == (first, second, measure):
+                return row
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as plain data."""
+        return {
+            "od_source": self.od_source,
+            "models": self.models,
+            "correction": "Holm and Benjamini-Hochberg over all rows",
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+
+def compare(
+    assessments: Sequence[Assessment], od_source: str, samples: int = 1000, seed: int = 0
+) -> Comparison:
+    """Compares every two models that were measured against the same real trips."""
+    rows: list[ComparisonRow] = []
+    rng = np.random.default_rng([seed, 2])
+    for first, second in itertools.combinations(assessments, 2):
+        _, at_first, at_second = np.intersect1d(
+            first.pairs.real, second.pairs.real, assume_unique=True, return_indices=True
+        )
+        if len(at_first):
+            rows += _local_rows(first, second, at_first, at_second, samples, rng)
+            rows += _divergence_rows(first, second, at_first, at_second, samples, rng)
+    return Comparison(od_source, [each.name for each in assessments], _corrected(rows))
+
+
+def _local_rows(
+    first: Assessment,
+    second: Assessment,
+    at_first: IntArray,
+    at_second: IntArray,
+    samples: int,
+    rng: np.random.Generator,
+) -> list[ComparisonRow]:
+    rows = []
+    for name in COMPARED_LOCAL:
+        values_first = first.local.named()[name][at_first]
+        values_second = second.local.named()[name][at_second]
+        test = paired_test(values_first, values_second, samples, rng)
+        rows.append(
+            ComparisonRow(
+                first=first.name,
+                second=second.name,
+                measure=name,
+                count=test.count,
+                mean_first=test.mean_first,
+                mean_second=test.mean_second,
+                mean_difference=test.mean_difference,
+                relative_difference=_relative(test.mean_difference, test.mean_first),
+                interval=test.interval,
+                effect_size=test.effect_size,
+                test="Wilcoxon",
+                p=test.wilcoxon_p,
+                t_p=test.t_p,
+            )
+        )
+    return rows
+
+
+def _divergence_rows(
+    first: Assessment,
+    second: Assessment,
+    at_first: IntArray,
+    at_second: IntArray,
+    samples: int,
+    rng: np.random.Generator,
+) -> list[ComparisonRow]:
+    rows = []
+    shared = first.pairs.real[at_first]
+    generated_first = first.pairs.generated[at_first]
+    generated_second = second.pairs.generated[at_second]
+    # Trips are exchanged in at most MAX_BLOCKS random groups, which bounds the work.
+    block = rng.permutation(len(shared)) % MAX_BLOCKS
+    for name, real in first.reference.quantities.named().items():
+        values = real.values[_rows_of(real, shared) >= 0]
+        if not len(values):
+            continue
+        edges = bin_edges(values)
+        tables = [
+            _block_histograms(quantities.named()[name], chosen, block, edges)
+            for quantities, chosen in (
+                (first.quantities, generated_first),
+                (second.quantities, generated_second),
+            )
+        ]
+        if not all(table.sum() for table in tables):
+            continue
+        result = paired_divergence_test(
+            histogram(values, edges), tables[0], tables[1], max(samples, 999), rng
+        )
+        rows.append(
+            ComparisonRow(
+                first=first.name,
+                second=second.name,
+                measure=f"{name}_jsd",
+                count=len(shared),
+                mean_first=result.first,
+                mean_second=result.second,
+                mean_difference=result.second - result.first,
+                relative_difference=_relative(result.second - result.first, result.first),
+                interval=None,
+                effect_size=None,
+                test="permutation",
+                p=result.p,
+            )
+        )
+    return rows
+
+
+def _rows_of(values: Values, units: IntArray) -> IntArray:
+    """For each value, the position of its trip among `units`, or −1."""
+    size = int(max(values.unit.max(initial=0), units.max(initial=0))) + 1
+    position = np.full(size, -1, dtype=np.int64)
+    position[units] = np.arange(len(units))
+    return position[values.unit]
+
+
+def _block_histograms(
+    values: Values, units: IntArray, block: IntArray, edges: NDArray[np.float64]
+) -> IntArray:
+    """The histogram of each block of trips. [blocks, NUM_BINS]"""
+    row = _rows_of(values, units)
+    kept = row >= 0
+    cell = block[row[kept]] * NUM_BINS + bin_index(values.values[kept], edges)
+    num_blocks = min(len(units), MAX_BLOCKS)
+    return np.bincount(cell, minlength=num_blocks * NUM_BINS).reshape(num_blocks, NUM_BINS)
+
+
+def _relative(difference: float, base: float) -> float | None:
+    return difference / base if base else None
+
+
+def _corrected(rows: list[ComparisonRow]) -> list[ComparisonRow]:
+    if not rows:
+        return rows
+    p = np.array([row.p for row in rows])
+    p_holm, p_bh = holm(p), benjamini_hochberg(p)
+    rows = [
+        replace(row, p_holm=float(p_holm[i]), p_bh=float(p_bh[i])) for i, row in enumerate(rows)
+    ]
+    with_t = [i for i, row in enumerate(rows) if row.t_p is not None]
+    t_p = np.array([rows[i].t_p for i in with_t], dtype=np.float64)
+    for i, corrected, bounded in zip(with_t, holm(t_p), benjamini_hochberg(t_p), strict=True):
+        rows[i] = replace(rows[i], t_p_holm=float(corrected), t_p_bh=float(bounded))
+    return rows

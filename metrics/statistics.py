@@ -1,0 +1,180 @@
+"""How certain a number is: bootstrap intervals, paired tests, corrections for many tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.distributions import NUM_BINS, Values, bin_index, jensen_shannon
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+LEVEL = 0.95
+MAX_BLOCKS = 1024
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class Bootstrap:
+    """Resamples of n units (trips or pairs) with replacement, drawn once and used for everything.
+
+    More than MAX_BLOCKS units are dealt out at random into that many blocks and the blocks are
+    resampled: the spread of a mean stays the same and the cost no longer depends on n.
+    """
+
+    def __init__(self, num_units: int, samples: int, rng: np.random.Generator) -> None:
+        self.num_blocks = min(num_units, MAX_BLOCKS)
+        self.block = np.arange(num_units)
+        if num_units > MAX_BLOCKS:
+            self.block = rng.permutation(num_units) % MAX_BLOCKS
+        share = np.full(self.num_blocks, 1.0 / max(self.num_blocks, 1))
+        self.weights = (
+            rng.multinomial(self.num_blocks, share, size=samples).astype(np.float64)
+            if num_units and samples
+            else np.zeros((0, self.num_blocks))
+        )  # [samples, num_blocks]
+
+    def mean_interval(self, values: FloatArray, unit: IntArray) -> Interval | None:
+        """The interval of the mean of `values`, where `values[i]` belongs to `unit[i]`."""
+        if not len(values) or not len(self.weights):
+            return None
+        block = self.block[unit]
+        sums = np.bincount(block, values, minlength=self.num_blocks)
+        counts = np.bincount(block, minlength=self.num_blocks)
+        drawn = self.weights @ counts
+        kept = drawn > 0
+        return _interval((self.weights @ sums)[kept] / drawn[kept])
+
+    def histograms(self, values: Values, edges: FloatArray) -> FloatArray:
+        """The histogram of each resample. [samples, NUM_BINS]"""
+        cell = self.block[values.unit] * NUM_BINS + bin_index(values.values, edges)
+        table = np.bincount(cell, minlength=self.num_blocks * NUM_BINS)
+        return self.weights @ table.reshape(self.num_blocks, NUM_BINS)
+
+
+def divergence_interval(
+    real: FloatArray, generated: FloatArray, observed: float
+) -> Interval | None:
+    """The interval of a Jensen-Shannon divergence from resampled histograms. [samples, NUM_BINS]
+
+    Resampling adds noise, and noise makes histograms differ more; so the resampled divergences
+    are moved by their mean excess over the observed one.
+    """
+    kept = (real.sum(axis=1) > 0) & (generated.sum(axis=1) > 0)
+    if not kept.any():
+        return None
+    drawn = jensen_shannon(real[kept], generated[kept])
+    shifted = np.clip(drawn - (drawn.mean() - observed), 0.0, np.log(2.0))
+    return _interval(shifted)
+
+
+def _interval(drawn: FloatArray) -> Interval | None:
+    if not len(drawn):
+        return None
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models measured on the same units; differences are second minus first."""
+
+    count: int
+    mean_first: float
+    mean_second: float
+    mean_difference: float
+    interval: Interval | None
+    effect_size: float  # Cohen's d of the differences
+    t_p: float
+    wilcoxon_p: float
+
+
+def paired_test(
+    first: FloatArray, second: FloatArray, samples: int, rng: np.random.Generator
+) -> PairedTest:
+    """Student's and Wilcoxon's paired tests, the effect size and the difference's interval."""
+    from scipy import stats
+
+    difference = second - first
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    mean = float(difference.mean())
+    t_p, wilcoxon_p = 1.0, 1.0
+    if spread > 0:
+        t_p = float(stats.ttest_rel(second, first).pvalue)
+        wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
+    elif mean != 0 and len(difference) > 1:  # the same difference every time
+        t_p = 0.0
+        wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
+    bootstrap = Bootstrap(len(difference), samples, rng)
+    return PairedTest(
+        count=len(difference),
+        mean_first=float(first.mean()),
+        mean_second=float(second.mean()),
+        mean_difference=mean,
+        interval=bootstrap.mean_interval(difference, np.arange(len(difference))),
+        effect_size=mean / spread if spread > 0 else 0.0,
+        t_p=t_p,
+        wilcoxon_p=wilcoxon_p,
+    )
+
+
+@dataclass(frozen=True)
+class DivergenceTest:
+    """The divergences of two models from the same real trips, and whether they differ."""
+
+    first: float
+    second: float
+    p: float
+
+
+def paired_divergence_test(
+    real: IntArray, first: IntArray, second: IntArray, samples: int, rng: np.random.Generator
+) -> DivergenceTest:
+    """Whether two models differ in their divergence from the real trips: a permutation test.
+
+    Under the null hypothesis the two trips made for a unit could as well be exchanged. `first`
+    and `second` hold each unit's histogram [units, NUM_BINS], `real` the real one [NUM_BINS].
+    """
+    middle, half = (first + second).sum(axis=0) / 2.0, (first - second) / 2.0
+    shift = half.sum(axis=0)
+    observed = abs(_divergence_gap(real, middle, shift[None, :])[0])
+    signs = rng.integers(0, 2, size=(samples, len(half))) * 2.0 - 1.0
+    drawn = np.abs(_divergence_gap(real, middle, signs @ half))
+    # A tolerance keeps permutations that are equal but for rounding on the safe side.
+    exceeding = int(np.sum(drawn >= observed - 1e-12))
+    return DivergenceTest(
+        first=float(jensen_shannon(real, first.sum(axis=0))),
+        second=float(jensen_shannon(real, second.sum(axis=0))),
+        p=(1 + exceeding) / (1 + samples),
+    )
+
+
+def _divergence_gap(real: IntArray, middle: FloatArray, shift: FloatArray) -> FloatArray:
+    return jensen_shannon(real, middle + shift) - jensen_shannon(real, middle - shift)
+
+
+def holm(p_values: FloatArray) -> FloatArray:
+    """p-values corrected by Holm: the chance of any false finding stays below the level."""
+    order = np.argsort(p_values, kind="stable")
+    factor = len(p_values) - np.arange(len(p_values))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factor))
+    return corrected
+
+
+def benjamini_hochberg(p_values: FloatArray) -> FloatArray:
+    """p-values corrected by Benjamini and Hochberg: bounds the share of false findings."""
+    order = np.argsort(p_values, kind="stable")[::-1]
+    factor = len(p_values) / np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, np.minimum.accumulate(p_values[order] * factor))
+    return corrected
