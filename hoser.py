@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.checkpoint import IGNORED, check_student_state, load_student_state
+from data.features import unit_vectors
+from models.checkpoint import IGNORED, check_student_file, read_student_file
+from models.incremental import TripDecoder
 from models.navigator import Navigator
 from models.packing import Packing, pack
 from models.road_network_encoder import RoadNetworkEncoder
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.schema import Config
+    from data.batch import Batch
     from data.road_network import RoadNetwork
-    from dataset import Batch
 
 
 class HOSER(nn.Module):
@@ -56,22 +58,19 @@ class HOSER(nn.Module):
             trip_width=self.trajectory_encoder.hidden_dim,
             hidden_dim=config.navigator_config.hidden_dim,
         )
+        # Plain array, not a buffer: a model moved to half precision keeps the roads' places exact.
+        self.road_centers = unit_vectors(network.center_lon, network.center_lat)  # float64 [R, 3]
         assert network.zones is not None
         self.register_buffer("road2zone", torch.from_numpy(np.array(network.zones.road2zone)))
 
     @classmethod
     def load(cls, path: str | Path, config: Config, network: RoadNetwork) -> HOSER:
         """A student from a file of the original or of ours, checked against the road network."""
-        state = load_student_state(path)
+        file = read_student_file(path)
         model = cls(config, network)
-        model.load_student_state_dict(state, path)
+        check_student_file(file, model.state_dict(), config.trajectory_encoder_config.max_len, path)
+        model.load_state_dict({k: v for k, v in file.state.items() if not IGNORED.fullmatch(k)})
         return model
-
-    def load_student_state_dict(self, state: dict[str, Tensor], source: str | Path) -> None:
-        """Checks and loads parameters; errors name `source`."""
-        max_len = self.trajectory_encoder.max_len
-        check_student_state(state, self.state_dict(), max_len, source)
-        self.load_state_dict({k: v for k, v in state.items() if not IGNORED.fullmatch(k)})
 
     def forward(
         self, batch: Batch, tables: RoadTables | None = None, *, with_hidden: bool = False
@@ -111,6 +110,34 @@ class HOSER(nn.Module):
             zone_query=self.navigator.zone_query(zone),
             row_of_road=row_of_road,
         )
+
+    def start(self, tables: RoadTables | None = None) -> TripDecoder:
+        """Incremental inference: partial trips that grow one road at a time, without gradients."""
+        if tables is None:
+            with torch.no_grad():
+                tables = self.encode_roads()
+        centers = torch.from_numpy(self.road_centers).to(self.road2zone.device)
+        return TripDecoder(self, tables, centers)
+
+    def next_road_scores(
+        self,
+        hidden: Tensor,  # [N, 2 d]
+        tables: RoadTables,
+        destination_road_id: Tensor,  # int64 [N]
+        candidate_road_id: Tensor,  # int64 [N, C]
+        metric_dis: Tensor,  # [N, C]
+        metric_angle: Tensor,  # [N, C]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and normalised travel times, each [N, C] float32, of the last position of N trips.
+
+        Columns past a row's number of candidates hold values without meaning.
+        """
+        query = self.navigator.trip_query(hidden) + self._zone_query(destination_road_id, tables)
+        rows = tables.rows(candidate_road_id)
+        query_key = query.unsqueeze(1) + F.embedding(rows, tables.candidate_key)
+        logits = self.navigator.logits(query_key, metric_dis, metric_angle)
+        time_pred = F.embedding(rows, tables.candidate_time).squeeze(-1)
+        return logits.float(), (self.navigator.trip_time(hidden) + time_pred).float()
 
     def roads_worth_encoding(self, batches: Sequence[Batch]) -> Tensor | None:
         """The roads that these batches touch where encoding only them is faster, else None."""

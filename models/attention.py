@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.packing import Packing
@@ -86,8 +87,8 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(hidden_dim, hidden_dim)
         self.resid_dropout = nn.Dropout(dropout)
 
-    def project(self, x: Tensor) -> Tensor:
-        """[..., 3 * hidden]: queries (divided by sqrt(d)), keys and values.
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias that give queries (divided by sqrt(d)), keys and values at once.
 
         The biases of both relation maps are added to keys and values here: weights sum to one, so
         they reach the same place as when added per pair.
@@ -99,13 +100,13 @@ class CausalSelfAttention(nn.Module):
         weight_q, weight_kv = self.c_attn.weight.split([self.hidden_dim, 2 * self.hidden_dim])
         weight = torch.cat([weight_q * scale, weight_kv])
         bias = torch.cat([own_q * scale, key_bias, value_bias])
-        return nn.functional.linear(x, weight, bias)
+        return weight, bias
 
     def forward(
         self, x: Tensor, distance: Tensor, interval: Tensor, packing: Packing | None
     ) -> Tensor:
         """x: [P, hidden] when packed, else [B, T, hidden]; the result likewise."""
-        qkv = self.project(x)
+        qkv = F.linear(x, *self.projection())
         padded = qkv if packing is None else packing.unpack_positions(qkv)
         batch_size, num_steps, _ = padded.shape
         heads = padded.view(batch_size, num_steps, 3, self.num_heads, self.head_dim)

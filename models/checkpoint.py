@@ -10,6 +10,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,45 +29,73 @@ _ROADS = "road_network_encoder.road_id_emb.weight"
 _TYPES = "road_network_encoder.type_emb.weight"
 _ZONES = "road_network_encoder.zone_id_emb.weight"
 _FEATURE_TOLERANCE = 1e-3
+_DAMAGE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
-def load_student_file(path: str | Path) -> dict[str, object]:
-    """The dict in a `.pth` file, read without executing anything."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}; give the path of a trained student (.pth)")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError) as error:
-        reason = one_line(error)[:160]
-        raise UserError(f"{path} is damaged or not a checkpoint of tensors ({reason})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{path} is damaged or not a checkpoint ({one_line(error)[:160]})"
-        ) from error
-    if not isinstance(content, Mapping):
-        kind = type(content).__name__
-        raise UserError(f"{path} holds a {kind}; expected a state dict or a checkpoint with one")
-    return dict(content)
+@dataclass(frozen=True)
+class StudentFile:
+    """What a student's file says."""
+
+    state: dict[str, Tensor]  # the original's unused names included
+    max_len: int | None  # longest trip it was configured for, where the file tells
 
 
 def load_student_state(path: str | Path) -> dict[str, Tensor]:
-    """Parameter name -> tensor, wrappers' prefixes removed, the original's unused names kept."""
-    content: Mapping[str, object] = load_student_file(path)
+    """Parameter name -> tensor, without the prefixes of wrappers (DDP, compiled modules)."""
+    return read_student_file(path).state
+
+
+def read_student_file(path: str | Path) -> StudentFile:
+    """Reads a state dict, or a checkpoint that holds one beside its `config`."""
+    content = _load_mapping(Path(path))
+    weights: Mapping[object, object] = content
     for key in _STATE_KEYS:
         inner = content.get(key)
         if isinstance(inner, Mapping):
-            content = inner
+            weights = inner
             break
     state = {
         _without_prefixes(name): value
-        for name, value in content.items()
+        for name, value in weights.items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
     if _ROADS not in state:
         some = ", ".join(sorted(state)[:3]) or "no tensors"
         raise UserError(f"{path} holds no HOSER student (found {some}; expected {_ROADS}, ...)")
-    return state
+    return StudentFile(state, _trained_max_len(content, state))
+
+
+def _load_mapping(path: Path) -> Mapping[object, object]:
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}; give the path of a trained student (.pth)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        reason = one_line(error)[:160]
+        raise UserError(f"{path} is damaged or not a checkpoint of tensors ({reason})") from error
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
+        raise UserError(f"{path} holds a {kind}; expected a state dict or a checkpoint with one")
+    return content
+
+
+def _trained_max_len(content: Mapping[object, object], state: Mapping[str, Tensor]) -> int | None:
+    if _MASK in state:
+        return state[_MASK].shape[-1]
+    inner: object = content
+    for key in ("config", "trajectory_encoder_config", "max_len"):
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return inner if isinstance(inner, int) else None
 
 
 def _without_prefixes(name: str) -> str:
@@ -75,11 +104,12 @@ def _without_prefixes(name: str) -> str:
     return name
 
 
-def check_student_state(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], max_len: int, path: str | Path
+def check_student_file(
+    file: StudentFile, expected: Mapping[str, Tensor], max_len: int, path: str | Path
 ) -> None:
     """Raises `UserError` listing every way in which a file does not fit the built model."""
-    differences = [*_size_differences(state, expected), *_max_len_difference(state, max_len)]
+    state = file.state
+    differences = [*_size_differences(state, expected), *_max_len_difference(file.max_len, max_len)]
     if not differences:
         differences = _city_differences(state, expected)
     if not differences:
@@ -99,10 +129,9 @@ def _size_differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor
     return found
 
 
-def _max_len_difference(state: Mapping[str, Tensor], max_len: int) -> list[str]:
-    if _MASK not in state or state[_MASK].shape[-1] == max_len:
+def _max_len_difference(trained: int | None, max_len: int) -> list[str]:
+    if trained is None or trained == max_len:
         return []
-    trained = state[_MASK].shape[-1]
     return [
         f"its max_len is {trained}, trajectory_encoder_config.max_len is {max_len} "
         f"(set it to {trained})"

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,13 @@ def balanced_chunks(offsets: np.ndarray) -> Chunks:
     num_chunks = min(max(2, num_entries // _EDGES_A_CHUNK), 64)
     wanted = np.linspace(0, num_entries, num_chunks + 1)[1:-1]
     bounds = [0, *np.searchsorted(offsets[1:], wanted).tolist(), num_rows]
-    return [(begin, end) for begin, end in zip(bounds, bounds[1:]) if end > begin]
+    return [(begin, end) for begin, end in pairwise(bounds) if end > begin]
 
 
 def even_chunks(num_rows: int, num_chunks: int) -> Chunks:
     """`num_rows` in ranges of about the same length."""
     bounds = np.linspace(0, num_rows, num_chunks + 1).astype(int).tolist()
-    return [(begin, end) for begin, end in zip(bounds, bounds[1:]) if end > begin]
+    return [(begin, end) for begin, end in pairwise(bounds) if end > begin]
 
 
 def cached_njit_options() -> dict[str, Any]:

@@ -118,6 +118,25 @@ def _backward(ctx, grad_out, grad_alpha):  # type: ignore[no-untyped-def]
 _graph_attention.register_autograd(_backward, setup_context=_save_for_backward)
 
 
+def _attend_compiled(
+    x_l: Tensor, x_r: Tensor, w_edge: Tensor, att: Tensor, graph: MessageGraph
+) -> Tensor:
+    """Sums of attention-weighted messages at each target, [targets, d], by the CPU kernel."""
+    out, _ = _graph_attention(
+        x_l.float(),
+        x_r.float(),
+        w_edge.float(),
+        att.float(),
+        graph.attr.float(),
+        graph.in_offsets,
+        graph.in_source,
+        graph.in_target,
+        graph.out_offsets,
+        graph.out_edge,
+    )
+    return out
+
+
 def _attend_vectorised(
     x_l: Tensor, x_r: Tensor, w_edge: Tensor, att: Tensor, graph: MessageGraph
 ) -> Tensor:
@@ -153,21 +172,8 @@ class GATv2Layer(nn.Module):
         x_l = self.lin_l(x)
         x_r = self.lin_r(x if own is None else F.embedding(own, x))
         w_edge, att = self.lin_edge.weight.t(), self.att.view(-1)
-        if x.device.type != "cpu":
-            return _attend_vectorised(x_l, x_r, w_edge, att, graph) + self.bias
-        out, _ = _graph_attention(
-            x_l.float(),
-            x_r.float(),
-            w_edge.float(),
-            att.float(),
-            graph.attr.float(),
-            graph.in_offsets,
-            graph.in_source,
-            graph.in_target,
-            graph.out_offsets,
-            graph.out_edge,
-        )
-        return out + self.bias
+        attend = _attend_compiled if x.device.type == "cpu" else _attend_vectorised
+        return attend(x_l, x_r, w_edge, att, graph).to(x_l.dtype) + self.bias
 
 
 class GATv2(nn.Module):
@@ -181,5 +187,5 @@ class GATv2(nn.Module):
         for number, (conv, graph) in enumerate(zip(self.convs, graphs, strict=True)):
             if number:
                 x = F.relu(x)
-            x = conv(x.to(conv.bias.dtype), graph)
+            x = conv(x, graph)
         return x

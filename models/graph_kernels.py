@@ -1,7 +1,8 @@
 """Compiled CPU kernels of graph attention and of cutting subgraphs.
 
 Importing this module loads numba, so callers import it inside the function that needs it. Kernels
-take a range of rows and release the GIL; `models.cpu_parallel` spreads them over threads. All sums are taken in a fixed order: results do not depend on threads.
+take a range of rows and release the GIL; `models.cpu_parallel` spreads them over threads. Sums are
+taken in an order that does not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.packing import valid_positions
 
 if TYPE_CHECKING:
-    from dataset import Batch
+    from data.batch import Batch
 
 NO_LABEL = -100
 

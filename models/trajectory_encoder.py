@@ -82,7 +82,9 @@ class TrajectoryEncoder(nn.Module):
 
     @property
     def blocks(self) -> list[Block]:
-        return list(self.transformer["h"])  # type: ignore[arg-type]
+        stack = self.transformer["h"]
+        assert isinstance(stack, nn.ModuleList)
+        return [block for block in stack if isinstance(block, Block)]
 
     def fuse_zone(self, road: Tensor, zone: Tensor) -> Tensor:
         """road + sigmoid(MLP([road, zone])) * zone, row by row."""
