@@ -100,11 +100,19 @@ class FolderLock:
     """Keeps a second process out of a folder while this one writes there.
 
     The lock belongs to the process, so it goes away however the process ends. With `wait` the
-    second one waits for the first; without, it gets a `UserError`.
+    second one waits for the first; without, it gets a `UserError` that names `guards`.
     """
 
-    def __init__(self, folder: str | Path, *, name: str = ".lock", wait: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        name: str = ".lock",
+        wait: bool = False,
+        guards: str | Path | None = None,
+    ) -> None:
         self.folder = Path(folder)
+        self.guards = Path(guards) if guards is not None else self.folder
         self.path = self.folder / name
         self.wait = wait
         self._descriptor: int | None = None
@@ -123,7 +131,7 @@ class FolderLock:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise UserError(
-                f"{self.folder} is in use by another run (process {holder}); "
+                f"{self.guards} is in use by another run (process {holder}); "
                 "wait for it or choose another output folder."
             ) from error
         os.ftruncate(descriptor, 0)

@@ -1,0 +1,83 @@
+"""The command-line arguments that choose and override a configuration, alike in every program."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from config.loading import load_config, parse_assignments
+from config.schema import Config
+from runtime.errors import UserError
+
+CONFIG_FOLDER = Path(__file__).parent
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like every other mistake of a user's."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see {self.prog} --help.")
+
+
+def example_parser(description: str, examples: str) -> Parser:
+    """A parser that shows examples, line breaks kept, below its options."""
+    return Parser(
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --dataset, --config, --data_dir, --seed, --cuda, --device and --set."""
+    group = parser.add_argument_group("configuration")
+    group.add_argument("--dataset", help="the city's name; default: demo")
+    group.add_argument("--config", help="YAML file; default: config/<dataset>.yaml")
+    group.add_argument("--data_dir", help="dataset folder (roadmap.geo, train.csv, ...)")
+    group.add_argument("--seed", type=int, help="seed of everything random")
+    group.add_argument("--cuda", type=int, metavar="N", help="GPU to use")
+    group.add_argument("--device", help="cpu, cuda or cuda:N; default: a GPU where there is one")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a configuration key; may be given several times",
+    )
+
+
+def config_from_arguments(arguments: argparse.Namespace) -> Config:
+    """The configuration that the arguments of `add_config_arguments` describe."""
+    overrides = parse_assignments(arguments.set)
+    if arguments.dataset is not None:
+        overrides["dataset"] = arguments.dataset
+    if arguments.data_dir is not None:
+        overrides["data_dir"] = arguments.data_dir
+    if arguments.seed is not None:
+        overrides["training.seed"] = arguments.seed
+    if arguments.cuda is not None:
+        if arguments.device is not None and not arguments.device.startswith("cuda"):
+            raise UserError(
+                f"--cuda {arguments.cuda} and --device {arguments.device} contradict each other."
+            )
+        overrides["training.device"] = f"cuda:{arguments.cuda}"
+    elif arguments.device is not None:
+        overrides["training.device"] = arguments.device
+    return load_config(config_file(arguments.config, arguments.dataset), overrides)
+
+
+def config_file(path: str | None, dataset: str | None) -> Path:
+    """The file given, else the shipped one of the dataset, else the demo's."""
+    if path is not None:
+        return Path(path)
+    name = dataset or "demo"
+    shipped = {
+        file.stem: file for file in CONFIG_FOLDER.glob("*.yaml") if file.stem != "evaluation"
+    }
+    if name not in shipped:
+        raise UserError(
+            f"There is no shipped configuration for the dataset {name!r} (there are: "
+            f"{', '.join(sorted(shipped))}); give one with --config."
+        )
+    return shipped[name]

@@ -1,0 +1,112 @@
+"""Experiment tracking with WandB that never asks, blocks or fails a run.
+
+Offline unless credentials exist. Any error of WandB's is logged once and tracking stops; the
+program goes on.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from config.schema import WandbConfig
+
+logger = get_logger("wandb")
+
+
+class TrackedRun:
+    """A WandB run, or nothing at all with the same methods."""
+
+    def __init__(self, run: Any = None) -> None:
+        self._run = run
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is recorded."""
+        return self._run is not None
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the run's files lie on disk."""
+        return Path(self._run.dir).parent if self._run is not None else None
+
+    def log(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Records metrics at a step."""
+        self._attempt(lambda run: run.log(metrics, step=step))
+
+    def summarize(self, values: dict[str, Any]) -> None:
+        """Sets the run's summary values."""
+        self._attempt(lambda run: run.summary.update(values))
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Closes the run."""
+        self._attempt(lambda run: run.finish(exit_code=exit_code))
+        self._run = None
+
+    def _attempt(self, action: Any) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:
+            logger.warning("WandB failed and is off for the rest of this run: %s", error)
+            self._run = None
+
+
+def start_run(
+    settings: WandbConfig,
+    name: str,
+    config: dict[str, Any],
+    directory: Path,
+    group: str | None = None,
+    job_type: str | None = None,
+    tags: list[str] | None = None,
+) -> TrackedRun:
+    """Starts a run as the `wandb` section says; an inactive one where it is off or fails."""
+    if not settings.enable or settings.mode == "disabled":
+        return TrackedRun()
+    mode = settings.mode
+    if mode == "auto":
+        mode = "online" if has_credentials() else "offline"
+    elif mode == "online" and not has_credentials():
+        logger.warning("WandB has no credentials here; the run is kept offline.")
+        mode = "offline"
+    try:
+        import wandb
+
+        directory.mkdir(parents=True, exist_ok=True)
+        run = wandb.init(
+            project=settings.project,
+            entity=settings.entity,
+            name=settings.run_name or name,
+            group=group or settings.group,
+            job_type=job_type,
+            tags=[*settings.tags, *(tags or [])],
+            config=config,
+            dir=str(directory),
+            mode=mode,
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+        )
+    except Exception as error:
+        logger.warning("WandB could not start and is off for this run: %s", error)
+        return TrackedRun()
+    logger.info("WandB records this run %s in %s.", mode, directory / "wandb")
+    return TrackedRun(run)
+
+
+def has_credentials() -> bool:
+    """Whether a WandB key is at hand, looked up without asking anybody."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return netrc.netrc(str(path)).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,176 @@
+"""Checkpoints of a run: everything it needs to go on as if it had never stopped.
+
+Files are written atomically and hold tensors and plain values only.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from runtime.errors import UserError, one_line
+from runtime.files import atomic_write_bytes
+
+FORMAT = "hoser-distil-run"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is: `group` optimizer steps of `epoch` are done, `step` in all.
+
+    The sums belong to the unfinished epoch.
+    """
+
+    epoch: int = 0
+    group: int = 0
+    step: int = 0
+    best_val_acc: float = -1.0
+    best_epoch: int = -1
+    nonfinite_steps: int = 0
+    nonfinite_in_a_row: int = 0
+    seconds: float = 0.0
+    epoch_sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass
+class RunState:
+    """A loaded checkpoint."""
+
+    identity: dict[str, Any]
+    config: dict[str, Any]
+    progress: Progress
+    model: dict[str, torch.Tensor]
+    optimization: dict[str, Any]
+    rng: dict[str, Any]
+
+
+def save_run(
+    path: Path,
+    *,
+    identity: dict[str, Any],
+    config: dict[str, Any],
+    progress: Progress,
+    model: nn.Module,
+    optimization: dict[str, Any],
+) -> None:
+    """Writes the state of a run; on failure the old file stays as it was."""
+    write_torch(
+        path,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "identity": identity,
+            "config": config,
+            "progress": asdict(progress),
+            "model": model.state_dict(),
+            "optimization": optimization,
+            "rng": rng_state(),
+        },
+    )
+
+
+def save_student(
+    path: Path,
+    model: nn.Module,
+    *,
+    identity: dict[str, Any],
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+) -> None:
+    """Writes the student alone, with the configuration that builds it."""
+    content = {"identity": identity, "config": config, "metrics": metrics}
+    write_torch(path, {"format": "hoser-distil-student", **content, "model": model.state_dict()})
+
+
+def write_torch(path: Path, content: dict[str, Any]) -> None:
+    """`torch.save`, atomically; errors name the file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def load_run(path: Path) -> RunState:
+    """Reads a checkpoint; a damaged or foreign file is a `UserError`, and stays where it is."""
+    hint = "choose another file, or start over with --fresh (the old run is moved aside)"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no checkpoint {path}.") from error
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        UnicodeDecodeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        raise UserError(
+            f"{path} is damaged or not a checkpoint ({one_line(error)[:120]}); {hint}."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of a training run; {hint}.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {content.get('format_version')}, this program reads "
+            f"{FORMAT_VERSION}; {hint}."
+        )
+    try:
+        return RunState(
+            identity=dict(content["identity"]),
+            config=dict(content["config"]),
+            progress=Progress(**content["progress"]),
+            model=dict(content["model"]),
+            optimization=dict(content["optimization"]),
+            rng=dict(content["rng"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} lacks parts of a checkpoint ({error}); {hint}.") from error
+
+
+def check_identity(found: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
+    """Refuses a checkpoint of another dataset, seed, mode or model, naming what differs."""
+    differences = [
+        f"{name} is {_short(found.get(name))} there and {_short(value)} here"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
+    if differences:
+        raise UserError(
+            f"{path} belongs to another run: {'; '.join(differences[:4])}. Give the same settings, "
+            "another save_dir, or start over with --fresh (the old run is moved aside)."
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text[:80]
+
+
+def rng_state() -> dict[str, Any]:
+    """The states of torch's random generators."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Restores what `rng_state` gave, as far as the devices are still there."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,113 @@
+"""One process or many: who am I, and sums over all of us.
+
+Without `torchrun` everything here is a no-op. Gradients are summed explicitly, once per optimizer
+step, because a step's losses are normalised over the whole global batch.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from runtime.errors import UserError
+
+TIMEOUT = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among `world_size`."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and the screen."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Adds up every parameter's gradient over all processes, in one message."""
+        if self.world_size == 1:
+            return
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+
+    def broadcast(self, value: Any) -> Any:
+        """The main process's plain value, on every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def join(device: torch.device) -> Processes:
+    """Joins the process group that `torchrun` describes in the environment, if it does."""
+    world_size = _integer("WORLD_SIZE", 1)
+    if world_size <= 1:
+        return Processes()
+    if not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        try:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"Joining {world_size} processes failed ({error}); start them with torchrun."
+            ) from error
+    return Processes(dist.get_rank(), dist.get_world_size(), _integer("LOCAL_RANK", 0))
+
+
+def leave() -> None:
+    """Leaves the process group, if one was joined."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Under `torchrun`, the GPU that belongs to this process on its machine."""
+    if device.type == "cuda" and _integer("WORLD_SIZE", 1) > 1:
+        local = _integer("LOCAL_RANK", 0)
+        if local >= torch.cuda.device_count():
+            raise UserError(
+                f"Process {local} of this machine has no GPU of its own "
+                f"({torch.cuda.device_count()} here); lower --nproc-per-node."
+            )
+        return torch.device("cuda", local)
+    return device
+
+
+def _integer(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError as error:
+        raise UserError(f"The environment variable {name} is {text!r}, not a number.") from error

@@ -1,0 +1,83 @@
+"""Where a run's files lie: `<save_dir>/<dataset>/seed<N>[_distill]/`, locked while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.schema import Config
+from runtime.errors import UserError
+from runtime.files import timestamp
+from runtime.logs import get_logger
+
+logger = get_logger("train")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, config: Config) -> RunFolder:
+        """The folder that dataset, seed and mode decide."""
+        name = f"seed{config.training.seed}" + ("_distill" if config.distilling else "")
+        return cls(Path(config.save_dir) / safe_name(config.dataset, "dataset") / name)
+
+    @property
+    def best(self) -> Path:
+        """The student of the best epoch."""
+        return self.path / "best.pth"
+
+    @property
+    def latest(self) -> Path:
+        """The newest state, from which the run goes on."""
+        return self.path / "checkpoint_latest.pth"
+
+    @property
+    def metrics(self) -> Path:
+        """Every epoch's figures."""
+        return self.path / "metrics.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """The text log."""
+        return self.path / "train.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of event files."""
+        return self.path / "tensorboard_log"
+
+    def set_aside(self) -> None:
+        """Moves an earlier run's folder away under a new name; nothing is deleted."""
+        if not self.path.exists():
+            return
+        target = self.path.with_name(f"{self.path.name}.{timestamp()}")
+        counter = 1
+        while target.exists():
+            counter += 1
+            target = self.path.with_name(f"{self.path.name}.{timestamp()}-{counter}")
+        try:
+            self.path.rename(target)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be moved aside: {error.strerror or error}."
+            ) from error
+        logger.info("The earlier run was moved to %s.", target)
+
+
+def safe_name(name: str, what: str) -> str:
+    """`name` where it can be one folder's name; so no setting writes outside its output folder."""
+    bad = not name.strip() or name in (".", "..") or "/" in name or "\\" in name or "\0" in name
+    if bad or len(name.encode()) > 200:
+        raise UserError(
+            f"{what} is {name[:60]!r}; it must be usable as a folder's name (no slashes, not '..')."
+        )
+    return name
