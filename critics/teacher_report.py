@@ -1,0 +1,183 @@
+"""How good a teacher is, before anyone distils from it.
+
+Its choice among the candidates of validation trips, for several windows, beside two yardsticks:
+the most frequent transition in train, and the ceiling that roads sharing a token impose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from critics.histories import Window
+from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
+from dataset import TripDataset
+from runtime.errors import UserError
+
+WINDOWS: tuple[Window, ...] = (2, 4, 8, "full")
+CALIBRATION_BINS = 15
+TRIPS_AT_ONCE = 500
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One way to choose the next road, measured."""
+
+    name: str
+    accuracy: float  # over all positions; a draw between k candidates counts 1/k
+    accuracy_at_choices: float  # over the positions with at least two candidates
+    nll: float  # mean negative log-likelihood, nats
+    ece: float  # expected calibration error of the choice
+
+
+@dataclass(frozen=True)
+class TeacherReport:
+    """The rows of the table and what they were measured on."""
+
+    rows: list[ReportRow]
+    num_trips: int
+    num_positions: int
+    split: str
+
+    def table(self) -> str:
+        """The report as text, a line a row."""
+        width = max(len(row.name) for row in self.rows)
+        lines = [
+            f"Choice of the next road on {self.num_trips} {self.split} trips "
+            f"({self.num_positions} positions):",
+            f"  {'':{width}}  accuracy  at choices     NLL     ECE",
+        ]
+        lines += [
+            f"  {row.name:{width}}    {row.accuracy:6.4f}      {row.accuracy_at_choices:6.4f}  "
+            f"{row.nll:6.4f}  {row.ece:6.4f}"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """All candidates of P positions, one after the other."""
+
+    count: IntArray  # [P]
+    begin: IntArray  # [P]
+    edge: IntArray  # [M], which edge of the reachability each candidate is
+    label: IntArray  # [P], the taken candidate's place in the flat list
+
+
+def teacher_report(
+    teacher: RoadTeacher,
+    val: TripDataset,
+    train: TripDataset,
+    windows: Sequence[Window] = WINDOWS,
+    max_trips: int = 2000,
+) -> TeacherReport:
+    """Measures `teacher` on at most `max_trips` trips of `val`, evenly spread."""
+    trips = np.unique(np.linspace(0, len(val) - 1, min(max_trips, len(val))).astype(np.int64))
+    if len(trips) == 0:
+        raise UserError(f"The split {val.split} is empty; a teacher cannot be measured on it.")
+    choices = _choices(val, trips)
+    rows = []
+    for name, variant in _variants(teacher, val, windows):
+        parts = [
+            variant.trip_logits(val, trips[first : first + TRIPS_AT_ONCE])
+            for first in range(0, len(trips), TRIPS_AT_ONCE)
+        ]
+        rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
+    frequency = np.log1p(_edge_counts(train)[choices.edge])  # one added to every candidate
+    rows.append(_measure("most frequent transition", frequency, choices))
+    rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
+    return TeacherReport(rows, len(trips), len(choices.count), val.split)
+
+
+def _variants(
+    teacher: RoadTeacher, dataset: TripDataset, windows: Sequence[Window]
+) -> list[tuple[str, RoadTeacher]]:
+    if not isinstance(teacher, LMTADRoadTeacher):
+        return [(teacher.name, teacher)]
+    tokens = teacher.road_to_token.cpu().numpy()
+    named = ((f"{teacher.name}, window {window}", window) for window in windows)
+    return [
+        (name, LMTADRoadTeacher(teacher.teacher, tokens, dataset.network, window))
+        for name, window in named
+    ]
+
+
+def _roads_and_next(dataset: TripDataset, trips: IntArray) -> tuple[IntArray, IntArray]:
+    """The road at each position of whole trips, and the one taken after it."""
+    sequences = [np.asarray(dataset.trip(int(trip))[0], dtype=np.int64) for trip in trips]
+    here = np.concatenate([roads[:-1] for roads in sequences])
+    return here, np.concatenate([roads[1:] for roads in sequences])
+
+
+def _choices(dataset: TripDataset, trips: IntArray) -> _Choices:
+    network = dataset.network
+    here, taken = _roads_and_next(dataset, trips)
+    count = network.out_degree[here]
+    begin = np.cumsum(count) - count
+    place = np.arange(count.sum()) - np.repeat(begin, count)
+    edge = np.repeat(network.reach_offsets[here], count) + place
+    hits = np.flatnonzero(network.reach_targets[edge] == np.repeat(taken, count))
+    position = np.repeat(np.arange(len(here)), count)[hits]
+    _, first = np.unique(position, return_index=True)
+    return _Choices(count, begin, edge, hits[first])
+
+
+def _edge_counts(train: TripDataset) -> FloatArray:
+    """How often each edge of the reachability was driven in train. [E]"""
+    network = train.network
+    roads = np.asarray(train.road_ids, dtype=np.int64)
+    inner = np.ones(len(roads), dtype=bool)
+    inner[train.offsets[1:] - 1] = False
+    here, taken = roads[inner], roads[np.flatnonzero(inner) + 1]
+    size = network.num_roads
+    driven, times = np.unique(here * size + taken, return_counts=True)
+    origin = np.repeat(np.arange(size), network.out_degree)
+    key = origin * size + network.reach_targets
+    place = np.searchsorted(driven, key).clip(max=len(driven) - 1)
+    return np.where(driven[place] == key, times[place], 0).astype(np.float64)
+
+
+def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: _Choices) -> FloatArray:
+    """Logits of one who knows the next token for certain, but no more than the token."""
+    target = dataset.network.reach_targets[choices.edge]
+    token = target if teacher.tie_keys is None else teacher.tie_keys.cpu().numpy()[target]
+    known = np.repeat(token[choices.label], choices.count)
+    return np.where(token == known, 0.0, -1e9)
+
+
+def _measure(name: str, logits: FloatArray, choices: _Choices) -> ReportRow:
+    begin, count = choices.begin, choices.count
+    relative = logits - np.repeat(np.maximum.reduceat(logits, begin), count)
+    weight = np.exp(relative)
+    total = np.add.reduceat(weight, begin)
+    is_top = relative == 0
+    num_top = np.add.reduceat(is_top.astype(np.int64), begin)
+    credit = is_top[choices.label] / num_top
+    confidence = 1.0 / total  # the largest weight is 1
+    nll = np.log(total) - relative[choices.label]
+    at_choice = count > 1
+    return ReportRow(
+        name,
+        accuracy=float(credit.mean()),
+        accuracy_at_choices=float(credit[at_choice].mean()) if at_choice.any() else float("nan"),
+        nll=float(nll.mean()),
+        ece=expected_calibration_error(confidence, credit),
+    )
+
+
+def expected_calibration_error(confidence: FloatArray, correct: FloatArray) -> float:
+    """The mean gap between confidence and accuracy over equally wide bins of confidence."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, confidence - correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(confidence))

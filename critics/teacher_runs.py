@@ -1,0 +1,76 @@
+"""The state of an unfinished teacher training, from which a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runtime.errors import UserError
+from runtime.files import replace_atomically
+from runtime.logs import get_logger
+
+logger = get_logger("train_lmtad")
+
+
+@dataclass
+class RunState:
+    """Everything the next step depends on."""
+
+    step: int
+    best_loss: float
+    best_state: dict[str, Tensor]
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    cpu_random: Tensor
+    gpu_random: Tensor | None
+
+    @classmethod
+    def capture(cls, device: torch.device, **values: Any) -> RunState:
+        """The given values with the random generators' states."""
+        on_gpu = device.type == "cuda"
+        gpu_random = torch.cuda.get_rng_state(device) if on_gpu else None
+        return cls(**values, cpu_random=torch.get_rng_state(), gpu_random=gpu_random)
+
+    def restore_random(self, device: torch.device) -> None:
+        """Sets the random generators back."""
+        torch.set_rng_state(self.cpu_random)
+        if self.gpu_random is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(self.gpu_random, device)
+
+
+def run_path(output: Path) -> Path:
+    """Where the unfinished run of a weights file is kept."""
+    return output.with_name(f".{output.name}.training")
+
+
+def save_run(path: Path, identity: dict[str, Any], state: RunState) -> None:
+    """Writes the state atomically."""
+    content = {"identity": identity, **{f.name: getattr(state, f.name) for f in fields(state)}}
+    with replace_atomically(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_run(path: Path, identity: dict[str, Any]) -> RunState | None:
+    """The state of a run of the same identity; None without one, an error with another's."""
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        theirs = content.pop("identity")
+        state = RunState(**content)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
+        logger.warning("The unfinished training %s is damaged: starting anew.", path)
+        return None
+    if theirs != identity:
+        names = sorted(n for n in {*theirs, *identity} if theirs.get(n) != identity.get(n))
+        raise UserError(
+            f"{path} is an unfinished training with other settings ({', '.join(names)}); "
+            "delete it to start anew."
+        )
+    return state

@@ -1,0 +1,61 @@
+"""Computes the teacher's answers for whole splits ahead of training.
+
+Training does the same on first use; this does it where and when it suits, for instance on a
+machine with a GPU. A killed run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from config import load_config
+from config.loading import parse_assignments
+from critics.distill_hook import DistillationManager
+from data.road_network import RoadNetwork
+from dataset import SPLITS, TripDataset
+from runtime.device import resolve_device
+from runtime.errors import UserError, run_main
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("precompute")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: `--config FILE [--data_dir DIR] [--splits train,val]`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--config", type=Path, required=True, help="the training configuration")
+    parser.add_argument("--dataset", help="overrides the configuration's dataset")
+    parser.add_argument("--data_dir", help="overrides the configuration's data_dir")
+    parser.add_argument("--splits", default="train,val", help="which splits, comma-separated")
+    parser.add_argument("--cuda", type=int, help="which GPU")
+    parser.add_argument("--device", help="cpu or cuda:N")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    args = parser.parse_args(argv)
+    setup_logging()
+    overrides = parse_assignments(args.set)
+    for name in ("dataset", "data_dir"):
+        if getattr(args, name) is not None:
+            overrides[name] = getattr(args, name)
+    splits = [split.strip() for split in args.splits.split(",")]
+    if not set(splits) <= set(SPLITS):
+        raise UserError(f"--splits is {args.splits!r}; allowed: {', '.join(SPLITS)}.")
+    config = load_config(args.config, {**overrides, "distill.cache": True})
+    network = RoadNetwork.load(config.data_dir, config.data.angle_convention)
+    manager = DistillationManager(config, network, resolve_device(args.cuda, args.device))
+    for split in splits:
+        dataset = TripDataset.load(
+            config.data_dir,
+            split,
+            network,
+            on_bad_rows=config.data.on_bad_rows,
+            cache_dir=config.data.cache_dir,
+        )
+        manager.attach(dataset, progress=not args.no_progress)
+        logger.info("The teacher's answers for %d %s trips are ready.", len(dataset), split)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,66 @@
+"""Reports how good a teacher any weights file is on a dataset's trips."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from critics.road_teacher import road_teacher
+from critics.teacher_report import teacher_report
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from runtime.device import resolve_device
+from runtime.errors import UserError, run_main
+from runtime.files import write_json
+from runtime.logs import setup_logging
+
+
+def _windows(text: str) -> list[int | str]:
+    windows: list[int | str] = []
+    for part in text.split(","):
+        if part.strip() == "full":
+            windows.append("full")
+        elif part.strip().isdigit() and int(part) > 0:
+            windows.append(int(part))
+        else:
+            raise UserError(f"--windows has {part!r}; expected numbers and 'full': 2,4,8,full.")
+    return windows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: `--ckpt FILE --data_dir DIR [--split val] [--windows 2,4,8,full]`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--ckpt", type=Path, required=True, help="the teacher's weights file")
+    parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
+    parser.add_argument("--split", choices=["val", "test"], default="val")
+    parser.add_argument("--windows", default="2,4,8,full", help="histories to measure")
+    parser.add_argument("--max_trips", type=int, default=2000, help="measure on so many trips")
+    parser.add_argument("--cuda", type=int, help="which GPU")
+    parser.add_argument("--device", help="cpu or cuda:N")
+    parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
+    parser.add_argument("--on_bad_rows", choices=["error", "skip"], default="error")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    args = parser.parse_args(argv)
+    setup_logging()
+    if args.max_trips < 1:
+        raise UserError(f"--max_trips is {args.max_trips}; it must be at least 1.")
+    windows = _windows(args.windows)
+    network = RoadNetwork.load(args.data_dir)
+    teacher = road_teacher(args.ckpt, network, device=resolve_device(args.cuda, args.device))
+    measured, train = (
+        TripDataset.load(
+            args.data_dir, split, network, on_bad_rows=args.on_bad_rows, cache_dir=args.cache_dir
+        )
+        for split in (args.split, "train")
+    )
+    report = teacher_report(teacher, measured, train, windows, args.max_trips)  # type: ignore[arg-type]
+    print(report.table())
+    if args.json is not None:
+        write_json(args.json, report.to_dict())
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

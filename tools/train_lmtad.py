@@ -1,0 +1,122 @@
+"""Trains an LM-TAD teacher on a dataset's own trips and reports how good a teacher it is.
+
+A killed run resumes where it was. The result is the weights-only file that `distill.ckpt` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from config import load_config
+from critics.road_teacher import road_teacher
+from critics.teacher_report import teacher_report
+from critics.teacher_training import TeacherLoss, TeacherOptions, train_teacher
+from critics.weights import Vocabulary
+from data.road_network import Bounds, RoadNetwork
+from dataset import TripDataset
+from runtime.device import resolve_device
+from runtime.errors import UserError, run_main
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("train_lmtad")
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = TeacherOptions(output=Path("teacher.pt"))
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
+    parser.add_argument("--output", type=Path, required=True, help="the weights file to write")
+    parser.add_argument("--config", type=Path, help="take vocabulary, grid and prefix from here")
+    parser.add_argument("--vocabulary", choices=get_args(Vocabulary), help="what a token is")
+    parser.add_argument(
+        "--destination_prefix",
+        action=argparse.BooleanOptionalAction,
+        help="tell the teacher where the trip goes",
+    )
+    parser.add_argument("--grid_size", type=float, help="cell size in degrees")
+    parser.add_argument("--downsample", type=int, help="merge so many cells in each direction")
+    parser.add_argument("--n_layer", type=int, default=defaults.n_layer)
+    parser.add_argument("--n_head", type=int, default=defaults.n_head)
+    parser.add_argument("--n_embd", type=int, default=defaults.n_embd)
+    parser.add_argument("--block_size", type=int, help="default: the longest trip, at most 512")
+    parser.add_argument("--dropout", type=float, default=defaults.dropout)
+    parser.add_argument(
+        "--bias", action="store_true", help="biases in linear maps and normalisation"
+    )
+    parser.add_argument(
+        "--loss",
+        choices=get_args(TeacherLoss),
+        help="default: vocabulary for grid cells, candidates for roads",
+    )
+    parser.add_argument(
+        "--random_start",
+        type=float,
+        default=defaults.random_start,
+        help="share of trips read from a random road on, for teachers used with windows",
+    )
+    parser.add_argument("--epochs", type=int, default=defaults.epochs)
+    parser.add_argument("--batch_size", type=int, default=defaults.batch_size)
+    parser.add_argument("--learning_rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--weight_decay", type=float, default=defaults.weight_decay)
+    parser.add_argument("--warmup_ratio", type=float, default=defaults.warmup_ratio)
+    parser.add_argument("--max_norm", type=float, default=defaults.max_norm)
+    parser.add_argument("--amp", choices=["auto", "off"], default=defaults.amp)
+    parser.add_argument("--max_trips", type=int, help="train on the first so many trips only")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--cuda", type=int, help="which GPU")
+    parser.add_argument("--device", help="cpu or cuda:N")
+    parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
+    parser.add_argument("--on_bad_rows", choices=["error", "skip"], default="error")
+    parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    return parser
+
+
+def _options(args: argparse.Namespace) -> TeacherOptions:
+    """The command line over the configuration file over the defaults."""
+    defaults = TeacherOptions(output=args.output)
+    chosen = {
+        name: getattr(args, name)
+        for name in vars(defaults)
+        if getattr(args, name, None) is not None
+    }
+    if args.config is not None:
+        distill = load_config(args.config).distill
+        names = ("vocabulary", "destination_prefix", "grid_size", "downsample")
+        chosen = {**{name: getattr(distill, name) for name in names}, **chosen}
+        if distill.bounds is not None:
+            b = distill.bounds
+            chosen["bounds"] = Bounds(b.min_lat, b.max_lat, b.min_lng, b.max_lng)
+    chosen["device"] = str(resolve_device(args.cuda, args.device))
+    chosen["progress"] = not args.no_progress
+    return TeacherOptions(**chosen)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: `--data_dir DIR --output FILE [options]`."""
+    args = _parser().parse_args(argv)
+    setup_logging()
+    options = _options(args)
+    if options.output.exists():
+        raise UserError(f"{options.output} exists already; delete it or choose another --output.")
+    network = RoadNetwork.load(args.data_dir)
+    train, val = (
+        TripDataset.load(
+            args.data_dir, split, network, on_bad_rows=args.on_bad_rows, cache_dir=args.cache_dir
+        )
+        for split in ("train", "val")
+    )
+    train_teacher(options, network, train, val)
+    if not args.no_report:
+        teacher = road_teacher(options.output, network, device=options.device)
+        logger.info("%s", teacher_report(teacher, val, train).table())
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
