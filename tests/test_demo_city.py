@@ -266,8 +266,9 @@ def test_an_interrupted_generation_is_redone(tmp_path: Path) -> None:
     folder = make_demo_city(tmp_path, settings=wanted, progress=False)
     (folder / "demo_city.json").unlink()
     (folder / ".demo_city_unfinished").touch()
-    (folder / "val.csv").unlink()
+    (folder / "val.csv").rename(folder / ".val.csv.abcd.tmp")
     make_demo_city(folder, settings=wanted, progress=False)
+    assert not (folder / ".val.csv.abcd.tmp").exists()
     assert demo_city_is_current(folder, wanted)
 
 

@@ -73,6 +73,9 @@ def _clear(folder: Path) -> None:
         (folder / UNFINISHED_NAME).touch()
         for name in (MANIFEST_NAME, *_DERIVED_FILES):
             (folder / name).unlink(missing_ok=True)
+        for name in CITY_FILES:  # what a killed generation left behind
+            for leftover in folder.glob(f".{name}.*.tmp"):
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
