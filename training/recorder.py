@@ -1,0 +1,159 @@
+"""What a run leaves behind while it runs: scalars, lines on the screen, files of each epoch.
+
+Only the main process records. How far the run is stays in `Progress`; this writes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from config import Config, dump_config
+from critics.distill_hook import DistillationManager
+from dataset import RowSpec
+from hoser import HOSER
+from runtime.files import atomic_write_bytes
+from runtime.logs import get_logger
+from runtime.wandb_run import start_run
+from training.accumulation import GroupResult
+from training.checkpoint import Progress, save_run, save_student
+from training.folder import RunFolder
+from training.optimization import Optimization
+from training.profiling import StepProfiler
+from training.reporting import MetricsWriter, write_metrics
+from training.resources import Resources
+
+logger = get_logger("train")
+
+MAX_TRIPS_NAMED = 50
+
+
+class Recorder:
+    """Writes a run's folder; with `writes` False it does nothing."""
+
+    def __init__(
+        self, config: Config, folder: RunFolder, identity: dict[str, Any], writes: bool
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.identity = identity
+        self.writes = writes
+        self.tree = config.model_dump(mode="json", by_alias=True)
+        self.writer = MetricsWriter(None)
+
+    def open(self, progress: Progress) -> None:
+        """Writes the configuration and opens the logs."""
+        if not self.writes:
+            return
+        atomic_write_bytes(self.folder.config, dump_config(self.config).encode())
+        tracked = start_run(
+            self.config.wandb,
+            name=f"{self.config.dataset}_{self.folder.path.name}",
+            config=self.tree,
+            directory=self.folder.path,
+            job_type="train",
+        )
+        self.writer = MetricsWriter(self.folder.tensorboard, tracked, progress.step)
+
+    def announce(
+        self, resources: Resources, model: HOSER, device: torch.device, distilled: bool
+    ) -> None:
+        """Says what is about to be trained, on what, and where the files go."""
+        if self.writes:
+            logger.info(
+                "Training %s teacher on %s: %d trips, %d roads, %.1f M parameters, files in %s.",
+                "with a" if distilled else "without a",
+                device,
+                len(resources.train),
+                resources.network.num_roads,
+                sum(p.numel() for p in model.parameters()) / 1e6,
+                self.folder.path,
+            )
+
+    def step(
+        self,
+        progress: Progress,
+        result: GroupResult,
+        learning_rate: float,
+        batches_per_second: float,
+        teacher: DistillationManager | None,
+    ) -> None:
+        """The scalars of an optimizer step."""
+        values = {
+            "train/loss": result.values["loss"],
+            "train/loss_next_step": result.values["loss_next_step"],
+            "train/loss_time_pred": result.values["loss_time_pred"],
+            "train/next_step_acc": result.accuracy,
+            "train/learning_rate": learning_rate,
+            "train/grad_norm": result.grad_norm,
+            "perf/batches_per_second": batches_per_second,
+        }
+        if teacher is not None:
+            strength = teacher.strength(progress.step)
+            values["train/distill_loss"] = result.values["distill_loss"]
+            values["train/distill_temperature"] = strength.temperature
+            values["train/distill_weight"] = strength.weight
+            values["train/teacher_nonfinite"] = result.values["teacher_nonfinite"]
+        self.writer.scalars(values, progress.step)
+
+    def profile(self, profiler: StepProfiler, step: int) -> None:
+        """The breakdown of a profiled step."""
+        if self.writes:
+            logger.info(profiler.describe())
+            self.writer.scalars(profiler.scalars(), step)
+
+    def nonfinite(self, progress: Progress, group: Sequence[RowSpec]) -> None:
+        """Names the trips of a step that was skipped."""
+        trips = [int(trip) for spec in group for trip in spec.trip_id]
+        shown = ", ".join(map(str, trips[:MAX_TRIPS_NAMED]))
+        more = " …" if len(trips) > MAX_TRIPS_NAMED else ""
+        logger.warning("Step %d has a non-finite loss and is skipped.", progress.step)
+        logger.warning("Its trips in train.csv (counted from 0): %s%s", shown, more)
+
+    def epoch(
+        self, progress: Progress, record: dict[str, Any], is_best: bool, model: HOSER
+    ) -> None:
+        """The files, scalars and the line of a finished epoch."""
+        if not self.writes:
+            return
+        if is_best:
+            save_student(
+                self.folder.best, model, identity=self.identity, config=self.tree, metrics=record
+            )
+        validation = {
+            name.replace("val_", "val/", 1): value
+            for name, value in record.items()
+            if name.startswith("val_")
+        }
+        self.writer.scalars(validation, record["step"])
+        self.writer.flush()
+        run = {"dataset": self.config.dataset, "identity": self.identity}
+        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        logger.info(
+            "Epoch %d: loss %.4f, validation accuracy %.4f, MAPE %.4f (log1p), %.4f (seconds)%s%s",
+            record["epoch"],
+            record["train_loss"],
+            record["val_next_step_acc"],
+            record["val_time_pred_mape"],
+            record["val_time_pred_mape_seconds"],
+            f", KL {record['val_kl']:.4f}" if "val_kl" in record else "",
+            "; the best so far." if is_best else ".",
+        )
+
+    def save(self, progress: Progress, model: HOSER, optimization: Optimization) -> None:
+        """The state from which the run goes on."""
+        if self.writes and not self.config.profiling.max_batches:
+            save_run(
+                self.folder.latest,
+                identity=self.identity,
+                config=self.tree,
+                progress=progress,
+                model=model,
+                optimization=optimization.state_dict(),
+            )
+
+    def close(self, exit_code: int) -> None:
+        """Ends the logs."""
+        self.writer.close(exit_code)

@@ -1,0 +1,364 @@
+"""A training run as a sequence of phases: set up, train an epoch, finish it, report.
+
+`train_with_distill.train` starts one; the parts it is made of each have a module of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from config import Config
+from critics.distill_hook import DistillationManager, restore_settings
+from data.features import TripRows
+from data.loading import Prefetcher
+from dataset import RowSpec
+from hoser import HOSER
+from runtime.errors import UserError
+from runtime.logs import add_log_file, get_logger, remove_log_file
+from training.accumulation import AccumulationStep, GroupResult, Interrupted
+from training.checkpoint import Progress, RunState, check_identity, load_run, restore_rng
+from training.compilation import compile_student
+from training.demo import ensure_demo_city
+from training.distributed import Processes
+from training.folder import RunFolder
+from training.identity import run_identity
+from training.optimization import Optimization, Precision, configure_backends
+from training.plan import EpochPlan
+from training.profiling import StepProfiler
+from training.recorder import Recorder
+from training.reporting import summary_table
+from training.resources import ResourcePool
+from training.shutdown import ShutdownSignals
+from training.validation import ValidationResult, validate
+
+logger = get_logger("train")
+
+EpochCallback = Callable[[int, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with; `metrics` are the best epoch's, `best_epoch` counts from 1."""
+
+    best_val_acc: float
+    best_epoch: int
+    checkpoint: Path
+    folder: Path
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: float
+    batches_per_second: float
+    finished: bool
+    exit_code: int = 0
+
+
+class TrainingRun:
+    """The phases of a run, in the order in which they happen."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        device: torch.device,
+        processes: Processes,
+        signals: ShutdownSignals,
+        pool: ResourcePool,
+        on_epoch_end: EpochCallback | None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.processes = processes
+        self.signals = signals
+        self.pool = pool
+        self.on_epoch_end = on_epoch_end
+        self.progress = Progress()
+        self.batches_done = 0
+        self.busy_seconds = 0.0
+        self.last_save = time.monotonic()
+
+    def execute(self) -> TrainResult:
+        """Trains epoch by epoch until the end, a signal, or an error."""
+        log_file = add_log_file(self.folder.log) if self.processes.is_main else None
+        try:
+            self.set_up()
+            exit_code = 1
+            try:
+                while self.progress.epoch < self.max_epoch and not self.stopping:
+                    self.train_epoch()
+                    if not self.stopping:
+                        self.finish_epoch()
+                exit_code = self.signals.exit_code
+            finally:
+                self.recorder.close(exit_code)
+                self.prefetch.close()
+            return self.report()
+        finally:
+            if log_file is not None:
+                remove_log_file(log_file)
+
+    # Setting up
+
+    def set_up(self) -> None:
+        """Loads data, builds model, teacher and optimizer, and takes up an earlier state."""
+        state = load_run(self.folder.latest) if self.folder.latest.exists() else None
+        if state is not None:
+            self.config = restore_settings(self.config, state.config.get("distill", {}))
+        config = self.config
+        configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
+        self._load_resources()
+        torch.manual_seed(config.training.seed)
+        self.model = HOSER(config, self.resources.network).to(self.device)
+        self.plan = EpochPlan(config, self.resources.train, self.processes, self.device)
+        self.max_epoch = config.optimizer_config.max_epoch
+        total_steps = self.plan.groups_per_epoch * self.max_epoch
+        self.precision = Precision.choose(config.training.amp_dtype, self.device)
+        self.optimization = Optimization(
+            self.model, config.optimizer_config, self.precision, total_steps
+        )
+        self.teacher = self._build_teacher(total_steps) if config.distilling else None
+        identity = run_identity(config, self.resources, self.teacher)
+        if state is not None:
+            check_identity(state.identity, identity, self.folder.latest)
+            self._take_up(state)
+        self._build_step()
+        self.recorder = Recorder(config, self.folder, identity, self.processes.is_main)
+        self.recorder.open(self.progress)
+        self.recorder.announce(
+            self.resources, self.model, self.device, distilled=self.teacher is not None
+        )
+
+    def _load_resources(self) -> None:
+        for turn in (True, False):  # the main process makes what is missing, the others find it
+            if self.processes.is_main is turn:
+                ensure_demo_city(self.config)
+                self.resources = self.pool.get(self.config)
+            self.processes.barrier()
+
+    def _build_teacher(self, total_steps: int) -> DistillationManager:
+        for turn in (True, False):
+            if self.processes.is_main is turn:
+                manager = self.pool.teacher(self.config, self.resources, self.device)
+                manager.set_length(total_steps, self.plan.groups_per_epoch)
+                for dataset in (self.resources.train, self.resources.val):
+                    manager.attach(dataset, progress=self.config.training.progress)
+            self.processes.barrier()
+        return manager
+
+    def _take_up(self, state: RunState) -> None:
+        """Goes on where an earlier run stopped."""
+        self.model.load_state_dict(state.model)
+        self.optimization.load_state_dict(state.optimization)
+        self.progress = state.progress
+        restore_rng(state.rng)
+        if self.progress.finished:
+            logger.info("This run is finished; --fresh starts it over.")
+        else:
+            epoch, step = self.progress.epoch + 1, self.progress.step
+            logger.info("Going on in epoch %d after step %d.", epoch, step)
+
+    def _build_step(self) -> None:
+        profiling, loader = self.config.profiling, self.config.dataloader
+        interval = 1 if profiling.max_batches else profiling.log_interval
+        wanted = profiling.enable or profiling.max_batches is not None
+        self.profiler = StepProfiler(wanted, interval, self.device)
+        self.step = AccumulationStep(
+            model=self.model,
+            forward=compile_student(self.model, self.config.training, self.device),
+            optimization=self.optimization,
+            precision=self.precision,
+            processes=self.processes,
+            profiler=self.profiler,
+            teacher=self.teacher,
+        )
+        self.prefetch: Prefetcher[RowSpec, TripRows | None] = Prefetcher(
+            self.plan.gather, loader.num_workers, loader.prefetch_factor, loader.persistent_workers
+        )
+
+    # Training
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal or the profiling limit ends the run here."""
+        limit = self.config.profiling.max_batches
+        return self.signals.received is not None or bool(limit and self.batches_done >= limit)
+
+    def _interrupted(self) -> bool:
+        # Several processes must agree first, which they do between steps.
+        return self.signals.received is not None and self.processes.world_size == 1
+
+    def train_epoch(self) -> None:
+        """Runs the epoch's remaining optimizer steps."""
+        groups = self.plan.groups(self.progress.epoch)
+        remaining = groups[self.progress.group :]
+        rows = self.prefetch([spec for group in remaining for spec in group])
+        bar = tqdm(
+            total=len(groups),
+            initial=self.progress.group,
+            desc=f"Epoch {self.progress.epoch + 1}/{self.max_epoch}",
+            unit="step",
+            disable=not (self.processes.is_main and self.config.training.progress),
+        )
+        with bar:
+            for group in remaining:
+                started = time.perf_counter()
+                try:
+                    result = self._train_group(rows, group)
+                except Interrupted:
+                    break
+                elapsed = time.perf_counter() - started
+                self.busy_seconds += elapsed
+                self.progress.seconds += elapsed
+                self._after_step(group, result)
+                bar.update()
+                bar.set_postfix(loss=result.values["loss"], acc=result.accuracy)
+                if self._agree_to_stop():
+                    break
+        if self.signals.received is not None:
+            self._stop_here()
+
+    def _train_group(
+        self, rows: Iterator[TripRows | None], group: Sequence[RowSpec]
+    ) -> GroupResult:
+        self.profiler.start_step(self.batches_done, len(group))
+        self.learning_rate = self.optimization.set_learning_rate(self.progress.step)
+        batches = []
+        for _ in group:
+            with self.profiler.phase("Data Wait"):
+                gathered = next(rows)
+            if gathered is not None:
+                with self.profiler.phase("Data Transfer"):
+                    batches.append(self.resources.train.features(gathered, self.device))
+        result = self.step.run(batches, self.progress.step, self._interrupted)
+        self.batches_done += len(group)
+        return result
+
+    def _after_step(self, group: Sequence[RowSpec], result: GroupResult) -> None:
+        progress, training = self.progress, self.config.training
+        if result.finite:
+            progress.nonfinite_in_a_row = 0
+            for name, value in {**result.values, "steps": 1.0}.items():
+                progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + value
+            if progress.step % training.log_interval == 0:
+                rate = self.batches_done / max(self.busy_seconds, 1e-9)
+                self.recorder.step(progress, result, self.learning_rate, rate, self.teacher)
+        else:
+            self._skip_step(group)
+        if self.profiler.active:
+            self.recorder.profile(self.profiler, progress.step)
+        progress.group += 1
+        progress.step += 1
+        every = training.checkpoint_interval_steps
+        due = time.monotonic() - self.last_save > 60 * training.checkpoint_interval_minutes
+        if (every and progress.step % every == 0) or due:
+            self._save()
+
+    def _skip_step(self, group: Sequence[RowSpec]) -> None:
+        progress, limit = self.progress, self.config.training.max_nonfinite_steps
+        progress.nonfinite_steps += 1
+        progress.nonfinite_in_a_row += 1
+        self.recorder.nonfinite(progress, group)
+        if progress.nonfinite_in_a_row >= limit:
+            raise UserError(
+                f"{limit} steps in a row had a non-finite loss; lower the learning rate "
+                f"({self.config.optimizer_config.learning_rate}), check the data, or try "
+                "training.amp_dtype=off."
+            )
+
+    def _agree_to_stop(self) -> bool:
+        """Whether any process received a signal; then all stop after the same step."""
+        if self.processes.world_size > 1:
+            flag = torch.tensor(float(self.signals.received or 0), device=self.device)
+            number = int(self.processes.max(flag).item())
+            self.signals.received = number or None
+        return self.stopping
+
+    def _stop_here(self) -> None:
+        self._save()
+        if self.processes.is_main:
+            logger.info("Stopped by a signal; the state is saved in %s.", self.folder.latest)
+
+    def _save(self) -> None:
+        self.recorder.save(self.progress, self.model, self.optimization)
+        self.last_save = time.monotonic()
+
+    # Between epochs
+
+    def finish_epoch(self) -> None:
+        """Validates, keeps the best student, and saves the state of the new epoch."""
+        progress = self.progress
+        result = validate(
+            self.model,
+            self.resources.val,
+            device=self.device,
+            batch_size=self.config.optimizer_config.batch_size,
+            processes=self.processes,
+            precision=self.precision,
+            teacher=self.teacher,
+            interrupted=self._interrupted,
+        )
+        if result is None:
+            self._stop_here()
+            return
+        record = self._epoch_record(result)
+        progress.history.append(record)
+        is_best = result.next_step_acc > progress.best_val_acc
+        if is_best:
+            progress.best_val_acc, progress.best_epoch = result.next_step_acc, progress.epoch
+        progress.epoch, progress.group, progress.epoch_sums = progress.epoch + 1, 0, {}
+        progress.finished = progress.epoch >= self.max_epoch
+        self.recorder.epoch(progress, record, is_best, self.model)
+        self._save()
+        if self.on_epoch_end is not None:
+            self.on_epoch_end(progress.epoch, record)
+
+    def _epoch_record(self, result: ValidationResult) -> dict[str, Any]:
+        progress = self.progress
+        sums = progress.epoch_sums
+        steps = max(sums.get("steps", 0.0), 1.0)
+        record = {
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
+            "train_loss": sums.get("loss", 0.0) / steps,
+            "train_next_step_acc": sums.get("correct", 0.0) / max(sums.get("positions", 0.0), 1.0),
+            **result.as_dict(),
+            "seconds": progress.seconds,
+        }
+        if self.teacher is not None:
+            record["train_distill_loss"] = sums.get("distill_loss", 0.0) / steps
+        return record
+
+    def report(self) -> TrainResult:
+        """The result, and the table that shows it."""
+        progress, folder = self.progress, self.folder
+        best = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else {}
+        rate = self.batches_done / self.busy_seconds if self.busy_seconds else 0.0
+        if self.processes.is_main and self.config.profiling.max_batches:
+            logger.info("%d batches. %s", self.batches_done, self.profiler.mean())
+        elif self.processes.is_main and best:
+            files = {
+                "Best student": folder.best,
+                "Newest state": folder.latest,
+                "Metrics": folder.metrics,
+                "TensorBoard": folder.tensorboard,
+            }
+            logger.info("Done.\n%s", summary_table(best, progress.seconds, rate, files))
+        return TrainResult(
+            best_val_acc=progress.best_val_acc,
+            best_epoch=progress.best_epoch + 1,
+            checkpoint=folder.best,
+            folder=folder.path,
+            metrics=best,
+            history=progress.history,
+            seconds=progress.seconds,
+            batches_per_second=rate,
+            finished=progress.finished,
+            exit_code=self.signals.exit_code,
+        )
