@@ -1,0 +1,144 @@
+"""Configurations: what loads, and what the errors of the rest say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import Config, dump_config, load_config, load_evaluation_config
+from config.arguments import CONFIG_FOLDER
+from runtime.errors import UserError
+
+SHIPPED = sorted(CONFIG_FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configurations_load(path: Path) -> None:
+    load = load_evaluation_config if path.stem == "evaluation" else load_config
+    assert load(path)
+
+
+@pytest.mark.parametrize("name", ["Beijing", "Porto", "San_Francisco"])
+def test_the_cities_carry_the_documents_settings(name: str) -> None:
+    config = load_config(CONFIG_FOLDER / f"{name}.yaml")
+    assert config.dataset == name
+    assert config.distill.grid_size == 0.001
+    assert config.data.candidate_top_k == 64
+    assert config.optuna.pruner.min_resource == 5
+    assert config.optuna.final_run.seeds == [42, 43, 44]
+
+
+def test_overrides_are_read_as_yaml() -> None:
+    config = load_config(None, {"training.seed": "7", "distill.window": "full", "distill.lambda": 0})
+    assert (config.training.seed, config.distill.window, config.distill.lambda_) == (7, "full", 0)
+
+
+def test_resolved_configuration_loads_back(tmp_path: Path) -> None:
+    config = load_config(CONFIG_FOLDER / "Beijing.yaml", {"distill.temperature": 1.5})
+    path = tmp_path / "resolved.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+
+
+def test_presets_fill_what_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("distill: {preset: curriculum, temperature: 3.0}\n")
+    distill = load_config(path).distill
+    assert (distill.temperature, distill.temperature_end) == (3.0, 0.5)
+    assert (distill.temperature_schedule, distill.temperature_stages) == ("linear", 5)
+
+
+MISTAKES = [
+    ("distil: {}", "distil is not a configuration key; did you mean 'distill'?"),
+    ("distill: {windw: 3}", "distill.windw is not a configuration key; did you mean 'window'?"),
+    (
+        "distill: {window: 0}",
+        "distill.window is 0; it must be at least 1, or allowed: 'full'.",
+    ),
+    (
+        "optimizer_config: {batch_size: many}",
+        "optimizer_config.batch_size is 'many'; it must be a whole number.",
+    ),
+    (
+        "optimizer_config: {batch_size: 1.5}",
+        "optimizer_config.batch_size is 1.5; it must be a whole number.",
+    ),
+    ("training: {seed: true}", "training.seed is true; it must not be true or false."),
+    (
+        "training: {amp_dtype: fp8}",
+        "training.amp_dtype is 'fp8'; allowed: 'auto', 'off', 'float16' or 'bfloat16'.",
+    ),
+    ("wandb: {tags: beijing}", "wandb.tags is 'beijing'; it must be a list."),
+    ("distill: 3", "distill is 3; it must be a section with keys."),
+    ("data: {ram_fraction: 2}", "data.ram_fraction is 2; it must be at most 1."),
+    (
+        "optuna: {search_space: {temperature: {low: 3, high: 1}}}",
+        "optuna.search_space.temperature: low must not exceed high, and must be positive with log.",
+    ),
+    (
+        "navigator_config: {hidden_dim: 64}",
+        "navigator_config.hidden_dim is 64, but the road embedding (road_id + len + type + lon + "
+        "lat widths) is 128; they must be equal.",
+    ),
+    ("seed: 1\nseed: 2", "line 2: the key 'seed' is given twice"),
+    ("- 1\n- 2", "must hold sections (`name: ...`), not list."),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES, ids=[text for text, _ in MISTAKES])
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_config(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_python_tags_are_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    path = tmp_path / "config.yaml"
+    path.write_text(f"dataset: !!python/object/apply:os.system ['touch {marker}']\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(path)
+    assert not marker.exists()
+
+
+def test_alias_bombs_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="too deeply aliased"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", ["training.sed", "training.seed.x", "", "nope.x"])
+def test_unknown_override_paths(path: str) -> None:
+    with pytest.raises(UserError, match="is not a configuration key"):
+        load_config(None, {path: 1})
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_any_value_loads_or_is_a_user_error(value: Any) -> None:
+    for path in ("training.seed", "distill.window", "distill.bounds", "wandb.tags", "dataset"):
+        try:
+            assert isinstance(load_config(None, {path: value}), Config)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+@given(text=st.text(max_size=200))
+def test_any_text_loads_or_is_a_user_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    try:
+        load_config(path)
+    except UserError as error:
+        assert "\n" not in str(error)
