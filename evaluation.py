@@ -1,0 +1,295 @@
+"""Measures generated trips against real ones.
+
+    python evaluation.py --generated_file gene/demo/trips.csv --data_dir data/demo
+    python evaluation.py --run_dir save/demo/seed0_distill
+
+Writes `results.json`, `trajectory_metrics.json` and a report into `eval/<time>/` and prints a
+table. Several generated files are also compared with each other on the OD pairs they share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.arguments import Parser
+from config.evaluation import EvaluationConfig
+from config.schema import WandbConfig
+from data.road_network import RoadNetwork
+from data.trip_csv import OnBadRows
+from metrics.assessment import Assessment, Reference, Settings, assess
+from metrics.comparison import Comparison, compare
+from metrics.generated import read_generated
+from metrics.local import DtwKind
+from metrics.trips import read_real_trips
+from report.document import Run, write_comparison, write_report
+from report.inputs import find_data_dir, find_generated_file, learning_curves
+from report.results import write_results
+from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_table
+from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file, timestamp
+from runtime.logs import get_logger, setup_logging
+from runtime.wandb_run import start_run
+
+logger = get_logger("evaluation")
+
+DEFAULTS = EvaluationConfig()
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What `evaluate` found: the content of `results.json`, where it lies, and the details."""
+
+    metrics: dict[str, Any]
+    folder: Path
+    assessment: Assessment
+
+    def __getitem__(self, name: str) -> Any:
+        return self.metrics[name]
+
+
+def evaluate(
+    generated_file: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    od_source: str = "test",
+    *,
+    run_dir: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    name: str | None = None,
+    grid_size: float = DEFAULTS.grid_size,
+    edr_eps: float = DEFAULTS.edr_eps,
+    dtw: DtwKind = DEFAULTS.dtw,
+    bootstrap: int = DEFAULTS.bootstrap,
+    seed: int = 0,
+    on_bad_rows: OnBadRows = "error",
+    wandb: WandbConfig | None = None,
+    wandb_name: str | None = None,
+    wandb_dir: str | Path | None = None,
+    reference: Reference | None = None,
+    report: bool = True,
+) -> EvaluationResult:
+    """Measures one generated file against the real trips of `<data_dir>/<od_source>.csv`.
+
+    Without `generated_file` the newest one in `run_dir` is taken. `reference`, real trips
+    measured before, replaces `data_dir`, `od_source` and the settings.
+    """
+    file = find_generated_file(generated_file, run_dir)
+    if reference is None:
+        settings = Settings(grid_size, edr_eps, dtw, bootstrap, seed)
+        reference = load_reference(
+            find_data_dir(data_dir, run_dir), od_source, settings, on_bad_rows
+        )
+    name = name or file.stem
+    started = time.perf_counter()
+    assessment = assess(name, read_generated(file, reference.network), reference)
+    logger.info(
+        "Measured %d generated trips of %s in %.1f s.",
+        len(assessment.generated),
+        file,
+        time.perf_counter() - started,
+    )
+    _warn_where_nothing_matches(assessment)
+    folder = _output_folder(output_dir, run_dir)
+    metadata = _metadata(file, reference, od_source, run_dir)
+    metrics = write_results(assessment, metadata, folder)
+    _track(assessment, metadata, folder, wandb, wandb_name or f"eval_{name}", wandb_dir)
+    if report:
+        write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
+    return EvaluationResult(metrics, folder, assessment)
+
+
+def load_reference(
+    data_dir: str | Path, od_source: str, settings: Settings, on_bad_rows: OnBadRows = "error"
+) -> Reference:
+    """Reads and measures the real trips of a split."""
+    _check_settings(settings, od_source)
+    network = RoadNetwork.load(data_dir)
+    trips = read_real_trips(data_dir, od_source, network, on_bad_rows)
+    logger.info("Comparing with %d real trips (%s) of %s.", len(trips), od_source, data_dir)
+    return Reference.of(trips, network, settings)
+
+
+def _check_settings(settings: Settings, od_source: str) -> None:
+    if od_source not in ("train", "test", "val"):
+        raise UserError(f"od_source is {od_source!r}; allowed: 'train', 'val' or 'test'.")
+    if settings.dtw not in ("fastdtw", "exact"):
+        raise UserError(f"dtw is {settings.dtw!r}; allowed: 'fastdtw' or 'exact'.")
+    for name, value in (("grid_size", settings.grid_size), ("edr_eps", settings.edr_eps)):
+        if not 0 < value < float("inf"):
+            raise UserError(f"{name} is {value}; it must be a number above 0.")
+    if settings.bootstrap < 0:
+        raise UserError(f"bootstrap is {settings.bootstrap}; it must be at least 0.")
+
+
+def _warn_where_nothing_matches(assessment: Assessment) -> None:
+    if len(assessment.pairs):
+        return
+    logger.warning(
+        "No generated trip joins the same two grid cells as a real one, so there are no "
+        "Hausdorff, DTW and EDR values; the distributions are compared all the same. Is "
+        "--od_source the split that the trips were generated for?"
+    )
+
+
+def _output_folder(output_dir: str | Path | None, run_dir: str | Path | None) -> Path:
+    """The folder given, or a fresh `eval/<time>` in the run's folder or the current one."""
+    if output_dir is not None:
+        return Path(output_dir)
+    parent = Path(run_dir if run_dir is not None else ".") / "eval"
+    folder, attempt = parent / timestamp(), 1
+    while folder.exists():
+        attempt += 1
+        folder = parent / f"{timestamp()}_{attempt}"
+    return folder
+
+
+def _metadata(
+    file: Path, reference: Reference, od_source: str, run_dir: str | Path | None
+) -> dict[str, Any]:
+    settings = reference.settings
+    return {
+        "generated_file": str(file),
+        "generated_sha256": sha256_of_file(file),
+        "data_dir": str(reference.network.folder),
+        "network_hash": reference.network.content_hash,
+        "real_trips_hash": reference.trips.content_hash,
+        "real_trips": len(reference.trips),
+        "run_dir": None if run_dir is None else str(run_dir),
+        "od_source": od_source,
+        "grid_size": settings.grid_size,
+        "edr_eps": settings.edr_eps,
+        "dtw": settings.dtw,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _track(
+    assessment: Assessment,
+    metadata: dict[str, Any],
+    folder: Path,
+    wandb: WandbConfig | None,
+    name: str,
+    wandb_dir: str | Path | None,
+) -> None:
+    if wandb is None:
+        return
+    directory = Path(wandb_dir) if wandb_dir is not None else folder
+    run = start_run(wandb, name, metadata, directory, job_type="evaluation")
+    values = {key: value for key, value in assessment.overall.values.items() if value is not None}
+    for scenario, found in assessment.scenarios.items():
+        for key, value in found.measures.values.items():
+            if value is not None:
+                values[f"scenario/{scenario}/{key}"] = value
+    run.log(values)
+    run.summarize({**values, "pairs": len(assessment.pairs)})
+    run.finish()
+
+
+def main() -> int:
+    """Evaluates the files of the command line."""
+    arguments = _parse_arguments()
+    setup_logging()
+    files = arguments.generated_file or [None]
+    settings = Settings(
+        arguments.grid_size, arguments.edr_eps, arguments.dtw, arguments.bootstrap, arguments.seed
+    )
+    first = find_generated_file(files[0], arguments.run_dir)
+    data_dir = find_data_dir(arguments.data_dir, arguments.run_dir)
+    reference = load_reference(data_dir, arguments.od_source, settings, arguments.on_bad_rows)
+    names = _names([first, *map(Path, files[1:])])
+    folder = _output_folder(arguments.output_dir, arguments.run_dir)
+    found = [
+        evaluate(
+            file,
+            od_source=arguments.od_source,
+            run_dir=arguments.run_dir,
+            output_dir=folder if len(names) == 1 else folder / name,
+            name=name,
+            wandb=_wandb_settings(arguments),
+            reference=reference,
+            report=False,
+        )
+        for name, file in names.items()
+    ]
+    _print(found)
+    comparisons = []
+    if len(found) > 1:
+        comparisons.append(_compare(found, arguments.od_source, settings, folder))
+    if not arguments.no_report:
+        curves = learning_curves(arguments.run_dir)
+        runs = [Run(each.assessment, arguments.od_source, curves) for each in found]
+        write_report(folder, runs, comparisons)
+    print(f"\nResults are in {folder}")
+    return 0
+
+
+def _print(found: Sequence[EvaluationResult]) -> None:
+    for each in found:
+        print(f"\n{each.assessment.name}: {len(each.assessment.pairs)} pairs")
+        print(measures_table(each.assessment.overall))
+
+
+def _compare(
+    found: Sequence[EvaluationResult], od_source: str, settings: Settings, folder: Path
+) -> Comparison:
+    """Compares the files with each other, writes it down and prints the table."""
+    assessments = [each.assessment for each in found]
+    comparison = compare(assessments, od_source, settings.bootstrap, settings.seed)
+    results = {each.assessment.name: each.metrics for each in found}
+    write_comparison(folder, [comparison], {od_source: results})
+    rows, header = models_rows(results, comparison)
+    print(f"\n{screen_table(rows, header)}\n{MARKS_LEGEND}")
+    return comparison
+
+
+def _names(files: list[Path]) -> dict[str, Path]:
+    """A short name for each file: its stem, made different where stems repeat."""
+    names: dict[str, Path] = {}
+    for file in files:
+        name, attempt = file.stem, 1
+        while name in names:
+            attempt += 1
+            name = f"{file.stem}_{attempt}"
+        names[name] = file
+    return names
+
+
+def _wandb_settings(arguments: argparse.Namespace) -> WandbConfig:
+    return WandbConfig(
+        enable=arguments.wandb,
+        project=arguments.wandb_project,
+        run_name=arguments.wandb_run_name,
+        tags=arguments.wandb_tags,
+    )
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = Parser(prog="evaluation.py", description="Measures generated trips against real ones.")
+    add = parser.add_argument
+    add("--generated_file", nargs="+", metavar="CSV", help="one file, or several to compare")
+    add("--run_dir", help="a training run: its newest generated CSV, its learning curves")
+    add("--data_dir", help="the dataset folder (found through --run_dir where possible)")
+    add("--od_source", choices=["test", "train", "val"], default="test")
+    add("--grid_size", type=float, default=DEFAULTS.grid_size, help="OD cells, degrees")
+    add("--edr_eps", type=float, default=DEFAULTS.edr_eps, help="EDR threshold, metres")
+    add("--dtw", choices=["fastdtw", "exact"], default=DEFAULTS.dtw)
+    add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
+    add("--seed", type=int, default=0, help="of the resamples")
+    add("--on_bad_rows", choices=["error", "skip"], default="error", help="of the real trips")
+    add("--output_dir", help="instead of eval/<time>")
+    add("--no_report", action="store_true", help="no HTML report and no pictures")
+    add("--wandb", action="store_true", help="record the results with WandB")
+    add("--wandb_project", default="hoser-eval")
+    add("--wandb_run_name", default="")
+    add("--wandb_tags", nargs="*", default=["eval"])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,103 @@
+"""Finding what an evaluation or a report starts from: dataset, generated file, learning curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import load_config
+from data.csv_reading import read_header
+from runtime.errors import UserError
+from runtime.files import read_json
+from runtime.logs import get_logger
+
+logger = get_logger("report")
+
+NOT_GENERATED = ("train.csv", "val.csv", "test.csv")
+GENERATED_COLUMN = "gene_trace_road_id"
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A training run's figures, epoch by epoch."""
+
+    name: str
+    epochs: list[dict[str, float]]
+
+
+def find_data_dir(data_dir: str | Path | None, run_dir: str | Path | None) -> Path:
+    """The dataset folder: the one given, one inside the run, or the one the run was trained on."""
+    if data_dir is not None:
+        return Path(data_dir)
+    if run_dir is None:
+        raise UserError("There is no dataset to compare with; give its folder with --data_dir.")
+    run = _existing_folder(run_dir)
+    for folder in (run / "hoser_format", run):
+        if (folder / "roadmap.geo").exists():
+            return folder
+    if (run / "config.yaml").exists():
+        return Path(load_config(run / "config.yaml").data_dir)
+    raise UserError(
+        f"{run} holds neither a dataset nor a config.yaml that names one; give the dataset's "
+        "folder with --data_dir."
+    )
+
+
+def find_generated_file(generated_file: str | Path | None, run_dir: str | Path | None) -> Path:
+    """The file given, or the newest generated CSV in the run's folder and its subfolders."""
+    if generated_file is not None:
+        return Path(generated_file)
+    if run_dir is None:
+        raise UserError("Nothing to evaluate; give --generated_file, or --run_dir to look in.")
+    run = _existing_folder(run_dir)
+    found = [
+        file
+        for file in sorted(run.rglob("*.csv"))
+        if file.is_file() and file.name not in NOT_GENERATED and _is_generated(file)
+    ]
+    if not found:
+        raise UserError(
+            f"{run} holds no generated CSV (one with a column {GENERATED_COLUMN}); make one with "
+            "gene.py or give --generated_file."
+        )
+    newest = max(found, key=lambda file: file.stat().st_mtime_ns)
+    logger.info("Evaluating %s, the newest of %d generated files.", newest, len(found))
+    return newest
+
+
+def _existing_folder(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"The run folder {folder} does not exist (--run_dir).")
+    return folder
+
+
+def _is_generated(file: Path) -> bool:
+    try:
+        return GENERATED_COLUMN in read_header(file)
+    except UserError:
+        return False
+
+
+def learning_curves(run_dir: str | Path | None, name: str | None = None) -> list[LearningCurve]:
+    """The learning curve of a run, where its `metrics.json` can be read; an empty list else."""
+    if run_dir is None or not (Path(run_dir) / "metrics.json").exists():
+        return []
+    try:
+        content = read_json(Path(run_dir) / "metrics.json")
+    except UserError as error:
+        logger.warning("The report goes without learning curves: %s", error)
+        return []
+    epochs = content.get("epochs") if isinstance(content, dict) else None
+    rows = [_numbers(row) for row in epochs or [] if isinstance(row, dict)]
+    rows = [row for row in rows if row]
+    return [LearningCurve(name or Path(run_dir).name, rows)] if rows else []
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    return {
+        str(key): float(value)
+        for key, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

@@ -1,0 +1,140 @@
+"""Results as text: aligned for the screen, in Markdown for papers and pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from metrics.assessment import Measures
+from metrics.comparison import Comparison, ComparisonRow
+
+# name in the results -> heading, unit, whether smaller is better (None: neither)
+MEASURES: dict[str, tuple[str, str, bool | None]] = {
+    "distance_jsd": ("Distance JSD", "nats", True),
+    "duration_jsd": ("Duration JSD", "nats", True),
+    "radius_jsd": ("Radius JSD", "nats", True),
+    "hausdorff_km": ("Hausdorff", "km", True),
+    "dtw_km": ("DTW", "km", True),
+    "edr": ("EDR", "per point", True),
+    "hausdorff_km_per_point": ("Hausdorff per point", "km", True),
+    "dtw_km_per_point": ("DTW per point", "km", True),
+    "od_match_rate": ("OD match rate", "", False),
+    "destination_reached_rate": ("Destination reached", "", False),
+    "joined_transition_rate": ("Drivable transitions", "", False),
+}
+HEADLINE = ["distance_jsd", "duration_jsd", "radius_jsd", "hausdorff_km", "dtw_km", "edr"]
+
+
+def heading(name: str) -> str:
+    """The measure's name and unit as a column heading."""
+    title, unit, _ = MEASURES[name]
+    return f"{title} ({unit})" if unit else title
+
+
+def number(value: float | None) -> str:
+    """A value with four decimals, or a dash where there is none."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def screen_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Columns aligned for a fixed-width screen: text left, everything after it right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
+    return "\n".join([*lines, *(_line(row, widths) for row in rows)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if i == 0 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """The same as a Markdown table."""
+    ruler = [":--"] + ["--:"] * (len(header) - 1)
+    return "\n".join(
+        "| " + " | ".join(_escape_cell(cell) for cell in row) + " |"
+        for row in [header, ruler, *rows]
+    )
+
+
+def _escape_cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def measures_table(measures: Measures) -> str:
+    """One evaluation's measures with their intervals."""
+    rows = []
+    for name in MEASURES:
+        if name not in measures.values:
+            continue
+        interval = measures.intervals.get(name)
+        between = "" if interval is None else f"{interval.low:.4f} … {interval.high:.4f}"
+        real, generated = "", ""
+        quantity = name.removesuffix("_jsd")
+        if quantity != name:
+            real = number(measures.values[f"{quantity}_real_mean"])
+            generated = number(measures.values[f"{quantity}_gen_mean"])
+        rows.append([heading(name), number(measures.values[name]), between, real, generated])
+    header = ["measure", "value", "95 % interval", "real mean", "generated mean"]
+    return screen_table(rows, header)
+
+
+def models_rows(
+    results: dict[str, dict[str, Any]], comparison: Comparison | None
+) -> tuple[list[list[str]], list[str]]:
+    """Models side by side, with stars where one differs from the first; rows and header."""
+    names = list(results)
+    columns = [*HEADLINE, "od_match_rate", "destination_reached_rate"]
+    rows = []
+    for name in names:
+        row = [name]
+        for measure in columns:
+            tested = None
+            if comparison is not None and name != names[0]:
+                tested = comparison.row(names[0], name, measure)
+            row.append(number(results[name].get(measure)) + _mark(tested))
+        rows.append(row)
+    return rows, ["model", *(heading(measure) for measure in columns)]
+
+
+def _mark(row: ComparisonRow | None) -> str:
+    if row is None or not row.mark:
+        return ""
+    return f" {row.mark}{'↓' if row.mean_difference < 0 else '↑'}"
+
+
+def comparison_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
+    """Every test of a comparison; rows and header."""
+    header = ["models", "measure", "pairs", "first", "second", "change", "95 % interval"]
+    header += ["effect", "test", "p", "p Holm", "p BH", "t-test p", ""]
+    return [_comparison_row(row) for row in comparison.rows], header
+
+
+def _comparison_row(row: ComparisonRow) -> list[str]:
+    change = "–" if row.relative_difference is None else f"{100 * row.relative_difference:+.1f} %"
+    interval = row.interval
+    return [
+        f"{row.first} → {row.second}",
+        heading(row.measure),
+        str(row.count),
+        number(row.mean_first),
+        number(row.mean_second),
+        change,
+        "–" if interval is None else f"{interval.low:+.4f} … {interval.high:+.4f}",
+        "–" if row.effect_size is None else f"{row.effect_size:+.3f}",
+        row.test,
+        f"{row.p:.2g}",
+        f"{row.p_holm:.2g}",
+        f"{row.p_bh:.2g}",
+        "–" if row.t_p is None else f"{row.t_p:.2g}",
+        row.mark,
+    ]
+
+
+MARKS_LEGEND = (
+    "Stars: lower (↓) or higher (↑) than the first model on the OD pairs they share, p corrected "
+    "by Holm (* p < 0.05, ** p < 0.01, *** p < 0.001)."
+)
