@@ -33,7 +33,9 @@ def test_the_cities_carry_the_documents_settings(name: str) -> None:
 
 
 def test_overrides_are_read_as_yaml() -> None:
-    config = load_config(None, {"training.seed": "7", "distill.window": "full", "distill.lambda": 0})
+    config = load_config(
+        None, {"training.seed": "7", "distill.window": "full", "distill.lambda": 0}
+    )
     assert (config.training.seed, config.distill.window, config.distill.lambda_) == (7, "full", 0)
 
 
