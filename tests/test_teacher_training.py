@@ -1,0 +1,233 @@
+"""Training a teacher: it learns, resumes bit for bit, describes itself; and the report on it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from critics import teacher_training
+from critics.lmtad_teacher import LMTADTeacher
+from critics.road_teacher import LMTADRoadTeacher, road_teacher
+from critics.teacher_examples import ExampleMaker
+from critics.teacher_report import expected_calibration_error, teacher_report
+from critics.teacher_runs import run_path
+from critics.teacher_training import TeacherOptions, train_teacher
+from critics.weights import load_weights
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from runtime.errors import UserError
+from tests.teacher_helpers import small_weights
+from tools import precompute_distill_tokens, train_lmtad
+from tools import teacher_report as report_tool
+
+
+@pytest.fixture(scope="module")
+def network(parity_city: Path) -> RoadNetwork:
+    return RoadNetwork.load(parity_city)
+
+
+@pytest.fixture(scope="module")
+def trip_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trips")
+
+
+@pytest.fixture(scope="module")
+def splits(network: RoadNetwork, trip_cache: Path) -> tuple[TripDataset, TripDataset]:
+    train, val = (
+        TripDataset.load(network.folder, split, network, cache_dir=trip_cache)
+        for split in ("train", "val")
+    )
+    return train, val
+
+
+def options(output: Path, **changes: object) -> TeacherOptions:
+    base = TeacherOptions(
+        output, n_layer=1, n_head=2, n_embd=16, epochs=2, batch_size=16, progress=False
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("vocabulary", ["road", "grid"])
+@pytest.mark.parametrize("loss", ["candidates", "vocabulary"])
+def test_learns_the_trips_it_is_shown(
+    network: RoadNetwork,
+    splits: tuple[TripDataset, TripDataset],
+    tmp_path: Path,
+    vocabulary: str,
+    loss: str,
+) -> None:
+    train, _ = splits
+    chosen = options(
+        tmp_path / "t.pt", vocabulary=vocabulary, loss=loss, epochs=40, dropout=0.0, n_embd=32
+    )
+    train_teacher(chosen, network, train, train)
+    assert not run_path(chosen.output).exists()
+    teacher = road_teacher(chosen.output, network)
+    report = teacher_report(teacher, train, train)
+    full = next(row for row in report.rows if row.name == "LM-TAD, window full")
+    ceiling = report.rows[-1]
+    untrained = LMTADRoadTeacher(
+        LMTADTeacher(small_weights(network.num_roads, 20, True)),
+        np.arange(network.num_roads),
+        network,
+    )
+    before = teacher_report(untrained, train, train, ["full"]).rows[0]
+    assert before.accuracy < full.accuracy <= ceiling.accuracy + 1e-9
+    assert full.accuracy > 0.7 * ceiling.accuracy
+    assert (ceiling.accuracy == 1.0) == (vocabulary == "road")
+    weights = load_weights(chosen.output)
+    assert weights.vocabulary == vocabulary and weights.destination_prefix
+    if vocabulary == "grid":
+        assert weights.grip_size == (15, 18)
+        assert weights.dataset_config["min_lat"] == network.bounds.min_lat
+
+
+def test_a_killed_run_resumes_bit_for_bit(
+    network: RoadNetwork,
+    splits: tuple[TripDataset, TripDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, val = splits
+    whole = options(tmp_path / "whole.pt", random_start=0.5, checkpoint_minutes=0.0)
+    train_teacher(whole, network, train, val)
+    broken = replace(whole, output=tmp_path / "broken.pt")
+    step = teacher_training._Training._step
+
+    def fail_at_seven(self: teacher_training._Training, examples: object) -> torch.Tensor:
+        if self.step == 7:
+            raise KeyboardInterrupt
+        return step(self, examples)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(teacher_training._Training, "_step", fail_at_seven)
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(broken, network, train, val)
+    monkeypatch.undo()
+    torch.rand(5)  # another random state than the killed run had
+    with pytest.raises(UserError, match="other settings \\(learning_rate\\)"):
+        train_teacher(replace(broken, learning_rate=1e-4), network, train, val)
+    train_teacher(broken, network, train, val)
+    first, second = load_weights(whole.output), load_weights(broken.output)
+    assert first.fingerprint() == second.fingerprint()
+    with pytest.raises(UserError, match="exists already"):
+        train_teacher(broken, network, train, val)
+
+
+@pytest.mark.parametrize("block_size", [None, 6])
+@pytest.mark.parametrize("destination_prefix", [False, True])
+def test_examples_say_what_follows(
+    network: RoadNetwork,
+    splits: tuple[TripDataset, TripDataset],
+    block_size: int | None,
+    destination_prefix: bool,
+) -> None:
+    train, _ = splits
+    config = teacher_training.LMTADConfig(network.num_roads + 3, block_size or 40, 1, 1, 4)
+    tokens = np.arange(network.num_roads)
+    maker = ExampleMaker(config, network, tokens, destination_prefix, 0.0, 0, torch.device("cpu"))
+    trips = np.array([3, 8, 20])
+    examples = maker(train, trips, None)
+    prefix = 2 if destination_prefix else 1
+    assert examples.tokens.shape[1] <= config.block_size
+    for row, trip in enumerate(trips):
+        roads = train.trip(int(trip))[0].tolist()
+        start = [config.sot_id, roads[-1]][:prefix]
+        kept = roads[: config.block_size - prefix]
+        ending = [config.eot_id] if len(kept) == len(roads) else []
+        wanted = [-1] * (prefix - 1) + kept + ending
+        assert examples.tokens[row, : prefix + len(kept)].tolist() == start + kept
+        assert [t for t in examples.targets[row].tolist() if t >= 0] == [
+            t for t in wanted if t >= 0
+        ]
+        mine = (examples.choice_row == row).nonzero().squeeze(1).tolist()
+        assert len(mine) == len(kept) - 1
+        for step, choice in enumerate(mine):
+            assert examples.choice_place[choice] == prefix + step
+            belongs = examples.owner == choice
+            candidates = examples.candidate_token[belongs].tolist()
+            assert candidates == network.candidates(kept[step]).tolist()
+            taken = examples.candidate_place[belongs].tolist().index(int(examples.label[choice]))
+            assert candidates[taken] == kept[step + 1]
+
+
+def test_the_report_against_a_loop(
+    network: RoadNetwork, splits: tuple[TripDataset, TripDataset]
+) -> None:
+    train, val = splits
+    cells = 5
+    tokens = np.arange(network.num_roads) % cells
+    teacher = LMTADRoadTeacher(LMTADTeacher(small_weights(cells, 12)), tokens, network)
+    report = teacher_report(teacher, val, train, ["full"])
+    counts: dict[tuple[int, int], int] = {}
+    for index in range(len(train)):
+        roads = train.trip(index)[0].tolist()
+        for pair in itertools.pairwise(roads):
+            counts[pair] = counts.get(pair, 0) + 1
+    sums: dict[str, list[tuple[float, float]]] = {"model": [], "frequency": [], "ceiling": []}
+    for index in range(len(val)):
+        roads = val.trip(index)[0].tolist()
+        batch = val.batch([index])
+        logits = teacher.batch_logits(batch, batch.position_mask)[0]
+        for t, (here, taken) in enumerate(itertools.pairwise(roads)):
+            candidates = network.candidates(here).tolist()
+            label = candidates.index(taken)
+            rows = {
+                "model": logits[t, : len(candidates)].tolist(),
+                "frequency": [math.log(1 + counts.get((here, c), 0)) for c in candidates],
+                "ceiling": [0.0 if c % cells == taken % cells else -1e9 for c in candidates],
+            }
+            for name, row in rows.items():
+                top = [i for i, value in enumerate(row) if value == max(row)]
+                credit = 1 / len(top) if label in top else 0.0
+                total = sum(math.exp(value - row[label]) for value in row if value > -1e8)
+                sums[name].append((credit, math.log(total)))
+    assert report.num_positions == len(sums["model"])
+    for measured, name in zip(report.rows, ("model", "frequency", "ceiling"), strict=True):
+        accuracy, nll = np.mean(sums[name], axis=0)
+        assert measured.accuracy == pytest.approx(accuracy, abs=1e-9)
+        assert measured.nll == pytest.approx(nll, rel=1e-4)
+    assert "most frequent transition" in report.table()
+
+
+def test_calibration_error() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.3, 0.3])
+    correct = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    expected = 4 / 6 * 0.15 + 2 / 6 * 0.2
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+def test_the_programs(
+    network: RoadNetwork,
+    trip_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = ["--data_dir", str(network.folder), "--cache_dir", str(trip_cache)]
+    train = [*data, "--output", "t.pt", "--epochs", "1", "--n_embd", "16", "--n_head", "2"]
+    train += ["--device", "cpu", "--no-progress", "--vocabulary", "road", "--no-report"]
+    assert train_lmtad.main(train) == 0
+    with pytest.raises(UserError, match="exists already"):
+        train_lmtad.main(train)
+    report = [*data, "--ckpt", "t.pt", "--windows", "2,full", "--json", "r.json"]
+    assert report_tool.main([*report, "--device", "cpu"]) == 0
+    assert "window full" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--windows"):
+        report_tool.main([*data, "--ckpt", "t.pt", "--windows", "0"])
+    Path("c.yaml").write_text(
+        f"data_dir: {network.folder}\n"
+        "distill: {ckpt: t.pt, vocabulary: road, destination_prefix: true, cache_dir: answers}\n"
+        f"data: {{cache_dir: {trip_cache}}}\n"
+    )
+    run = ["--config", "c.yaml", "--device", "cpu", "--no-progress"]
+    assert precompute_distill_tokens.main([*run, "--splits", "train,val"]) == 0
+    assert len(list(Path("answers").glob("teacher-*/manifest.json"))) == 2
+    with pytest.raises(UserError, match="--splits"):
+        precompute_distill_tokens.main([*run, "--splits", "trian"])
