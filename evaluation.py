@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_tabl
 from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file, timestamp
 from runtime.logs import get_logger, setup_logging
-from runtime.wandb_run import start_run
+from runtime.wandb_run import TrackedRun, start_run
 
 logger = get_logger("evaluation")
 
@@ -47,6 +47,7 @@ class EvaluationResult:
     metrics: dict[str, Any]
     folder: Path
     assessment: Assessment
+    files: tuple[str, ...] = ("results.json", "trajectory_metrics.json")
 
     def __getitem__(self, name: str) -> Any:
         return self.metrics[name]
@@ -69,6 +70,7 @@ def evaluate(
     wandb: WandbConfig | None = None,
     wandb_name: str | None = None,
     wandb_dir: str | Path | None = None,
+    on_tracked: Callable[[Path | None], None] | None = None,
     reference: Reference | None = None,
     report: bool = True,
 ) -> EvaluationResult:
@@ -96,7 +98,14 @@ def evaluate(
     folder = _output_folder(output_dir, run_dir)
     metadata = _metadata(file, reference, od_source, run_dir)
     metrics = write_results(assessment, metadata, folder)
-    _track(assessment, metadata, folder, wandb, wandb_name or f"eval_{name}", wandb_dir)
+    if wandb is not None:
+        directory = Path(wandb_dir) if wandb_dir is not None else folder
+        run = start_run(
+            wandb, wandb_name or f"eval_{name}", metadata, directory, job_type="evaluation"
+        )
+        tracked = _track(run, assessment)
+        if on_tracked is not None:
+            on_tracked(tracked)
     if report:
         write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
     return EvaluationResult(metrics, folder, assessment)
@@ -169,26 +178,18 @@ def _metadata(
     }
 
 
-def _track(
-    assessment: Assessment,
-    metadata: dict[str, Any],
-    folder: Path,
-    wandb: WandbConfig | None,
-    name: str,
-    wandb_dir: str | Path | None,
-) -> None:
-    if wandb is None:
-        return
-    directory = Path(wandb_dir) if wandb_dir is not None else folder
-    run = start_run(wandb, name, metadata, directory, job_type="evaluation")
+def _track(run: TrackedRun, assessment: Assessment) -> Path | None:
+    """Records the measures and closes the run; returns where its files lie."""
     values = {key: value for key, value in assessment.overall.values.items() if value is not None}
     for scenario, found in assessment.scenarios.items():
         for key, value in found.measures.values.items():
             if value is not None:
                 values[f"scenario/{scenario}/{key}"] = value
+    folder = run.directory
     run.log(values)
     run.summarize({**values, "pairs": len(assessment.pairs)})
     run.finish()
+    return folder
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,16 @@ class ComparisonRow:
         plain["significant"] = self.mark
         return plain
 
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> ComparisonRow:
+        """The row from what `to_json` made of it."""
+        interval = plain["interval"]
+        names = {field.name for field in fields(cls)} - {"interval"}
+        return cls(
+            interval=None if interval is None else Interval(*interval),
+            **{name: plain[name] for name in names},
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -90,6 +100,12 @@ class Comparison:
             "correction": "Holm and Benjamini-Hochberg over all rows",
             "rows": [row.to_json() for row in self.rows],
         }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Comparison:
+        """The comparison from what `to_json` made of it."""
+        rows = [ComparisonRow.from_json(row) for row in plain["rows"]]
+        return cls(plain["od_source"], plain["models"], rows)
 
 
 def compare(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
+MAX_LABEL = 28
 INK, MUTED, REAL = "#1c2733", "#8a949e", "#3b4650"
 BETTER, WORSE = "#12855f", "#c2334a"
 MODEL_COLOURS = ["#d9660a", "#1f6fd1", "#12855f", "#9b3fb0", "#c2334a", "#6a760c", "#0b829e"]
@@ -70,8 +71,11 @@ def write_comparison_plot(path: Path, comparisons: Sequence[Comparison]) -> None
         position = np.arange(len(change))[::-1]
         better = [BETTER if value < 0 else WORSE for value in change]
         axis.barh(position, change, color=better, height=0.62)
-        labels = [f"{row.first} → {row.second}   {heading(row.measure)}" for row in comparison.rows]
-        axis.set_yticks(position, [_plain(label) for label in labels], fontsize=8)
+        labels = [
+            f"{_plain(row.first)} → {_plain(row.second)}   {heading(row.measure)}"
+            for row in comparison.rows
+        ]
+        axis.set_yticks(position, labels, fontsize=8)
         for place, value, row in zip(position, change, comparison.rows):
             side = "left" if value >= 0 else "right"
             axis.annotate(
@@ -97,13 +101,14 @@ def _distributions(runs: Sequence[Run]) -> Figure:
                 axis.stairs(_share(found.real), edges, fill=True, color=REAL, alpha=0.22)
                 axis.stairs(_share(found.real), edges, color=REAL, linewidth=1.0, label="real")
             divergence = run.assessment.overall.values.get(f"{name}_jsd")
-            label = run.assessment.name + ("" if divergence is None else f" (JSD {divergence:.3f})")
+            label = _plain(run.assessment.name)
+            label += "" if divergence is None else f" (JSD {divergence:.3f})"
             axis.stairs(
                 _share(found.generated),
                 edges,
                 color=MODEL_COLOURS[k % len(MODEL_COLOURS)],
                 linewidth=1.3,
-                label=_plain(label),
+                label=label,
             )
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(unit, fontsize=9)
@@ -166,7 +171,7 @@ def _map(runs: Sequence[Run]) -> Figure:
         axis.autoscale()
         axis.set_aspect(aspect)
         axis.set_axis_off()
-        axis.set_title(_plain(f"{name}: {len(trips):,} trips"), fontsize=10)
+        axis.set_title(f"{_plain(name)}: {len(trips):,} trips", fontsize=10)
     return figure
 
 
@@ -213,8 +218,8 @@ def _clean(axis: Any) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not read as a formula."""
-    return text.replace("$", r"\$")
+    """Text that fits a label and that matplotlib does not read as a formula."""
+    return (text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…").replace("$", r"\$")
 
 
 def _file_name(text: str) -> str:

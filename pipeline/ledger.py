@@ -1,0 +1,57 @@
+"""What is already done: judged by what went in and what came out, not by a file being there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import UserError
+from runtime.files import read_json, sha256_of_file, sha256_of_json, write_json
+
+FORMAT_VERSION = 1
+
+
+class Entry:
+    """The record of one step, beside its output: the inputs' key and the outputs' checksums."""
+
+    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self.path = path
+        self.inputs = {**inputs, "format_version": FORMAT_VERSION}
+        self.key = sha256_of_json(self.inputs)
+
+    def is_done(self) -> bool:
+        """Whether the step ended with these inputs and its outputs are as it left them."""
+        record = self._record()
+        if record is None or record.get("key") != self.key or record.get("state") != "done":
+            return False
+        outputs = record.get("outputs")
+        return isinstance(outputs, dict) and all(
+            (self.path.parent / name).is_file()
+            and sha256_of_file(self.path.parent / name) == checksum
+            for name, checksum in outputs.items()
+        )
+
+    def was_begun(self) -> bool:
+        """Whether the step was begun with these very inputs, so that it can go on."""
+        record = self._record()
+        return record is not None and record.get("key") == self.key
+
+    def begin(self) -> None:
+        """Writes down that the step is under way."""
+        self._write("begun", {})
+
+    def finish(self, outputs: list[Path]) -> None:
+        """Writes down the outputs, files in the record's folder or below."""
+        names = {path.relative_to(self.path.parent).as_posix(): path for path in outputs}
+        self._write("done", {name: sha256_of_file(path) for name, path in names.items()})
+
+    def _write(self, state: str, outputs: dict[str, str]) -> None:
+        record = {"state": state, "key": self.key, "inputs": self.inputs, "outputs": outputs}
+        write_json(self.path, record)
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            record = read_json(self.path)
+        except UserError:
+            return None
+        return record if isinstance(record, dict) else None

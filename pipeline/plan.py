@@ -1,0 +1,145 @@
+"""What the pipeline does: which models, which OD pairs, which files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from config.evaluation import EvaluationConfig
+from runtime.errors import UserError
+
+CONFIG_FOLDER = Path(__file__).parent.parent / "config"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file and the name it goes by."""
+
+    name: str
+    file: Path
+
+    @property
+    def run_folder(self) -> Path:
+        """Where its training run left config and learning curve: `<name>/`, or beside the file.
+
+        A link into a run's folder leads there.
+        """
+        own = self.file.with_suffix("")
+        return own if own.is_dir() else self.file.resolve().parent
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on one source of OD pairs, and where its files go."""
+
+    model: Model
+    od_source: str
+    generated_file: Path
+    evaluation_folder: Path
+    gene_run: str
+    eval_run: str
+
+    @property
+    def title(self) -> str:
+        """The job in words."""
+        return f"{self.model.name} on {self.od_source} OD pairs"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of an evaluation folder."""
+
+    config: EvaluationConfig
+    eval_dir: Path
+    data_dir: Path
+    jobs: list[Job]
+
+    @property
+    def folder(self) -> Path:
+        """Where comparison and report of this seed go."""
+        return self.eval_dir / "eval" / f"seed{self.config.seed}"
+
+    @property
+    def models(self) -> list[Model]:
+        """The models, each once."""
+        return list(dict.fromkeys(job.model for job in self.jobs))
+
+
+def make_plan(config: EvaluationConfig) -> Plan:
+    """Finds the models and lays out the jobs: every model for every OD source."""
+    eval_dir = Path(config.eval_dir)
+    if not eval_dir.is_dir():
+        raise UserError(f"The evaluation folder {eval_dir} does not exist (--eval-dir).")
+    models = find_models(_beside(eval_dir, config.models_dir), config.models)
+    jobs = [
+        _job(config, eval_dir, model, source)
+        for model in models
+        for source in dict.fromkeys(config.od_sources)
+    ]
+    return Plan(config, eval_dir, _beside(eval_dir, config.data_dir), jobs)
+
+
+def find_models(folder: Path, wanted: list[str]) -> list[Model]:
+    """Every `.pth` in `folder`, or those wanted by name, vanilla ones first."""
+    if not folder.is_dir():
+        raise UserError(f"The models' folder {folder} does not exist; put the .pth files there.")
+    found = {file.stem: Model(file.stem, file) for file in sorted(folder.glob("*.pth"))}
+    if not found:
+        raise UserError(f"{folder} holds no .pth file; copy or link the trained models there.")
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UserError(
+            f"There is no model {', '.join(missing)} in {folder}; there are: {', '.join(found)}."
+        )
+    chosen = [found[name] for name in dict.fromkeys(wanted)] if wanted else list(found.values())
+    return chosen if wanted else sorted(chosen, key=lambda model: "vanilla" not in model.name)
+
+
+def search_of(config: EvaluationConfig) -> Literal["beam", "astar", "shortest_path"]:
+    """The search asked for; `beam_search: false` is the older way to ask for A*."""
+    return "astar" if config.search == "beam" and not config.beam_search else config.search
+
+
+def search_name(config: EvaluationConfig) -> str:
+    """How a run is named after its search: `beam4`, `astar`, `shortest_path`."""
+    search = search_of(config)
+    return f"beam{config.beam_width}" if search == "beam" else search
+
+
+def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: str) -> Job:
+    search = search_name(config)
+    place = f"seed{config.seed}_{source}od"
+    stem = f"{source}od_{search}"
+    return Job(
+        model=model,
+        od_source=source,
+        generated_file=eval_dir / "gene" / model.name / f"seed{config.seed}" / f"{stem}.csv",
+        evaluation_folder=eval_dir / "eval" / f"seed{config.seed}" / model.name / stem,
+        gene_run=f"gene_{model.name}_{place}_{search}",
+        eval_run=f"eval_{model.name}_{place}",
+    )
+
+
+def _beside(eval_dir: Path, path: str) -> Path:
+    """A path of the configuration: as it stands, or else from the evaluation folder."""
+    inside = eval_dir / path
+    return inside if inside.exists() or not Path(path).exists() else Path(path)
+
+
+def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> Path:
+    """The training configuration a model was built with."""
+    if config.model_config_file is not None:
+        return _beside(eval_dir, config.model_config_file)
+    candidates = [
+        model.file.with_suffix(".yaml"),
+        model.run_folder / "config.yaml",
+        CONFIG_FOLDER / f"{config.dataset}.yaml",
+    ]
+    for file in candidates:
+        if file.is_file():
+            return file
+    raise UserError(
+        f"{model.file} has no configuration: neither {candidates[0]} nor {candidates[1]} exists, "
+        f"and {config.dataset!r} has no shipped one; name one with model_config_file."
+    )

@@ -1,0 +1,270 @@
+"""The pipeline's run: job by job generation and evaluation, then the comparison of all models.
+
+A job that fails is written down and the next one begins; what is done already is left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from config.loading import dump_config, load_config
+from data.road_network import RoadNetwork
+from evaluation import evaluate
+from metrics.assessment import Assessment, Reference, Settings, assess
+from metrics.comparison import Comparison, compare
+from metrics.generated import read_generated
+from metrics.trips import read_real_trips
+from pipeline.generation import generation_statistics, run_generator, training_overrides
+from pipeline.ledger import Entry
+from pipeline.plan import Job, Plan, config_file_for, search_of
+from pipeline.sync import BackgroundSync
+from report.document import Run, write_comparison, write_report
+from report.inputs import learning_curves
+from runtime.errors import UserError, one_line
+from runtime.files import read_json, sha256_of_file, sha256_of_json
+from runtime.logs import get_logger
+from runtime.wandb_run import start_run
+
+logger = get_logger("pipeline")
+
+
+@dataclass
+class JobResult:
+    """What became of a job; `results` is the content of its `results.json`."""
+
+    job: Job
+    generation: str = "not asked for"
+    evaluation: str = "not asked for"
+    error: str | None = None
+    results: dict[str, Any] | None = None
+    assessment: Assessment | None = None
+    evaluation_key: str | None = None
+
+
+@dataclass
+class Clock:
+    """Guesses how long the remaining jobs take from those that were really run."""
+
+    total: int
+    done: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def remaining(self) -> str:
+        """The guess in words; nothing where there is no ground for one."""
+        if not self.seconds:
+            return ""
+        left = (self.total - self.done) * sum(self.seconds) / len(self.seconds)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
+class Pipeline:
+    """All jobs of a plan; data that several jobs need are loaded once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.config = plan.config
+        self.settings = Settings(
+            grid_size=self.config.grid_size,
+            edr_eps=self.config.edr_eps,
+            dtw=self.config.dtw,
+            bootstrap=self.config.bootstrap,
+            seed=self.config.seed,
+        )
+        self.sync = BackgroundSync(
+            plan.eval_dir / "wandb_sync.log",
+            self.config.wandb.enable and self.config.wandb.background_sync,
+        )
+        self._references: dict[str, Reference] = {}
+
+    @cached_property
+    def network(self) -> RoadNetwork:
+        """The road network of the dataset."""
+        return RoadNetwork.load(self.plan.data_dir)
+
+    def reference(self, source: str) -> Reference:
+        """The measured real trips of a source."""
+        if source not in self._references:
+            trips = read_real_trips(self.plan.data_dir, source, self.network)
+            self._references[source] = Reference.of(trips, self.network, self.settings)
+        return self._references[source]
+
+    def run(self) -> list[JobResult]:
+        """Does every job, then compares the models."""
+        _ = self.network  # a broken dataset is no fault of a model's: it stops everything
+        clock = Clock(len(self.plan.jobs))
+        results = []
+        for job in self.plan.jobs:
+            logger.info("[%d/%d] %s%s.", clock.done + 1, clock.total, job.title, clock.remaining())
+            started = time.perf_counter()
+            result = self._run_job(job)
+            clock.done += 1
+            if "done" in (result.generation, result.evaluation):
+                clock.seconds.append(time.perf_counter() - started)
+            results.append(result)
+        if not self.config.skip_eval:
+            self._compare(results)
+        self.sync.report()
+        return results
+
+    def _run_job(self, job: Job) -> JobResult:
+        result = JobResult(job)
+        try:
+            if not self.config.skip_gene:
+                result.generation = "failed"
+                result.generation = self._generate(job)
+            if not self.config.skip_eval:
+                result.evaluation = "failed"
+                self._evaluate(job, result)
+        except Exception as error:
+            # One broken model must not cost the others their run; it is reported at the end.
+            result.error = one_line(error) or type(error).__name__
+            logger.error("%s failed: %s", job.title, result.error)
+            logger.debug("Where it failed:", exc_info=error)
+        return result
+
+    def _generate(self, job: Job) -> str:
+        entry = Entry(job.generated_file.with_suffix(".ledger.json"), self._generation_inputs(job))
+        if not self.config.force and entry.is_done():
+            logger.info("%s is up to date.", job.generated_file)
+            return "up to date"
+        resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
+        entry.begin()
+        started = time.perf_counter()
+        run_generator(job, self.plan, resume=resume)
+        entry.finish([job.generated_file])
+        statistics = {"pipeline_seconds": time.perf_counter() - started}
+        statistics |= {k: v for k, v in generation_statistics(job).items() if _is_number(v)}
+        run = start_run(
+            self.config.wandb.model_copy(update={"run_name": ""}),
+            job.gene_run,
+            entry.inputs,
+            self.plan.eval_dir,
+            job_type="generation",
+        )
+        folder = run.directory
+        run.log(statistics)
+        run.finish()
+        self.sync.start(folder)
+        return "done"
+
+    def _generation_inputs(self, job: Job) -> dict[str, Any]:
+        config = self.config
+        training_config = load_config(
+            config_file_for(job.model, config, self.plan.eval_dir), training_overrides(self.plan)
+        )
+        return {
+            "step": "generation",
+            "model_sha256": sha256_of_file(job.model.file),
+            "model_config_sha256": sha256_of_json(dump_config(training_config)),
+            "network": self.network.content_hash,
+            "od_pairs_sha256": sha256_of_file(self.plan.data_dir / f"{job.od_source}.csv"),
+            "od_source": job.od_source,
+            "num_gene": config.num_gene,
+            "seed": config.seed,
+            "search": search_of(config),
+            "beam_width": config.beam_width if search_of(config) == "beam" else None,
+            "max_steps": config.max_steps,
+        }
+
+    def _evaluate(self, job: Job, result: JobResult) -> None:
+        if not job.generated_file.is_file():
+            raise UserError(f"{job.generated_file} does not exist; run without --skip-gene.")
+        reference = self.reference(job.od_source)
+        inputs = {
+            "step": "evaluation",
+            "generated_sha256": sha256_of_file(job.generated_file),
+            "network": self.network.content_hash,
+            "real_trips": reference.trips.content_hash,
+            "settings": dict(self.settings.__dict__),
+        }
+        entry = Entry(job.evaluation_folder / "ledger.json", inputs)
+        result.evaluation_key = entry.key
+        if not self.config.force and entry.is_done():
+            result.results = read_json(job.evaluation_folder / "results.json")
+            result.evaluation = "up to date"
+            return
+        evaluated = evaluate(
+            job.generated_file,
+            od_source=job.od_source,
+            output_dir=job.evaluation_folder,
+            name=job.model.name,
+            wandb=self.config.wandb.model_copy(update={"run_name": ""}),
+            wandb_name=job.eval_run,
+            wandb_dir=self.plan.eval_dir,
+            on_tracked=self.sync.start,
+            reference=reference,
+            report=False,
+        )
+        entry.finish([job.evaluation_folder / name for name in evaluated.files])
+        result.results, result.assessment = evaluated.metrics, evaluated.assessment
+        result.evaluation = "done"
+
+    def _compare(self, results: list[JobResult]) -> None:
+        """Writes comparison and report, unless those there are of these very evaluations."""
+        evaluated = [result for result in results if result.results is not None]
+        if not evaluated:
+            return
+        folder = self.plan.folder
+        inputs = {
+            "step": "comparison",
+            "evaluations": [
+                [result.job.model.name, result.job.od_source, result.evaluation_key]
+                for result in evaluated
+            ],
+            "curves": [self._curves_key(result.job) for result in evaluated],
+            "report": self.config.report,
+        }
+        entry = Entry(folder / "comparison.ledger.json", inputs)
+        if not self.config.force and entry.is_done():
+            logger.info("The comparison in %s is up to date.", folder)
+            return
+        comparisons = [
+            self._compare_source(source, evaluated)
+            for source in dict.fromkeys(result.job.od_source for result in evaluated)
+        ]
+        tables = {
+            comparison.od_source: {
+                result.job.model.name: result.results or {}
+                for result in evaluated
+                if result.job.od_source == comparison.od_source
+            }
+            for comparison in comparisons
+        }
+        write_comparison(folder, comparisons, tables)
+        outputs = [folder / f"comparison.{kind}" for kind in ("json", "md", "png")]
+        if self.config.report:
+            runs = [self._report_run(result) for result in evaluated]
+            title = f"{self.config.dataset}: generated trips, seed {self.config.seed}"
+            outputs.append(write_report(folder, runs, comparisons, title))
+        entry.finish(outputs)
+
+    def _compare_source(self, source: str, evaluated: list[JobResult]) -> Comparison:
+        assessments = [
+            self._assessment(result) for result in evaluated if result.job.od_source == source
+        ]
+        return compare(assessments, source, self.settings.bootstrap, self.settings.seed)
+
+    def _assessment(self, result: JobResult) -> Assessment:
+        """The measurements in memory; measured anew where the evaluation was up to date."""
+        if result.assessment is None:
+            job = result.job
+            generated = read_generated(job.generated_file, self.network)
+            result.assessment = assess(job.model.name, generated, self.reference(job.od_source))
+        return result.assessment
+
+    def _report_run(self, result: JobResult) -> Run:
+        model = result.job.model
+        curves = learning_curves(model.run_folder, model.name)
+        return Run(self._assessment(result), result.job.od_source, curves)
+
+    def _curves_key(self, job: Job) -> str | None:
+        metrics: Path = job.model.run_folder / "metrics.json"
+        return sha256_of_file(metrics) if metrics.is_file() else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

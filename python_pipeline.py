@@ -1,0 +1,145 @@
+"""Generates and evaluates trips for every model of an evaluation folder, and compares the models.
+
+    python python_pipeline.py --config config/evaluation.yaml
+    python python_pipeline.py --eval-dir hoser-distill-optuna-6 --models vanilla,distilled --seed 43
+
+Every `.pth` in the folder's `models/` is taken. What is done already is skipped; a model that
+fails does not stop the others. Results are in `gene/` and `eval/` below the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config import load_evaluation_config
+from config.arguments import Parser
+from config.evaluation import EvaluationConfig
+from config.loading import parse_assignments
+from metrics.comparison import Comparison
+from pipeline.plan import Plan, make_plan
+from pipeline.steps import JobResult, Pipeline
+from report.tables import MARKS_LEGEND, models_rows, screen_table
+from runtime.errors import run_main
+from runtime.files import FolderLock, read_json
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("pipeline")
+
+SHIPPED_CONFIG = Path(__file__).parent / "config" / "evaluation.yaml"
+
+
+def run_pipeline(config: EvaluationConfig) -> list[JobResult]:
+    """Does all that `config` asks for; failures are in the results, not raised."""
+    plan = make_plan(config)
+    with FolderLock(plan.eval_dir, name=".pipeline.lock"):
+        return Pipeline(plan).run()
+
+
+def main() -> int:
+    """Runs the pipeline of the command line; exit code 1 where a job failed."""
+    arguments = _parse_arguments()
+    config = _config(arguments)
+    setup_logging("DEBUG" if config.logging.verbose else config.logging.level)
+    results = run_pipeline(config)
+    _print_tables(make_plan(config), results)
+    return _print_summary(results)
+
+
+def _print_tables(plan: Plan, results: Sequence[JobResult]) -> None:
+    """One table for each source of OD pairs, models side by side."""
+    file = plan.folder / "comparison.json"
+    stored = read_json(file) if file.is_file() else []
+    comparisons = {each["od_source"]: Comparison.from_json(each) for each in stored}
+    for source in dict.fromkeys(result.job.od_source for result in results):
+        of_source = {
+            result.job.model.name: result.results
+            for result in results
+            if result.results is not None and result.job.od_source == source
+        }
+        if of_source:
+            rows, header = models_rows(of_source, comparisons.get(source))
+            print(f"\nOD pairs of {source}\n{screen_table(rows, header)}")
+    if any(result.results is not None for result in results):
+        print(f"{MARKS_LEGEND}\nComparison and report are in {plan.folder}")
+
+
+def _print_summary(results: Sequence[JobResult]) -> int:
+    failed = [result for result in results if result.error is not None]
+    rows = [[result.job.title, result.generation, result.evaluation] for result in results]
+    print(f"\n{screen_table(rows, ['job', 'generation', 'evaluation'])}")
+    for result in failed:
+        print(f"failed: {result.job.title}: {result.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _config(arguments: argparse.Namespace) -> EvaluationConfig:
+    """The configuration file with the arguments that were given in place of its values."""
+    given: dict[str, Any] = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name not in ("config", "set", "wandb", "verbose")
+    }
+    for name in ("models", "od_sources"):
+        if name in given:
+            given[name] = [part for text in given[name] for part in text.split(",") if part]
+    if given.get("od_sources") == ["both"]:
+        given["od_sources"] = ["train", "test"]
+    if arguments.wandb is not None:
+        given["wandb.enable"] = arguments.wandb
+    if arguments.verbose:
+        given["logging.verbose"] = True
+    given |= parse_assignments(arguments.set)
+    return load_evaluation_config(_config_file(arguments), given)
+
+
+def _config_file(arguments: argparse.Namespace) -> Path:
+    if arguments.config is not None:
+        return Path(arguments.config)
+    own = Path(arguments.eval_dir or ".") / "config" / "evaluation.yaml"
+    return own if own.is_file() else SHIPPED_CONFIG
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = Parser(
+        prog="python_pipeline.py",
+        description="Generates and evaluates trips for every model of an evaluation folder.",
+    )
+
+    def add(name: str, **options: Any) -> None:
+        """Adds a flag under its name with dashes and, as an alias, with underscores."""
+        aliases = {f"--{name}", f"--{name.replace('-', '_')}"}
+        parser.add_argument(*sorted(aliases, reverse=True), **options)
+
+    add("config", help="YAML; default: <eval-dir>/config/evaluation.yaml, else the shipped one")
+    add("eval-dir", help="the folder with models/; gene/ and eval/ are made in it")
+    add("models", nargs="+", help="names of .pth files, separated by commas; default: all")
+    add("od-source", nargs="+", dest="od_sources", help="train,test or one of them")
+    add("seed", type=int, help="of OD pairs and searches")
+    add("num-gene", type=int, help="trips per model and OD source")
+    add("skip-gene", action="store_true", default=None, help="evaluate what is generated already")
+    add("skip-eval", action="store_true", default=None, help="generate only")
+    add("force", action="store_true", default=None, help="do everything anew")
+    add("dataset", help="the city's name")
+    add("data-dir", help="the dataset folder")
+    add("models-dir", help="the folder of the .pth files; default: <eval-dir>/models")
+    add("search", choices=["beam", "astar", "shortest_path"])
+    add("beam-width", type=int)
+    add("max-steps", type=int)
+    add("processes", type=int)
+    add("grid-size", type=float, help="OD cells, degrees")
+    add("edr-eps", type=float, help="EDR threshold, metres")
+    add("dtw", choices=["fastdtw", "exact"])
+    add("cuda", type=int, dest="cuda_device", metavar="N")
+    add("device", help="cpu, cuda or cuda:N")
+    add("wandb", action=argparse.BooleanOptionalAction, default=None)
+    add("verbose", action="store_true", help="say more, with tracebacks of failures")
+    add("set", action="append", default=[], metavar="KEY=VALUE", help="any other key")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,209 @@
+"""Bundles what a run left behind: model, config, evaluation, WandB files, trips as GeoJSON.
+
+    python -m tools.collect_distill_artifacts --run_name beijing_distill --run_dir RUN \\
+        --generated_csv trips.csv --backup_root /backups
+
+Everything goes to `<backup_root>/<run_name>/` with a manifest of sizes and checksums. The bundle
+appears complete or not at all, and an existing one is only replaced with `--force`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from config.arguments import Parser
+from data.road_network import RoadNetwork
+from metrics.generated import read_generated
+from metrics.trips import read_real_trips
+from report.geojson import (
+    generated_features,
+    road_features,
+    trip_features,
+    write_feature_collection,
+)
+from report.inputs import find_data_dir, find_generated_file
+from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file, write_json
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("collect")
+
+MAX_NAME_BYTES = 200
+# folder in the bundle -> what of the run goes there
+PARTS: dict[str, tuple[str, ...]] = {
+    "model": ("best.pth", "*.pth"),
+    "config": ("*.yaml", "*.yml"),
+    "training": ("metrics.json", "*.log", "tensorboard_log/**/*"),
+    "evaluation": ("eval/**/*", "eval_*/**/*", "results.json", "trajectory_metrics.json"),
+    "wandb": ("wandb/**/*",),
+}
+LEFT_OUT = ("checkpoint_latest.pth",)
+
+
+def collect(
+    run_name: str,
+    run_dir: str | Path,
+    generated_csv: str | Path | None,
+    backup_root: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    od_source: str = "test",
+    force: bool = False,
+    archive: bool = False,
+) -> Path:
+    """Makes the bundle and returns its folder."""
+    run, root = Path(run_dir), Path(backup_root)
+    target = root / _folder_name(run_name)
+    if not run.is_dir():
+        raise UserError(f"The run folder {run} does not exist (--run_dir).")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UserError(f"{target} is a link or a file; a bundle is a folder. Remove it first.")
+    if target.exists() and not force:
+        raise UserError(f"{target} exists; replace it with --force or choose another --run_name.")
+    if target.resolve().is_relative_to(run.resolve()) or run.resolve().is_relative_to(
+        target.resolve()
+    ):
+        raise UserError(f"The bundle {target} and the run {run} must not lie in each other.")
+    generated = find_generated_file(generated_csv, run)
+    network = RoadNetwork.load(find_data_dir(data_dir, run))
+    staging = _staging_folder(root, target.name)
+    try:
+        _copy_run(run, staging)
+        _copy_generated(generated, staging / "generated")
+        _write_geojson(staging / "geojson", network, generated, od_source)
+        _write_manifest(staging, run_name, run, generated)
+        _put_in_place(staging, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    if archive:
+        shutil.make_archive(str(target), "gztar", root_dir=root, base_dir=target.name)
+    return target
+
+
+def _folder_name(run_name: str) -> str:
+    """The run's name where it can be one folder's name, so that nothing leaves backup_root."""
+    bad = not run_name.strip() or run_name.startswith(".") or not run_name.isprintable()
+    if bad or any(sign in run_name for sign in "/\\\0:") or len(run_name.encode()) > MAX_NAME_BYTES:
+        raise UserError(
+            f"--run_name {run_name[:60]!r} cannot be a folder's name; use letters, digits, "
+            "'-', '_' and '.', not starting with a dot."
+        )
+    return run_name
+
+
+def _staging_folder(root: Path, name: str) -> Path:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=root))
+    except OSError as error:
+        raise UserError(f"{root} cannot be written: {error.strerror or error}.") from error
+    staging.chmod(0o755)
+    return staging
+
+
+def _copy_run(run: Path, staging: Path) -> None:
+    """Copies the run's files by kind; links are left out, since they may lead anywhere."""
+    for part, patterns in PARTS.items():
+        count = 0
+        for file in _matching(run, patterns):
+            destination = staging / part / file.relative_to(run)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, destination)
+            count += 1
+        logger.info("%s: %d files.", part, count)
+    if not any((staging / "model").glob("**/*.pth")):
+        raise UserError(f"{run} holds no model (*.pth); is it the folder of a training run?")
+
+
+def _matching(run: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    found = {file for pattern in patterns for file in run.glob(pattern)}
+    for file in sorted(found):
+        inside = [
+            run.joinpath(*file.relative_to(run).parts[: i + 1])
+            for i in range(len(file.relative_to(run).parts))
+        ]
+        if file.is_file() and file.name not in LEFT_OUT and not any(p.is_symlink() for p in inside):
+            yield file
+
+
+def _copy_generated(generated: Path, folder: Path) -> None:
+    folder.mkdir()
+    shutil.copy2(generated, folder / generated.name)
+    for beside in (generated.with_suffix(".json"), Path(f"{generated}.json")):
+        if beside.is_file():
+            shutil.copy2(beside, folder / beside.name)
+
+
+def _write_geojson(folder: Path, network: RoadNetwork, generated: Path, od_source: str) -> None:
+    trips = read_generated(generated, network)
+    real = read_real_trips(network.folder, od_source, network)
+    counts = {
+        "roads.geojson": road_features(network),
+        "generated.geojson": generated_features(trips, network),
+        f"real_{od_source}.geojson": trip_features(real, network, "real"),
+    }
+    for name, features in counts.items():
+        logger.info("%s: %d features.", name, write_feature_collection(folder / name, features))
+
+
+def _write_manifest(staging: Path, run_name: str, run: Path, generated: Path) -> None:
+    files: dict[str, Any] = {}
+    for file in sorted(staging.rglob("*")):
+        if file.is_file():
+            name = file.relative_to(staging).as_posix()
+            files[name] = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+    write_json(
+        staging / "manifest.json",
+        {
+            "run_name": run_name,
+            "run_dir": str(run),
+            "generated_csv": str(generated),
+            "files": files,
+        },
+    )
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    """Renames the finished bundle to its place; an old one is removed only after that."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> int:
+    """Collects what the command line names."""
+    parser = Parser(
+        prog="collect_distill_artifacts",
+        description="Bundles a run: model, config, evaluation, WandB files, trips as GeoJSON.",
+    )
+    add = parser.add_argument
+    add("--run_name", required=True, help="the bundle's name, a folder below --backup_root")
+    add("--run_dir", required=True, help="the training run, e.g. save/demo/seed0_distill")
+    add("--generated_csv", help="default: the newest generated CSV in --run_dir")
+    add("--backup_root", required=True, help="where bundles are kept")
+    add("--data_dir", help="the dataset folder; default: what the run was trained on")
+    add("--od_source", choices=["test", "train", "val"], default="test", help="real trips to add")
+    add("--force", action="store_true", help="replace an existing bundle")
+    add("--archive", action="store_true", help="also pack the bundle as .tar.gz")
+    arguments = parser.parse_args()
+    setup_logging()
+    print(f"The bundle is {collect(**vars(arguments))}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
