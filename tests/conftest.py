@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ def parity_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def parity_city(parity_dir: Path) -> Path:
-    """The small city the parity numbers were computed on (read-only: copy before writing)."""
-    return parity_dir / "city"
+def parity_city(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small city the parity numbers were computed on; caches may go there."""
+    folder = tmp_path_factory.mktemp("parity") / "city"
+    shutil.copytree(
+        parity_dir / "city",
+        folder,
+        copy_function=shutil.copyfile,
+        ignore=shutil.ignore_patterns(".*"),
+    )
+    folder.chmod(0o755)
+    return folder
