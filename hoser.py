@@ -22,7 +22,6 @@ from models.packing import Packing, pack
 from models.road_network_encoder import RoadNetworkEncoder
 from models.road_tables import RoadTables
 from models.trajectory_encoder import TrajectoryEncoder
-from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +45,6 @@ class HOSER(nn.Module):
         self.road_network_encoder = RoadNetworkEncoder(config.road_network_encoder_config, network)
         self.trajectory_encoder = TrajectoryEncoder(config.trajectory_encoder_config)
         width = self.road_network_encoder.width
-        if config.trajectory_encoder_config.hidden_dim != width:
-            raise UserError(
-                "trajectory_encoder_config.hidden_dim is "
-                f"{config.trajectory_encoder_config.hidden_dim}, but the road embedding is {width} "
-                "wide; make them equal"
-            )
         self.navigator = Navigator(
             road_width=width,
             zone_width=width,

@@ -50,12 +50,6 @@ class RoadNetworkEncoder(nn.Module):
                 f"{network.folder} has no zones (road_network_partition, zone_trans_mat.npy); "
                 "run `python -m data.preprocess` on it first"
             )
-        if config.zone_id_emb_dim != config.hidden_dim:
-            raise UserError(
-                "road_network_encoder_config.zone_id_emb_dim is "
-                f"{config.zone_id_emb_dim}, but the road embedding (id + len + type + lon + lat) "
-                f"is {config.hidden_dim} wide; make them equal"
-            )
         width = config.hidden_dim
         self.width = width
         self.num_roads, self.num_zones = network.num_roads, network.zones.num_zones

@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 
 from models.attention import CausalSelfAttention
 from models.packing import Packing
-from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from config.schema import TrajectoryEncoderConfig
@@ -61,11 +60,6 @@ class TrajectoryEncoder(nn.Module):
     def __init__(self, config: TrajectoryEncoderConfig) -> None:
         super().__init__()
         width = config.hidden_dim
-        if (2 * width) % config.num_heads or width % 2:
-            raise UserError(
-                f"trajectory_encoder_config.hidden_dim is {width}: it must be even and its double "
-                f"divisible by num_heads ({config.num_heads})"
-            )
         self.hidden_dim = 2 * width
         self.max_len = config.max_len
         self.grad_checkpoint = config.grad_checkpoint
