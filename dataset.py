@@ -202,6 +202,6 @@ def _into_memory(trips: CachedTrips, split: str, ram_fraction: float) -> CachedT
         return trips
     names = ["road_ids", "seconds", "starts", "lengths"]
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        columns: list[NDArray[Any]] = list(pool.map(np.array, trips.columns()))
+        columns: dict[str, Any] = dict(zip(names, pool.map(np.array, trips.columns())))
     logger.info("%s: %d trips are held in memory (%s).", split, len(trips.lengths), sizes)
-    return replace(trips, **dict(zip(names, columns, strict=True)))
+    return replace(trips, **columns)

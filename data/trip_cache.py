@@ -234,7 +234,8 @@ def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
         logger.warning("The trip cache %s does not match its manifest; making it anew.", folder)
         return None
     content_hash = sha256_of_json([source, checksums, manifest["sizes"]])
-    return CachedTrips(folder, *columns, content_hash, mean, std, skipped)
+    road_ids, seconds, starts, lengths = columns
+    return CachedTrips(folder, road_ids, seconds, starts, lengths, content_hash, mean, std, skipped)
 
 
 def _map_column(folder: Path, name: str, size: int) -> NDArray[Any]:
@@ -251,7 +252,7 @@ def checksum(array: NDArray[Any]) -> int:
     """The CRC-32 of an array's bytes, read in pieces."""
     value = 0
     for piece in _pieces(array):
-        value = zlib.crc32(piece, value)
+        value = zlib.crc32(piece.data, value)
     return value
 
 
