@@ -22,6 +22,7 @@ from critics.grid_mapper import GridMapper, bounds_to_dict
 from critics.lmtad import LMTAD, NUM_SPECIAL_TOKENS, LMTADConfig
 from critics.teacher_examples import ExampleMaker, Examples
 from critics.teacher_runs import RunState, load_run, run_path, save_run
+from critics.token_geometry import token_geometry
 from critics.weights import TeacherWeights, Vocabulary, save_weights
 from data.loading import Prefetcher
 from data.road_network import Bounds, RoadNetwork
@@ -58,6 +59,7 @@ class TeacherOptions:
     dropout: float = 0.1
     bias: bool = False
     loss: TeacherLoss | None = None
+    geometry: float = 0.0  # how much of the initial embeddings is the places' geometry
     random_start: float = 0.0  # share of trips read from a random road on, as windows are
     epochs: int = 10
     batch_size: int = 64
@@ -137,7 +139,13 @@ class _Training:
             pad_token=vocab_size - NUM_SPECIAL_TOKENS,
         )
         torch.manual_seed(options.seed)
-        self.model = LMTAD(self.config).to(self.device)
+        self.model = LMTAD(self.config)
+        if options.geometry > 0:
+            places = vocab_size - NUM_SPECIAL_TOKENS
+            start = token_geometry(network, tokens, places, options.n_embd, options.seed)
+            with torch.no_grad():
+                self.model.lm_head.weight[:places] += options.geometry * start
+        self.model.to(self.device)
         self.examples = ExampleMaker(
             self.config,
             network,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from critics.histories import build_histories, unique_rows
 from critics.lmtad_teacher import LMTADTeacher
@@ -166,6 +168,33 @@ def test_half_precision_is_close() -> None:
     real = torch.isfinite(exact)
     error = (exact - rough)[real].abs()
     assert error.median() < 0.02 * exact[real].abs().max()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made inside it."""
+
+    num_bytes = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        is_view = function.overloadpacket in (torch.ops.aten.detach, torch.ops.aten.t)
+        if isinstance(result, torch.Tensor) and not is_view:
+            self.num_bytes = max(self.num_bytes, result.nbytes)
+        return result
+
+
+@pytest.mark.parametrize("window", [4, "full"])
+def test_memory_does_not_depend_on_the_vocabulary(window: int | str) -> None:
+    batch = token_batch(9, 30)
+    largest = []
+    for num_places in (30, 30_000):
+        teacher = LMTADTeacher(small_weights(num_places))
+        with LargestTensor() as noted:
+            teacher.candidate_logits(*batch, window=window)  # type: ignore[arg-type]
+        largest.append(noted.num_bytes)
+    assert largest[0] == largest[1] > 0
 
 
 def test_sinusoidal_positions() -> None:
