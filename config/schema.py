@@ -235,6 +235,7 @@ class SearchSpace(Section):
     )
     temperature: FloatRange | None = FloatRange(low=1.0, high=5.0)
     window: IntRange | None = IntRange(low=2, high=8)
+    alpha: FloatRange | None = None  # for distill.combination: convex, instead of lambda
 
 
 class FinalRunConfig(Section):

@@ -1,4 +1,7 @@
-"""Ending a run on SIGTERM or SIGINT: the signal is noted, and the run ends itself when it may."""
+"""Ending a run on SIGTERM or SIGINT: the signal is noted, and the run ends itself when it may.
+
+A study notes signals around its runs; what a run receives, the study around it learns as well.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,9 @@ class ShutdownSignals:
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+        around = getattr(self._previous.get(number), "__self__", None)
+        if isinstance(around, ShutdownSignals):
+            around.received = number
 
     def __exit__(
         self,

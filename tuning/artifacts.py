@@ -1,0 +1,177 @@
+"""Where the trials' files lie, and what becomes of them when a trial ends.
+
+`optuna_trials/trial_NNN_{vanilla|distilled}_{complete|pruned|failed}/{model,tensorboard_log,log}`;
+while a trial runs, or waits to go on, its folder ends in `_running`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import UserError
+from runtime.files import atomic_write_bytes, read_json, timestamp, write_json
+from runtime.logs import get_logger
+from training.folder import RunFolder
+from tuning.records import Mode
+
+logger = get_logger("tune")
+
+OWNER_FILE = ".study.json"
+Outcome = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialFolder(RunFolder):
+    """A run's files, sorted into model, TensorBoard events and logs."""
+
+    @property
+    def best(self) -> Path:
+        return self.path / "model" / "best.pth"
+
+    @property
+    def latest(self) -> Path:
+        return self.path / "model" / "checkpoint_latest.pth"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "model" / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "log" / "metrics.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log" / "train.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard_log"
+
+    @property
+    def failure(self) -> Path:
+        """Why the run failed, in full."""
+        return self.path / "log" / "failure.txt"
+
+    def drop_lock(self) -> None:
+        """Removes what the run's lock leaves beside its folder."""
+        self.path.with_name(f".{self.path.name}.lock").unlink(missing_ok=True)
+
+
+class TrialFolders:
+    """The folders of one study's trials.
+
+    The first study owns `optuna_trials`; one of another name gets a folder of its own in it. What
+    an earlier study of the same name left there is moved aside.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def open(cls, trials_dir: str | Path, study_name: str, identity: str) -> TrialFolders:
+        """The study's folder; call it while holding the study's lock."""
+        root = Path(trials_dir)
+        owner = _owner(root)
+        if owner is not None and owner[0] != study_name:
+            root = root / study_name
+            owner = _owner(root)
+        if owner is not None and owner[1] != identity:
+            _move_aside(root)
+        if owner is None or owner[1] != identity:
+            write_json(root / OWNER_FILE, {"study_name": study_name, "identity": identity})
+        return cls(root)
+
+    def running(self, number: int, mode: Mode) -> TrialFolder:
+        """The folder of a trial that is not over."""
+        return self._folder(number, mode, "running")
+
+    def finish(self, number: int, mode: Mode, outcome: Outcome) -> TrialFolder:
+        """Gives a trial's folder its final name; one that holds nothing yet is made."""
+        target = self._folder(number, mode, outcome)
+        source = self._existing(number, mode)
+        if source is not None and source.path != target.path:
+            target.set_aside()
+            source.path.rename(target.path)
+            source.drop_lock()
+        for folder in (target.best.parent, target.log.parent, target.tensorboard):
+            folder.mkdir(parents=True, exist_ok=True)
+        if outcome != "failed":
+            target.latest.unlink(missing_ok=True)  # twice the size of the model, and of no use now
+        return target
+
+    def inherit(self, number: int, mode: Mode, earlier: int) -> None:
+        """Gives a second try what the first had done; harmless when it has it already."""
+        target = self.running(number, mode)
+        source = self._existing(earlier, mode)
+        if source is None or not source.latest.exists() or target.latest.exists():
+            return
+        try:
+            shutil.copytree(
+                source.path,
+                target.path,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("wandb", "failure.txt", ".*.tmp"),
+            )
+        except (OSError, shutil.Error) as error:
+            raise UserError(f"{source.path} cannot be copied to {target.path}: {error}") from error
+
+    def _folder(self, number: int, mode: Mode, ending: str) -> TrialFolder:
+        return TrialFolder(self.root / f"trial_{number:03d}_{mode}_{ending}")
+
+    def _existing(self, number: int, mode: Mode) -> TrialFolder | None:
+        """The trial's folder under whichever name it has, a running one first."""
+        for ending in ("running", "complete", "pruned", "failed"):
+            folder = self._folder(number, mode, ending)
+            if folder.path.is_dir():
+                return folder
+        return None
+
+
+def _owner(root: Path) -> tuple[str, str] | None:
+    """Name and identity of the study that owns a folder."""
+    file = root / OWNER_FILE
+    if not file.exists():
+        return None
+    content = read_json(file)
+    try:
+        return str(content["study_name"]), str(content["identity"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file} is not ours; give another optuna.trials_dir.") from error
+
+
+def _move_aside(root: Path) -> None:
+    target = root.with_name(f"{root.name}.{timestamp()}")
+    counter = 1
+    while target.exists():
+        counter += 1
+        target = root.with_name(f"{root.name}.{timestamp()}-{counter}")
+    try:
+        root.rename(target)
+    except OSError as error:
+        raise UserError(f"{root} cannot be moved aside: {error.strerror or error}.") from error
+    logger.info("The trials of an earlier study of this name were moved to %s.", target)
+
+
+def write_failure(folder: TrialFolder, text: str) -> None:
+    """Keeps a failure's traceback with the run; a full disk must not hide the failure."""
+    with contextlib.suppress(UserError):
+        atomic_write_bytes(folder.failure, text.encode())
+
+
+def link(path: Path, target: Path) -> None:
+    """Points `path` at `target` by a relative link, replacing an earlier one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        logger.warning("The link %s cannot be made: %s", path, error.strerror or error)

@@ -1,0 +1,123 @@
+"""Which trial a worker runs next, with any number of workers on one study.
+
+Trials of dead workers are failed and tried again, interrupted ones are put back, and no more are
+begun than planned. What a trial does is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from runtime.logs import get_logger
+from tuning.artifacts import TrialFolders
+from tuning.liveness import OWNER, Owner, is_dead
+from tuning.records import WORKER_DIED, TrialRecord
+from tuning.sampling import make_sampler
+from tuning.study import TuningStudy
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.trial import FrozenTrial
+
+logger = get_logger("tune")
+
+
+class TrialQueue:
+    """Hands out the study's trials."""
+
+    def __init__(self, study: TuningStudy, folders: TrialFolders) -> None:
+        self.study = study
+        self.folders = folders
+        self.settings = study.config.optuna
+        self.owner = Owner.this_process()
+
+    def claim(self) -> Trial | None:
+        """A trial of this worker's own; None when every planned trial is begun."""
+        with self.study.lock():
+            self._bury_the_dead()
+            records = self.study.records()
+            waiting = any(record.state == "waiting" for record in records)
+            if not waiting and num_planned(records) >= self.settings.n_trials:
+                return None
+            trial = self.study.optuna.ask()
+            for name, value in self.owner.attributes().items():
+                trial.set_user_attr(name, value)
+        # Parameters are drawn on first use, by a sampler that is seeded for this trial.
+        sampler = make_sampler(self.settings, self.study.space, trial.number)
+        self.study.optuna.sampler = sampler
+        return trial
+
+    def others_running(self) -> bool:
+        """Whether trials of living workers are under way."""
+        with self.study.lock():
+            self._bury_the_dead()
+        return any(record.state in ("running", "waiting") for record in self.study.records())
+
+    def put_back(self, trial: Trial) -> None:
+        """Leaves an interrupted trial to the next worker that asks; its folder stays."""
+        from optuna.trial import TrialState
+
+        trial.set_user_attr(OWNER, None)
+        self.study.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def _bury_the_dead(self) -> None:
+        """Fails the trials of dead workers, and sees to it that each has its second try."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            started = trial.datetime_start.timestamp() if trial.datetime_start else None
+            if is_dead(trial.user_attrs, started, self.settings.heartbeat_interval):
+                self._fail(trial)
+        trials = self.study.optuna.get_trials(deepcopy=False)
+        tried_again = {trial.user_attrs.get("retry_of") for trial in trials}
+        for trial in trials:
+            died = trial.user_attrs.get("failure", "").startswith(WORKER_DIED)
+            if trial.state == TrialState.FAIL and died and trial.number not in tried_again:
+                self._retry(trial)
+
+    def _fail(self, trial: FrozenTrial) -> None:
+        from optuna.exceptions import OptunaError
+        from optuna.trial import TrialState
+
+        record = TrialRecord.of(trial, self.settings.base_seed)
+        owner = Owner.of(trial.user_attrs)
+        who = f" (process {owner.pid} on {owner.host})" if owner else ""
+        storage = self.study.storage
+        # Another worker without our lock, on another machine, may be doing the same.
+        with contextlib.suppress(OptunaError, RuntimeError, ValueError):
+            storage.set_trial_user_attr(trial._trial_id, "failure", f"{WORKER_DIED}{who}")
+            folder = self.folders.finish(record.number, record.mode, "failed")
+            storage.set_trial_user_attr(trial._trial_id, "folder", str(folder.path))
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            logger.warning("Trial %d failed: its worker%s died.", trial.number, who)
+
+    def _retry(self, trial: FrozenTrial) -> None:
+        """Queues the same trial again: same parameters, same seed, its epochs kept."""
+        from optuna.trial import TrialState, create_trial
+
+        record = TrialRecord.of(trial, self.settings.base_seed)
+        if record.retries >= self.settings.max_retries:
+            return
+        attributes = {
+            "mode": record.mode,
+            "seed": record.seed,
+            "retry_of": record.number,
+            "retries": record.retries + 1,
+            "wall_seconds": record.wall_seconds,
+        }
+        self.study.optuna.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=attributes,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+        logger.info("Trial %d will be tried again.", record.number)
+
+
+def num_planned(records: list[TrialRecord]) -> int:
+    """How many of the planned trials are begun; a second try takes the place of the first."""
+    return sum(record.retry_of is None for record in records)

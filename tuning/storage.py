@@ -1,0 +1,168 @@
+"""Where a study's trials are kept: SQLite, PostgreSQL, MySQL, a journal file, or memory.
+
+Opening a store and turning its failures into one clear line; what a study is, is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from runtime.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+MEMORY_NAMES = ("memory", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
+JOURNAL_SUFFIXES = (".log", ".journal")
+DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+SQLITE_TIMEOUT_S = 60
+OPEN_ATTEMPTS = 8
+FORMS = (
+    "sqlite:///file.db, journal:///path/file.log (or a path ending in .log or .journal), memory, "
+    "postgresql://user:password@host/name or mysql+pymysql://user:password@host/name"
+)
+
+
+@dataclass(frozen=True)
+class StorageAddress:
+    """A store as the user named it, understood."""
+
+    kind: Literal["memory", "journal", "database"]
+    location: str  # the journal's path or the database's URL
+
+    @classmethod
+    def parse(cls, text: str) -> StorageAddress:
+        """Understands a URL, a journal's or a SQLite file's path, or `memory`."""
+        text = text.strip()
+        if text in MEMORY_NAMES:
+            return cls("memory", "")
+        if text.startswith("journal://"):
+            path = text.removeprefix("journal://")
+            if not path.strip("/"):
+                raise UserError(f"optuna.storage is {text!r}; it names no file. Use {FORMS}.")
+            return cls("journal", path)
+        if "://" in text:
+            return cls("database", text)
+        if text.endswith(JOURNAL_SUFFIXES):
+            return cls("journal", text)
+        if text.endswith(DATABASE_SUFFIXES):
+            return cls("database", f"sqlite:///{text}")
+        raise UserError(f"optuna.storage is {text!r}, which is not a store. Use {FORMS}.")
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the store; None for a server or memory."""
+        if self.kind == "journal":
+            return Path(self.location).expanduser()
+        if self.kind == "database" and self.location.startswith("sqlite"):
+            from sqlalchemy.engine import make_url
+
+            name = make_url(self.location).database
+            return Path(name).expanduser() if name and name != ":memory:" else None
+        return None
+
+    @property
+    def shown(self) -> str:
+        """The address without its password."""
+        if self.kind == "memory":
+            return "memory"
+        if self.kind == "journal":
+            return self.location
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            return make_url(self.location).render_as_string(hide_password=True)
+        except (ArgumentError, ValueError):
+            return "the database"
+
+    @property
+    def dashboard_command(self) -> str | None:
+        """How `optuna-dashboard` opens the store."""
+        return None if self.kind == "memory" else f"optuna-dashboard {self.shown}"
+
+
+def open_storage(address: StorageAddress) -> BaseStorage:
+    """Opens or creates the store; what cannot be opened is a `UserError` that names it."""
+    try:
+        return _open(address)
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(
+            f"{address.shown} needs a database driver that is not installed "
+            f"({one_line(error)}); for PostgreSQL: pip install '.[postgres]'."
+        ) from error
+    except Exception as error:  # every driver has its own error types
+        raise UserError(
+            f"The study's store {address.shown} cannot be opened ({_reason(error)}). "
+            f"Give --storage another one: {FORMS}."
+        ) from error
+
+
+def _open(address: StorageAddress) -> BaseStorage:
+    from optuna.storages import InMemoryStorage, JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if address.kind == "memory":
+        return InMemoryStorage()
+    file = address.file
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if address.kind == "journal":
+        assert file is not None
+        return JournalStorage(JournalFileBackend(str(file)))
+    return _open_database(address)
+
+
+def _open_database(address: StorageAddress) -> BaseStorage:
+    """Workers that start together create the tables together: all but one try again."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    sqlite = address.location.startswith("sqlite")
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if sqlite:
+        options["connect_args"] = {"timeout": SQLITE_TIMEOUT_S}
+    for attempt in range(OPEN_ATTEMPTS):
+        try:
+            return RDBStorage(address.location, engine_kwargs=options)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            text = str(error).lower()
+            racing = any(word in text for word in ("already exists", "duplicate", "locked"))
+            if not racing or attempt == OPEN_ATTEMPTS - 1:
+                raise
+        time.sleep(0.1 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def storage_errors(address: StorageAddress) -> Iterator[None]:
+    """Turns a store that fails in use into a `UserError`; the study resumes once it is back."""
+    try:
+        yield
+    except failure_types() as error:
+        raise UserError(
+            f"The study's store {address.shown} failed ({_reason(error)}); nothing finished is "
+            "lost. Start again with the same --study_name once it is well."
+        ) from error
+
+
+def failure_types() -> tuple[type[Exception], ...]:
+    """What a store that fails in use raises."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return OptunaError, SQLAlchemyError
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words, without SQL and links."""
+    cause = error.__cause__ or error
+    text = one_line(getattr(cause, "orig", None) or cause) or type(cause).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
