@@ -48,6 +48,7 @@ class StudentFile:
 
     state: dict[str, Tensor]  # the original's unused names included
     max_len: int | None  # longest trip it was configured for, where the file tells
+    config: Mapping[str, object] | None = None  # what it was trained with, where the file tells
 
 
 def load_student_state(path: str | Path) -> dict[str, Tensor]:
@@ -72,7 +73,10 @@ def read_student_file(path: str | Path) -> StudentFile:
     if _ROADS not in state:
         some = ", ".join(sorted(state)[:3]) or "no tensors"
         raise UserError(f"{path} holds no HOSER student (found {some}; expected {_ROADS}, ...)")
-    return StudentFile(state, _trained_max_len(content, state))
+    config = content.get("config")
+    return StudentFile(
+        state, _trained_max_len(content, state), config if isinstance(config, Mapping) else None
+    )
 
 
 def _load_mapping(path: Path) -> Mapping[object, object]:

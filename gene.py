@@ -1,0 +1,318 @@
+"""Generates trips with a trained student.
+
+    python gene.py --num_gene 1000                                 the demo city
+    python gene.py --dataset Beijing --cuda 0 --model_path best.pth --od_source test --seed 42
+    python gene.py --od_file pairs.csv --search astar --output trips.csv
+    torchrun --nproc-per-node 2 gene.py --dataset Beijing ...      several processes
+
+The searches, OD pairs and files are in `search/`, the student in `hoser.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from config import Config, load_config
+from config.arguments import CONFIG_FOLDER, add_config_arguments, example_parser
+from config.loading import parse_assignments
+from config.schema import WandbConfig
+from runtime.device import resolve_device
+from runtime.errors import UserError, run_main
+from runtime.files import timestamp, write_json
+from runtime.logs import get_logger, setup_logging
+from runtime.wandb_run import start_run
+from search.launch import Ranks, RunReport, run_request
+from search.output import performance_path
+from search.session import (
+    DEFAULT_MAX_STEPS,
+    DEFAULT_NUM_TRIPS,
+    GenerationRequest,
+    SearchName,
+    SplitName,
+)
+from training.distributed import local_device
+
+logger = get_logger("generate")
+
+__all__ = ["GenerationResult", "generate"]
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """Where the trips are, and how the generation went."""
+
+    output: Path
+    performance: Path  # the JSON file with these figures and what the trips depend on
+    search: str
+    device: str
+    processes: int
+    trips: int
+    reached: int
+    reached_rate: float
+    mean_roads: float
+    mean_trip_seconds: float
+    mean_log_prob: float
+    resumed: int  # trips that an earlier run had left
+    wall_seconds: float  # of generating, without loading
+    load_seconds: float
+    trips_per_second: float
+    seconds_per_trip: float
+    forward_passes: int
+    encoded_positions: int
+
+
+def generate(
+    *,
+    config: Config | str | Path | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    model_path: str | Path | None = None,
+    num_gene: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    cuda: int | None = None,
+    od_source: SplitName = "test",
+    search: SearchName = "beam",
+    beam_width: int = 4,
+    max_steps: int | None = None,
+    od_file: str | Path | None = None,
+    output: str | Path | None = None,
+    processes: int = 1,
+    batch_size: int | None = None,
+    resume: bool = False,
+    wandb: WandbConfig | None = None,
+    progress: bool = False,
+) -> GenerationResult:
+    """Generates trips into a CSV file and returns the figures of the run.
+
+    Without `config`, the schema's defaults; without `model_path`, the best student that training
+    has left for dataset and seed. `num_gene` pairs are drawn from the split `od_source` by `seed`,
+    or the first ones of `od_file` are taken (all by default). `batch_size` trips are searched at a
+    time; it changes the speed and the memory needed, not the trips. `resume` continues `output`.
+    """
+    config = _complete(config, dataset, data_dir, seed)
+    if processes < 1:
+        raise UserError(f"processes is {processes}; it must be at least 1.")
+    request = GenerationRequest(
+        config=config,
+        model_path=Path(model_path) if model_path is not None else None,
+        num_trips=num_gene,
+        seed=config.training.seed,
+        od_source=od_source,
+        od_file=Path(od_file) if od_file is not None else None,
+        search=search,
+        beam_width=beam_width,
+        max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps,
+        trips_in_flight=batch_size,
+    )
+    ranks = Ranks.join()
+    where = local_device(resolve_device(cuda, device or config.training.device))
+    path = Path(ranks.share(str(output) if output is not None else str(_default_output(request))))
+    if path.suffix == ".json":
+        raise UserError(f"The output {path} must not end in .json; the figures go beside it.")
+    if processes > 1 and (ranks.world_size > 1 or where.type != "cpu"):
+        raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
+    run = start_run(
+        wandb if wandb is not None and ranks.rank == 0 else WandbConfig(),
+        _run_name(request),
+        _settings(request),
+        path.parent,
+        job_type="generate",
+    )
+    try:
+        with torch.inference_mode():
+            report = run_request(
+                request,
+                path,
+                where,
+                ranks=ranks,
+                processes=processes,
+                resume=resume,
+                show_progress=progress and ranks.rank == 0,
+            )
+        result = _result(request, path, str(where), max(processes, ranks.world_size), report)
+        if ranks.rank == 0:
+            _record(result, report.identity)
+        run.summarize(_figures(result))
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+    return result
+
+
+def _complete(
+    config: Config | str | Path | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    seed: int | None,
+) -> Config:
+    """The configuration with what the arguments decide in its place."""
+    if not isinstance(config, Config):
+        config = load_config(config or _shipped_config(dataset or "demo"))
+    if dataset is not None and dataset != config.dataset:
+        # A city without a configuration of its own lies where the shipped ones do.
+        config = config.model_copy(update={"dataset": dataset, "data_dir": f"data/{dataset}"})
+    if data_dir is not None:
+        config = config.model_copy(update={"data_dir": str(data_dir)})
+    if seed is not None:
+        if seed < 0:
+            raise UserError(f"seed is {seed}; it must not be negative.")
+        training = config.training.model_copy(update={"seed": seed})
+        config = config.model_copy(update={"training": training})
+    return config
+
+
+def _shipped_config(dataset: str) -> Path | None:
+    """The configuration that comes with the project for a city, where there is one."""
+    file = CONFIG_FOLDER / f"{dataset}.yaml"
+    return file if dataset != "evaluation" and file.is_file() else None
+
+
+def _search_label(request: GenerationRequest) -> str:
+    return f"beam{request.beam_width}" if request.search == "beam" else request.search
+
+
+def _od_label(request: GenerationRequest) -> str:
+    return request.od_file.stem if request.od_file is not None else f"{request.od_source}od"
+
+
+def _default_output(request: GenerationRequest) -> Path:
+    folder = Path("gene") / request.config.dataset / f"seed{request.seed}"
+    return folder / f"{timestamp()}_{_search_label(request)}_{_od_label(request)}.csv"
+
+
+def _run_name(request: GenerationRequest) -> str:
+    model = request.model_path.stem if request.model_path is not None else request.config.dataset
+    return f"gene_{model}_seed{request.seed}_{_od_label(request)}_{_search_label(request)}"
+
+
+def _settings(request: GenerationRequest) -> dict[str, Any]:
+    """The request for the experiment tracker."""
+    settings = {field.name: getattr(request, field.name) for field in fields(request)}
+    settings["config"] = request.config.model_dump(mode="json", by_alias=True)
+    return {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+
+
+def _result(
+    request: GenerationRequest, path: Path, device: str, processes: int, report: RunReport
+) -> GenerationResult:
+    tally, generated = report.tally, report.tally.trips - report.resumed
+    trips = max(tally.trips, 1)
+    return GenerationResult(
+        output=path,
+        performance=performance_path(path),
+        search=_search_label(request),
+        device=device,
+        processes=processes,
+        trips=tally.trips,
+        reached=tally.reached,
+        reached_rate=tally.reached / trips,
+        mean_roads=tally.roads / trips,
+        mean_trip_seconds=tally.trip_seconds / trips,
+        mean_log_prob=tally.log_prob / trips,
+        resumed=report.resumed,
+        wall_seconds=report.wall_seconds,
+        load_seconds=report.load_seconds,
+        trips_per_second=generated / max(report.wall_seconds, 1e-9),
+        seconds_per_trip=report.wall_seconds / max(generated, 1),
+        forward_passes=report.cost.forward_passes,
+        encoded_positions=report.cost.positions,
+    )
+
+
+def _figures(result: GenerationResult) -> dict[str, Any]:
+    figures = asdict(result)
+    return {k: str(v) if isinstance(v, Path) else v for k, v in figures.items()}
+
+
+def _record(result: GenerationResult, identity: dict[str, object]) -> None:
+    """Completes the JSON file beside the trips, and says how it went."""
+    figures = _figures(result)
+    write_json(result.performance, {"status": "complete", **figures, "request": identity})
+    logger.info(
+        "%d trips are in %s: %.1f %% reached their destination, %.1f trips a second.",
+        result.trips,
+        result.output,
+        100 * result.reached_rate,
+        result.trips_per_second,
+    )
+
+
+EXAMPLES = """\
+  python gene.py --num_gene 1000
+  python gene.py --dataset Beijing --cuda 0 --model_path best.pth --od_source train --seed 42
+  python gene.py --od_file pairs.csv --search astar --output trips.csv
+  python gene.py --num_gene 100000 --output trips.csv --processes 8 --resume
+  torchrun --nproc-per-node 2 gene.py --dataset Beijing --num_gene 100000"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = example_parser("Generates trips with a trained student.", EXAMPLES)
+    add_config_arguments(parser)
+    add = parser.add_argument
+    add("--model_path", metavar="FILE", help="trained student; default: the best one in save/")
+    add("--num_gene", type=int, metavar="N", help=f"trips; default: {DEFAULT_NUM_TRIPS}")
+    add("--od_source", choices=get_args(SplitName), default="test", help="split to draw from")
+    add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
+    add("--search", choices=get_args(SearchName), default="beam", help="default: beam")
+    for alias, name in (("--beam_search", "beam"), ("--nx_astar", "astar")):
+        text = f"the same as --search {name}"
+        add(alias, dest="search", action="store_const", const=name, help=text)
+    add("--beam_width", type=int, default=4, metavar="B", help="default: 4; 1 is greedy")
+    add("--max_steps", type=int, metavar="N", help="roads to continue from, at most, per trip")
+    add("--batch_size", type=int, metavar="N", help="trips searched at a time")
+    add("--processes", type=int, default=1, metavar="P", help="processes on the CPU")
+    add("--output", metavar="CSV", help="default: gene/<dataset>/seed<N>/<time>_....csv")
+    add("--resume", action="store_true", help="go on with --output where it stopped")
+    add("--no-progress", action="store_true", help="no progress bar")
+    add("--wandb", action="store_true", help="record the run with WandB")
+    add("--wandb_project", default="hoser-distil")
+    add("--wandb_run_name", default="")
+    add("--wandb_tags", nargs="*", default=["generation"])
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line and generates."""
+    arguments = _parser().parse_args(argv)
+    setup_logging()
+    if arguments.resume and arguments.output is None:
+        raise UserError("--resume needs --output, the file to go on with.")
+    overrides = parse_assignments(arguments.set)
+    path = arguments.config or _shipped_config(arguments.dataset or "demo")
+    config = _complete(
+        load_config(path, overrides), arguments.dataset, arguments.data_dir, arguments.seed
+    )
+    generate(
+        config=config,
+        model_path=arguments.model_path,
+        num_gene=arguments.num_gene,
+        cuda=arguments.cuda,
+        device=arguments.device,
+        od_source=arguments.od_source,
+        search=arguments.search,
+        beam_width=arguments.beam_width,
+        max_steps=arguments.max_steps,
+        od_file=arguments.od_file,
+        output=arguments.output,
+        processes=arguments.processes,
+        batch_size=arguments.batch_size,
+        resume=arguments.resume,
+        wandb=WandbConfig(
+            enable=arguments.wandb,
+            project=arguments.wandb_project,
+            run_name=arguments.wandb_run_name,
+            tags=arguments.wandb_tags,
+        ),
+        progress=not arguments.no_progress,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""Compiled loops of the searches; imported inside the functions that call them."""

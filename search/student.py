@@ -1,0 +1,140 @@
+"""Finds, checks and loads the trained student and the city it drives in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from config.schema import Config
+from data.preprocess import ensure_zones
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from hoser import HOSER
+from models.checkpoint import read_student_file
+from runtime.errors import UserError, one_line
+from runtime.files import sha256_of_file
+from runtime.logs import get_logger
+
+logger = get_logger("generate")
+
+_ARCHITECTURE = (
+    "road_network_encoder_config",
+    "trajectory_encoder_config",
+    "navigator_config",
+)
+
+
+@dataclass
+class City:
+    """A road network with its zones, and the configuration of the student for it."""
+
+    config: Config
+    network: RoadNetwork
+    model_path: Path
+
+    def load_student(self, device: torch.device) -> HOSER:
+        """The student, ready to generate."""
+        return HOSER.load(self.model_path, self.config, self.network).to(device).eval()
+
+    def trips(self, split: str) -> TripDataset:
+        """The trips of a split; their dataset also knows the travel times' mean and deviation."""
+        data = self.config.data
+        return TripDataset.load(
+            self.config.data_dir,
+            split,
+            self.network,
+            on_bad_rows=data.on_bad_rows,
+            cache_dir=data.cache_dir,
+            ram_fraction=data.ram_fraction,
+        )
+
+    def identity(self) -> dict[str, object]:
+        """What the generated trips depend on, as plain data."""
+        return {
+            "model": sha256_of_file(self.model_path),
+            "road_network": self.network.content_hash,
+            "zones": self.network.require_zones().content_hash,
+            "angle_convention": self.network.angle_convention,
+        }
+
+
+def open_city(config: Config, model_path: str | Path | None) -> City:
+    """Loads the network and settles the student's architecture from its file."""
+    path = Path(model_path) if model_path is not None else find_checkpoint(config)
+    config = _with_architecture(config, path)
+    folder = Path(config.data_dir)
+    network = RoadNetwork.load(folder, config.data.angle_convention)
+    if network.zones is None:
+        data = config.data
+        ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
+        network = RoadNetwork.load(folder, config.data.angle_convention)
+    return City(config, network, path)
+
+
+def find_checkpoint(config: Config) -> Path:
+    """The best student that training has left for this dataset and seed, the distilled first."""
+    folder = Path(config.save_dir) / config.dataset
+    seed = f"seed{config.training.seed}"
+    places = [folder / name / "best.pth" for name in (f"{seed}_distill", seed)]
+    for path in places:
+        if path.is_file():
+            logger.info("Generating with %s.", path)
+            return path
+    raise UserError(
+        f"There is no trained student at {places[0]} or {places[1]}; train one with "
+        "train_with_distill.py, or give its file with --model_path."
+    )
+
+
+def _with_architecture(config: Config, path: Path) -> Config:
+    """`config` with the widths that the file was trained with, and its kind of angles."""
+    student = read_student_file(path)
+    tree: dict[str, Any] = config.model_dump(by_alias=True)
+    for section, widths in _widths_of(student.state).items():
+        tree[section] |= widths
+    if student.max_len is not None:
+        tree["trajectory_encoder_config"]["max_len"] = student.max_len
+    data = student.config.get("data") if student.config is not None else None
+    if isinstance(data, Mapping) and "angle_convention" in data:
+        tree["data"] |= {"angle_convention": data["angle_convention"]}
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        reason = one_line(error.errors()[0]["msg"])
+        raise UserError(f"The student in {path} cannot be built: {reason}.") from error
+
+
+def _widths_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, int]]:
+    """The architecture sections, as far as the parameters' shapes tell."""
+
+    def width(name: str, axis: int) -> int | None:
+        tensor = state.get(name)
+        return tensor.shape[axis] if tensor is not None and tensor.ndim > axis else None
+
+    roads, trip = "road_network_encoder", "trajectory_encoder.transformer.h"
+    widths = {
+        "road_id_emb_dim": width(f"{roads}.road_id_emb.weight", 1),
+        "len_emb_dim": width(f"{roads}.len_emb.weight", 0),
+        "type_emb_dim": width(f"{roads}.type_emb.weight", 1),
+        "lon_emb_dim": width(f"{roads}.lon_emb.weight", 0),
+        "lat_emb_dim": width(f"{roads}.lat_emb.weight", 0),
+        "zone_id_emb_dim": width(f"{roads}.zone_id_emb.weight", 1),
+        "intersection_emb_dim": width(f"{roads}.zone_id_emb.weight", 1),
+    }
+    hidden = width(f"{trip}.0.attn.c_proj.weight", 0)
+    head = width(f"{trip}.0.attn.relative_position_emb_k.weight", 0)
+    blocks = {name.split(".")[3] for name in state if name.startswith(f"{trip}.")}
+    encoder = {
+        "hidden_dim": hidden // 2 if hidden else None,
+        "num_heads": hidden // head if hidden and head else None,
+        "num_layers": len(blocks) or None,
+    }
+    navigator = {"hidden_dim": width("navigator.v_proj.weight", 1)}
+    sections = zip(_ARCHITECTURE, (widths, encoder, navigator))
+    return {name: {k: v for k, v in s.items() if v is not None} for name, s in sections}
