@@ -29,3 +29,14 @@ def parity_city(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     )
     folder.chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo city of 200 roads and 120 trips with its zones and caches; not to be changed."""
+    from data.demo_city import make_demo_city
+    from data.preprocess import ensure_zones
+
+    folder = make_demo_city(tmp_path_factory.mktemp("city") / "tiny", 200, 120, 0, progress=False)
+    ensure_zones(folder)
+    return folder

@@ -1,0 +1,131 @@
+"""Tiny runs for the tests of the training program: a small city, a narrow student, a teacher."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import Config, load_config
+from critics.lmtad import LMTAD, LMTADConfig
+from critics.weights import TeacherWeights, save_weights
+from data.road_network import RoadNetwork
+
+REPOSITORY = Path(__file__).parent.parent
+
+NARROW: dict[str, Any] = {
+    "road_network_encoder_config.road_id_emb_dim": 16,
+    "road_network_encoder_config.len_emb_dim": 4,
+    "road_network_encoder_config.type_emb_dim": 4,
+    "road_network_encoder_config.lon_emb_dim": 4,
+    "road_network_encoder_config.lat_emb_dim": 4,
+    "road_network_encoder_config.intersection_emb_dim": 32,
+    "road_network_encoder_config.zone_id_emb_dim": 32,
+    "trajectory_encoder_config.hidden_dim": 32,
+    "navigator_config.hidden_dim": 32,
+}
+
+
+def tiny_config(city: Path, save_dir: Path, **overrides: Any) -> Config:
+    """A run of two short epochs on `city`; keyword `section__key` overrides `section.key`."""
+    settings = {
+        **NARROW,
+        "dataset": "tiny",
+        "data_dir": str(city),
+        "save_dir": str(save_dir),
+        "trajectory_encoder_config.max_len": 24,
+        "optimizer_config.max_epoch": 2,
+        "optimizer_config.batch_size": 8,
+        "optimizer_config.accum_steps": 2,
+        "distill.enable": False,
+        "dataloader.num_workers": 1,
+        "training.torch_compile": False,
+        "training.progress": False,
+        "training.device": "cpu",
+        "training.log_interval": 1,
+    }
+    settings.update({name.replace("__", "."): value for name, value in overrides.items()})
+    return load_config(None, settings)
+
+
+def distilled(city: Path, **overrides: Any) -> dict[str, Any]:
+    """Overrides that make `tiny_config` distil from a random road teacher, written beside."""
+    return {
+        "distill__enable": True,
+        "distill__ckpt": str(random_teacher(city)),
+        "distill__vocabulary": "road",
+        "distill__window": "full",
+        "distill__lambda": 0.5,
+        "distill__teacher_report": False,
+        **overrides,
+    }
+
+
+def random_teacher(city: Path) -> Path:
+    """A small LM-TAD over the roads of `city` with random weights, made once."""
+    path = city / "teacher.pt"
+    if not path.exists():
+        num_roads = RoadNetwork.load(city).num_roads
+        torch.manual_seed(1)
+        config = LMTADConfig(num_roads + 3, 80, 1, 2, 16)
+        dataset_config = {
+            "vocabulary": "road",
+            "destination_prefix": False,
+            "grip_size": [1, num_roads],
+        }
+        model = LMTAD(config)
+        with torch.no_grad():
+            model.lm_head.weight.mul_(20.0)  # so that its opinions are far from even
+        weights = TeacherWeights(model.state_dict(), config.to_dict(), dataset_config)
+        save_weights(path, weights)
+    return path
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The parameters in a run's newest checkpoint."""
+    content = torch.load(folder / "checkpoint_latest.pth", weights_only=True)
+    assert content["progress"]["finished"]
+    return content["model"]
+
+
+def assert_same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def command_line(config: Config, folder: Path, *arguments: str) -> list[str]:
+    """A `train_with_distill.py` command for `config`, which is written to a file in `folder`."""
+    from config import dump_config
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(dump_config(config))
+    script = str(REPOSITORY / "train_with_distill.py")
+    return [sys.executable, script, "--config", str(path), *arguments]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a child process: one thread, our modules, no tracking accounts."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "COV"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **extra}
+
+
+def run_program(
+    command: list[str], cwd: Path, timeout: float = 120, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
