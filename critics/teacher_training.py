@@ -59,7 +59,7 @@ class TeacherOptions:
     dropout: float = 0.1
     bias: bool = False
     loss: TeacherLoss | None = None
-    geometry: float = 0.0  # how much of the initial embeddings is the places' geometry
+    geometry: float = 0.2  # how much of the initial embeddings is the places' geometry
     random_start: float = 0.0  # share of trips read from a random road on, as windows are
     epochs: int = 10
     batch_size: int = 64
@@ -79,6 +79,8 @@ class TeacherOptions:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0.0 <= self.geometry < float("inf"):
+            raise UserError(f"--geometry is {self.geometry}; it must be at least 0.")
         if not 0.0 <= self.random_start <= 1.0:
             raise UserError(f"--random_start is {self.random_start}; it must be in 0..1.")
 

@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         help="default: vocabulary for grid cells, candidates for roads",
     )
     parser.add_argument(
+        "--geometry",
+        type=float,
+        default=defaults.geometry,
+        help="how much of the initial embeddings is the places' geometry; 0: random, as published",
+    )
+    parser.add_argument(
         "--random_start",
         type=float,
         default=defaults.random_start,
