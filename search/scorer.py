@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from data.features import FeatureTables, temporal_info
 from hoser import HOSER
 from runtime.errors import UserError
+from search.candidates import CandidateScorer, CandidateScores
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, PartialTrips
 
@@ -49,10 +49,10 @@ class Scorer:
         time_mean: float,
         time_std: float,
     ) -> None:
-        self.graph, self.features = graph, features
-        self.device = features.device
+        self.graph, self.device = graph, features.device
         self.time_mean, self.time_std = np.float32(time_mean), np.float32(time_std)
         self.decoder = model.start()
+        self.candidates = CandidateScorer(model, self.decoder, features, graph)
         self.block = ROWS_A_BLOCK_CPU if self.device.type == "cpu" else ROWS_A_BLOCK_GPU
         self.cost = ScoringCost()
         self._node_road = np.zeros(0, dtype=np.int64)
@@ -77,35 +77,26 @@ class Scorer:
         columns[:3, :count] = trips.at[1:]
         columns[3, :count], columns[4, :count] = destination, start
         parent, road, seconds, goal, first = torch.from_numpy(columns).to(self.device)
-        nodes, logits, time_pred = self._forward(parent, road, seconds, goal, first)
+        info = temporal_info(seconds.unsqueeze(1), first).squeeze(1)
+        nodes, hidden = self.decoder.encode_step(parent, road, info)
+        scores = self.candidates.score(hidden, road, goal)
         self.cost.forward_passes += 1
         self.cost.positions += count
         node = nodes[:count].cpu().numpy()
         self._remember(node, trips)
-        scored = self._continue(trips, logits[:count].cpu(), time_pred[:count].cpu())
-        return NextRoads(node, *scored)
-
-    def _forward(
-        self, parent: Tensor, road: Tensor, seconds: Tensor, goal: Tensor, first: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        info = temporal_info(seconds.unsqueeze(1), first).squeeze(1)
-        nodes, hidden = self.decoder.encode_step(parent, road, info)
-        candidates = self.features.candidates(road, goal, self.graph.max_candidates)
-        logits, time_pred = self.decoder.next_road_scores(
-            hidden, goal, candidates.road_id, candidates.metric_dis, candidates.metric_angle
-        )
-        return nodes, logits, time_pred
+        return NextRoads(node, *self._continue(trips, scores))
 
     def _continue(
-        self, trips: PartialTrips, logits: Tensor, time_pred: Tensor
+        self, trips: PartialTrips, scores: CandidateScores
     ) -> tuple[NDArray[np.float32], IntArray]:
         from search.kernels.common import continue_trips
 
-        log_prob = np.zeros(logits.shape, dtype=np.float32)
-        seconds = np.zeros(logits.shape, dtype=np.int64)
+        shape = (len(trips), self.graph.max_candidates)
+        log_prob = np.zeros(shape, dtype=np.float32)
+        seconds = np.zeros(shape, dtype=np.int64)
         is_finite = continue_trips(
-            logits.contiguous().numpy(), time_pred.contiguous().numpy(), trips.road,
-            trips.log_prob, trips.seconds, self.graph.offsets, self.time_mean, self.time_std,
+            scores.logits, scores.time_pred, scores.first, trips.road, trips.log_prob,
+            trips.seconds, self.graph.offsets, self.time_mean, self.time_std,
             np.float32(MAX_WAIT_SECONDS), log_prob, seconds,
         )  # fmt: skip
         if not is_finite:

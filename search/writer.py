@@ -62,7 +62,7 @@ def format_row(trip: GeneratedTrip) -> bytes:
     clock = np.datetime_as_string(trip.times.astype("datetime64[s]")).tolist()
     times = "Z', '".join(clock)
     reached = "True" if trip.reached else "False"
-    tail = f"{trip.origin},{trip.destination},{reached},{trip.log_prob:.6f},{trip.seconds}"
+    tail = f"{trip.origin},{trip.destination},{reached},{trip.log_prob:.4f},{trip.seconds}"
     return f'"[{roads}]","[\'{times}Z\']",{tail}\n'.encode()
 
 
