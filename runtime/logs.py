@@ -51,7 +51,10 @@ def add_log_file(file: Path) -> logging.Handler:
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger(ROOT).addHandler(handler)
+    root = logging.getLogger(ROOT)
+    if root.level == logging.NOTSET:  # called from a script that set nothing up
+        root.setLevel(logging.INFO)
+    root.addHandler(handler)
     return handler
 
 

@@ -6,6 +6,8 @@ Opening a store and turning its failures into one clear line; what a study is, i
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 MEMORY_NAMES = ("memory", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
 JOURNAL_SUFFIXES = (".log", ".journal")
 DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+DRIVERS = {
+    "postgresql": {"psycopg2": "postgresql+psycopg2", "psycopg": "postgresql+psycopg"},
+    "mysql": {"MySQLdb": "mysql+mysqldb", "pymysql": "mysql+pymysql"},
+}
 SQLITE_TIMEOUT_S = 60
 OPEN_ATTEMPTS = 8
 FORMS = (
@@ -47,7 +53,7 @@ class StorageAddress:
                 raise UserError(f"optuna.storage is {text!r}; it names no file. Use {FORMS}.")
             return cls("journal", path)
         if "://" in text:
-            return cls("database", text)
+            return cls("database", _with_driver(text))
         if text.endswith(JOURNAL_SUFFIXES):
             return cls("journal", text)
         if text.endswith(DATABASE_SUFFIXES):
@@ -87,6 +93,16 @@ class StorageAddress:
         return None if self.kind == "memory" else f"optuna-dashboard {self.shown}"
 
 
+def _with_driver(url: str) -> str:
+    """A URL that leaves the driver open gets one that is installed."""
+    scheme, rest = url.split("://", 1)
+    known = DRIVERS.get("postgresql" if scheme == "postgres" else scheme, {})
+    for module, name in known.items():
+        if importlib.util.find_spec(module) is not None:
+            return f"{name}://{rest}"
+    return url
+
+
 def open_storage(address: StorageAddress) -> BaseStorage:
     """Opens or creates the store; what cannot be opened is a `UserError` that names it."""
     try:
@@ -116,8 +132,22 @@ def _open(address: StorageAddress) -> BaseStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
     if address.kind == "journal":
         assert file is not None
+        _check_journal(file)
         return JournalStorage(JournalFileBackend(str(file)))
     return _open_database(address)
+
+
+def _check_journal(file: Path) -> None:
+    """Refuses to append to a file that is no journal; a torn first line is the journal's own."""
+    if not file.exists():
+        return
+    with file.open("rb") as stream:
+        first = stream.readline(1 << 20)
+    if not first or (first.startswith(b"{") and not first.endswith(b"\n")):
+        return
+    entry = json.loads(first)
+    if not isinstance(entry, dict) or "op_code" not in entry:
+        raise ValueError("it is not a journal of Optuna's")
 
 
 def _open_database(address: StorageAddress) -> BaseStorage:

@@ -10,6 +10,8 @@ from training.reporting import format_duration
 from tuning.comparison import TITLES, PairedComparison, Spread
 from tuning.records import TrialRecord
 
+WIDEST_CELL = 80
+
 
 @dataclass(frozen=True)
 class Table:
@@ -29,10 +31,11 @@ class Table:
         return "\n".join(lines)
 
     def text(self) -> str:
-        """The table in aligned columns."""
-        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        """The table in aligned columns; long cells are cut."""
+        rows = [self.columns, *([_cut(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         lines = [self.title]
-        for row in (self.columns, *self.rows):
+        for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             lines.append("  " + "  ".join(cells).rstrip())
         return "\n".join(lines)
@@ -71,7 +74,7 @@ def trials_table(records: Sequence[TrialRecord], objectives: Sequence[str]) -> T
                 *(format_value(measured[name]) for name in more),
                 str(record.epochs),
                 format_duration(record.wall_seconds),
-                note if len(note) <= 80 else note[:77] + "...",
+                note,
             ]
         )
     return Table("Trials", columns, rows)
@@ -148,6 +151,10 @@ def format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= WIDEST_CELL else cell[: WIDEST_CELL - 3] + "..."
 
 
 def _accuracy(value: float | None) -> str:

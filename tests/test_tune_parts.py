@@ -1,0 +1,353 @@
+"""The study's parts alone: statistics, search space, CMA-ES, pruner, storage names, folders."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.pruners import HyperbandPruner, NopPruner
+from optuna.trial import TrialState, create_trial
+from scipy import stats
+
+from config import load_config
+from runtime.errors import UserError
+from tuning.artifacts import TrialFolders, link
+from tuning.comparison import Spread, compare, compare_all
+from tuning.final import best_distilled
+from tuning.liveness import HEARTBEAT, OWNER, Owner, is_dead
+from tuning.records import TrialRecord
+from tuning.sampling import CmaEsSampler, make_pruner, make_sampler, prunes
+from tuning.space import from_unit, search_space, suggest, to_unit
+from tuning.storage import StorageAddress, open_storage
+from tuning.study import check_space, open_study
+from tuning.tables import Table, final_table
+
+ACC = "val_next_step_acc"
+accuracies = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
+
+
+@given(st.lists(st.tuples(accuracies, accuracies), min_size=2, max_size=8))
+def test_the_paired_test_is_the_t_test_of_the_differences(
+    pairs: list[tuple[float, float]],
+) -> None:
+    first = {42 + i: pair[0] for i, pair in enumerate(pairs)}
+    second = {42 + i: pair[1] for i, pair in enumerate(pairs)}
+    found = compare(ACC, first, second)
+    assert found is not None
+    one, two = np.array(list(first.values())), np.array(list(second.values()))
+    assert found.vanilla.mean == pytest.approx(one.mean())
+    assert found.distilled.std == pytest.approx(two.std(ddof=1))
+    assert found.difference == pytest.approx((two - one).mean())
+    if np.ptp(two - one) > 1e-7:
+        reference = stats.ttest_rel(two, one)
+        assert found.p_value == pytest.approx(reference.pvalue)
+        assert found.t_statistic == pytest.approx(reference.statistic)
+        interval = reference.confidence_interval()
+        assert (found.interval_low, found.interval_high) == pytest.approx(
+            (interval.low, interval.high)
+        )
+
+
+def test_what_no_test_can_tell_is_said_and_not_computed() -> None:
+    single = compare(ACC, {42: 0.5}, {42: 0.6})
+    assert single is not None and single.p_value is None and "one seed" in str(single.note)
+    assert single.distilled.std is None and single.improvement_percent == pytest.approx(20)
+    same = compare(ACC, {1: 0.5, 2: 0.6}, {1: 0.5, 2: 0.6})
+    assert same is not None and same.p_value == 1.0 and same.difference == 0.0
+    shifted = compare(ACC, {1: 0.5, 2: 0.6}, {1: 0.6, 2: 0.7})
+    assert shifted is not None and shifted.p_value is None and "spread" in str(shifted.note)
+    assert compare(ACC, {1: 0.5}, {2: 0.6}) is None
+    assert compare(ACC, {1: math.nan, 2: 0.4}, {1: 0.5, 2: 0.5}).vanilla.by_seed == {2: 0.4}  # type: ignore[union-attr]
+
+
+def test_lower_is_better_for_errors() -> None:
+    vanilla = {1: {ACC: 0.5, "val_time_pred_mape": 0.2}, 2: {ACC: 0.5, "val_time_pred_mape": 0.3}}
+    distilled = {1: {ACC: 0.6, "val_time_pred_mape": 0.1}, 2: {ACC: 0.6, "val_time_pred_mape": 0.1}}
+    better = {row.metric: row.is_better for row in compare_all(vanilla, distilled)}
+    assert better == {ACC: True, "val_time_pred_mape": True}
+    gains = [row.improvement_percent for row in compare_all(vanilla, distilled)]
+    assert all(gain is not None and gain > 0 for gain in gains)
+
+
+def test_tables_say_what_is_missing() -> None:
+    table = final_table({42: {ACC: 0.5}, 43: {}}, {42: {ACC: 0.6}}, [])
+    assert table.columns == ["model", "seed 42", "seed 43", "mean ± std", "difference", "p"]
+    assert table.rows[0][:4] == ["vanilla", "0.5000", "-", "0.5000"]
+    markdown = Table("T", ["a"], [["x|y"]]).markdown()
+    assert "x\\|y" in markdown
+    assert Spread.of({1: 1.0, 2: 3.0}).std == pytest.approx(math.sqrt(2))
+
+
+@given(st.floats(0.001, 0.1), st.floats(1.0, 5.0), st.integers(2, 8))
+def test_the_unit_cube_holds_every_parameter(lam: float, temperature: float, window: int) -> None:
+    space = search_space(load_config())
+    params = {"lambda": lam, "temperature": temperature, "window": window}
+    point = to_unit(space, params)
+    assert ((point >= 0) & (point <= 1)).all()
+    back = from_unit(space, point)
+    assert back["window"] == window
+    assert back["lambda"] == pytest.approx(lam) and back["temperature"] == pytest.approx(
+        temperature
+    )
+
+
+@given(st.lists(st.floats(-1.0, 2.0), min_size=3, max_size=3))
+def test_every_point_is_within_the_ranges(point: list[float]) -> None:
+    params = from_unit(search_space(load_config()), np.array(point))
+    assert 0.001 <= params["lambda"] <= 0.1 and 1 <= params["temperature"] <= 5
+    assert params["window"] in range(2, 9)
+
+
+def test_a_parameter_without_a_range_keeps_the_configured_value() -> None:
+    fixed = load_config(None, {"optuna.search_space.window": None, "distill.window": "full"})
+    assert list(search_space(fixed)) == ["lambda", "temperature"]
+    convex = load_config(None, {"distill.combination": "convex"})
+    with pytest.raises(UserError, match=r"search_space\.lambda has no effect"):
+        check_space(convex, search_space(convex))
+
+
+def search(kind: str, num_trials: int, sampler_seed: int = 42) -> optuna.Study:
+    """A study as ours, on a smooth function with its best place at (0.02, 2, 6)."""
+    config = load_config(None, {"optuna.sampler.kind": kind, "optuna.sampler.seed": sampler_seed})
+    space = search_space(config)
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), 0.5)  # the vanilla trial has no parameters
+    best = to_unit(space, {"lambda": 0.02, "temperature": 2.0, "window": 6})
+    for number in range(1, num_trials):
+        trial = study.ask()
+        study.sampler = make_sampler(config.optuna, space, number)
+        params = suggest(trial, space)
+        study.tell(trial, -float(np.square(to_unit(space, params) - best).sum()))
+    return study
+
+
+def distances(study: optuna.Study, last: int) -> float:
+    return -float(np.mean([trial.value for trial in study.trials[-last:]]))
+
+
+def test_cma_es_adapts_although_trial_0_has_no_parameters() -> None:
+    adapted, blind = search("cmaes", 72), search("random", 72)
+    assert distances(adapted, 14) < 0.25 * distances(blind, 14)
+    assert len({trial.params["lambda"] for trial in adapted.trials[1:]}) == 71
+
+
+@pytest.mark.parametrize("kind", ["cmaes", "tpe", "random"])
+def test_draws_depend_on_seed_and_study_alone(kind: str) -> None:
+    first, second = search(kind, 12), search(kind, 12)
+    assert [t.params for t in first.trials] == [t.params for t in second.trials]
+    other = search(kind, 12, sampler_seed=1)
+    assert [t.params for t in first.trials] != [t.params for t in other.trials]
+
+
+def test_cma_es_learns_from_pruned_trials_and_not_from_failed_ones() -> None:
+    space = search_space(load_config())
+    study = optuna.create_study(direction="maximize")
+    states = [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL]
+    for index in range(21):
+        state = states[index % 3]
+        params = {"lambda": 0.01 + 0.001 * index, "temperature": 2.0, "window": 3}
+        value = None if state == TrialState.FAIL else 0.1 * index
+        study.add_trial(
+            create_trial(state=state, value=value, params=params, distributions=dict(space))
+        )
+    sampler = CmaEsSampler(space, 0, 21)
+    optimizer = sampler.optimizer(study)
+    assert optimizer.population_size == 7 and optimizer.generation == 2
+
+
+def test_nothing_to_search_is_no_error() -> None:
+    config = load_config(
+        None, {f"optuna.search_space.{n}": None for n in ("lambda", "temperature", "window")}
+    )
+    study = optuna.create_study(sampler=make_sampler(config.optuna, {}, 1))
+    assert suggest(study.ask(), {}) == {}
+
+
+def pruner_config(**changes: Any) -> Any:
+    overrides = {f"optuna.{name.replace('__', '.')}": value for name, value in changes.items()}
+    return load_config(None, overrides).optuna
+
+
+def test_pruning_only_where_it_can_save_something() -> None:
+    assert isinstance(make_pruner(pruner_config()), HyperbandPruner)
+    for changes in (
+        {"max_epochs": 2},
+        {"max_epochs": 5},
+        {"pruner__kind": "none"},
+        {"objectives": ["accuracy", "latency"]},
+    ):
+        assert isinstance(make_pruner(pruner_config(**changes)), NopPruner), changes
+        assert not prunes(pruner_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "location"),
+    [
+        ("memory", "memory", ""),
+        (":memory:", "memory", ""),
+        ("journal:///tmp/a.log", "journal", "/tmp/a.log"),
+        ("journal://runs/a", "journal", "runs/a"),
+        ("study.log", "journal", "study.log"),
+        ("study.journal", "journal", "study.journal"),
+        ("study.db", "database", "sqlite:///study.db"),
+        ("postgresql://u:p@h/n", "database", "postgresql+psycopg2://u:p@h/n"),
+        ("mysql+pymysql://u:p@h/n", "database", "mysql+pymysql://u:p@h/n"),
+    ],
+)
+def test_storage_names(text: str, kind: str, location: str) -> None:
+    if "psycopg2" in location:
+        pytest.importorskip("psycopg2")
+    address = StorageAddress.parse(text)
+    assert (address.kind, address.location) == (kind, location)
+
+
+def test_a_store_is_shown_without_its_password() -> None:
+    shown = StorageAddress.parse("postgresql://ann:secret@host/studies").shown
+    assert "secret" not in shown and "ann" in shown
+
+
+@pytest.mark.parametrize("text", ["", "study", "journal://", "redis"])
+def test_a_name_that_is_no_store_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"optuna\.storage is"):
+        StorageAddress.parse(text)
+
+
+@pytest.mark.parametrize("name", ["broken.db", "broken.log"])
+@pytest.mark.parametrize("content", [b"not a database\n" * 99, b"\x00\xff\xfe" * 99, b"[1]\n{}\n"])
+def test_a_damaged_store_is_one_clear_error(tmp_path: Path, name: str, content: bytes) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_storage(StorageAddress.parse(str(file)))
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql+nodriver://u@h/n", "postgresql://u:pw@127.0.0.1:1/n", "sqlite:////proc/x/y.db"]
+)
+def test_a_store_out_of_reach_is_one_clear_error(url: str) -> None:
+    with pytest.raises(UserError) as caught:
+        open_storage(StorageAddress.parse(url))
+    assert "\n" not in str(caught.value) and "pw" not in str(caught.value)
+
+
+def test_a_foreign_study_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=url, study_name="theirs")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    config = load_config(
+        None,
+        {
+            "optuna.storage": url,
+            "optuna.study_name": "theirs",
+            "optuna.results_dir": str(tmp_path / "r"),
+        },
+    )
+    with pytest.raises(UserError, match="was not made by"):
+        open_study(config)
+
+
+def test_a_study_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
+    def config(**changes: Any) -> Any:
+        base = {
+            "optuna.storage": f"sqlite:///{tmp_path}/s.db",
+            "optuna.results_dir": str(tmp_path / "r"),
+        }
+        return load_config(None, {**base, **{k.replace("__", "."): v for k, v in changes.items()}})
+
+    identity = open_study(config()).identity
+    free = config(
+        optuna__n_trials=50, optuna__sampler__kind="tpe", training__device="cpu", distill__window=7
+    )
+    assert open_study(free).identity == identity
+    for change in (
+        {"optuna__max_epochs": 9},
+        {"optimizer_config__learning_rate": 0.1},
+        {"optuna__objectives": ["accuracy", "latency"]},
+        {"distill__ties": "marginal"},
+    ):
+        with pytest.raises(UserError, match="other settings"):
+            open_study(config(**change))
+
+
+def test_a_worker_is_dead_when_its_process_is_gone_or_its_heartbeat_old() -> None:
+    here = Owner.this_process()
+    assert here.is_local and here.is_running()
+    assert not is_dead(here.attributes(), None, 1)
+    gone = Owner(here.host, here.machine, here.pid, here.started - 100)
+    assert is_dead(gone.attributes(), None, 1)  # the number belongs to another process now
+    elsewhere = Owner("there", "another machine", 1, 0.0)
+    assert not is_dead(elsewhere.attributes(), None, 60)
+    old = {**elsewhere.attributes(), HEARTBEAT: time.time() - 181}
+    assert is_dead(old, None, 60) and not is_dead(old, None, 61)
+    unsigned: dict[str, Any] = {OWNER: None}
+    assert not is_dead(unsigned, time.time() - 100, 60)
+    assert is_dead(unsigned, time.time() - 200, 60)
+
+
+def test_each_study_has_its_own_folders(tmp_path: Path) -> None:
+    root = tmp_path / "trials"
+    first = TrialFolders.open(root, "a", "1")
+    first.finish(0, "vanilla", "complete")
+    assert TrialFolders.open(root, "a", "1").root == root
+    other = TrialFolders.open(root, "b", "2")
+    assert other.root == root / "b"
+    assert TrialFolders.open(root, "b", "2").root == root / "b"
+    again = TrialFolders.open(root, "a", "3")  # the store was deleted, the study begun anew
+    assert again.root == root and not (root / "trial_000_vanilla_complete").exists()
+    assert len(list(tmp_path.glob("trials.*/trial_000_vanilla_complete/model"))) == 1
+
+
+def test_an_ended_trial_keeps_its_model_and_drops_what_resuming_needed(tmp_path: Path) -> None:
+    folders = TrialFolders(tmp_path)
+    running = folders.running(7, "distilled")
+    for file in (running.best, running.latest, running.log):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    ended = folders.finish(7, "distilled", "pruned")
+    assert ended.path.name == "trial_007_distilled_pruned" and not running.path.exists()
+    assert ended.best.exists() and ended.log.exists() and not ended.latest.exists()
+    assert sorted(p.name for p in ended.path.iterdir()) == ["log", "model", "tensorboard_log"]
+
+
+def test_links_are_relative_and_replaced(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "trials" / name).mkdir(parents=True)
+        link(tmp_path / "results" / "s" / "best", tmp_path / "trials" / name)
+    found = tmp_path / "results" / "s" / "best"
+    assert found.readlink() == Path("../../trials/two") and found.is_dir()
+
+
+def record(number: int, state: Any, accuracy: float | None, mode: Any = "distilled") -> TrialRecord:
+    metrics = {} if accuracy is None else {ACC: accuracy}
+    return TrialRecord(number, mode, state, 42 + number, metrics=metrics)
+
+
+def test_phase_2_takes_the_best_complete_distilled_trial() -> None:
+    vanilla = record(0, "complete", 0.9, "vanilla")
+    pruned, good, bad = (
+        record(1, "pruned", 0.8),
+        record(2, "complete", 0.7),
+        record(3, "failed", None),
+    )
+    assert best_distilled([vanilla, pruned, good, bad]) is good
+    assert best_distilled([vanilla, pruned, bad]) is pruned
+    assert best_distilled([vanilla, bad]) is None
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3), st.booleans())
+def test_records_tell_vanilla_from_distilled(number: int, retried: bool) -> None:
+    attributes = {"mode": "vanilla", "retry_of": 0, "seed": 42} if retried else {}
+    trial = create_trial(state=TrialState.WAITING, user_attrs=attributes)
+    trial.number = number
+    found = TrialRecord.of(trial, 42)
+    assert found.mode == ("vanilla" if retried or number == 0 else "distilled")
+    assert found.seed == (42 if retried else 42 + number)
