@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from config import Config, load_config
 from data.batch import Batch
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
+from models.losses import SupervisedLosses, supervised_losses
 
 PARITY_MAX_LEN = 64
 
@@ -43,10 +45,16 @@ class ParityStudent:
         return self.trips.batch(list(range(first, first + size)))
 
 
+def losses_of(model: Callable[[Batch], tuple[Tensor, Tensor]], batch: Batch) -> SupervisedLosses:
+    logits, time_pred = model(batch)
+    return supervised_losses(logits, time_pred, batch)
+
+
 def real_candidates(batch: Batch) -> np.ndarray:
     """bool [B, T, C]: candidates of real positions."""
     return (batch.candidate_mask & batch.position_mask.unsqueeze(2)).numpy()
 
 
-def largest_difference(first: torch.Tensor, second: torch.Tensor) -> float:
+def largest_difference(first: Tensor, second: Tensor | None) -> float:
+    assert second is not None
     return float((first.detach().float() - second.detach().float()).abs().max())

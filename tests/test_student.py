@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,12 @@ from models.gatv2 import GATv2
 from models.gcn import GCN, normalised_adjacency
 from models.losses import SupervisedLosses, supervised_losses
 from models.road_graph import with_self_loops
-from tests.student_helpers import ParityStudent, largest_difference, real_candidates
+from tests.student_helpers import (
+    ParityStudent,
+    largest_difference,
+    losses_of,
+    real_candidates,
+)
 from tools.export_hoser import original_state
 
 
@@ -148,7 +154,7 @@ def padded_wider(batch: Batch, steps: int, candidates: int) -> Batch:
     by_step = ("trace_road_id", "temporal_info", "candidate_len", "road_label", "timestamp_label")
     by_pair = ("trace_distance_mat", "trace_time_interval_mat")
     by_candidate = ("candidate_road_id", "metric_dis", "metric_angle")
-    wider = {name: pad(getattr(batch, name), (0, steps)) for name in by_step}
+    wider: dict[str, Any] = {name: pad(getattr(batch, name), (0, steps)) for name in by_step}
     wider |= {name: pad(getattr(batch, name), (0, steps, 0, steps)) for name in by_pair}
     wider |= {name: pad(getattr(batch, name), (0, candidates, 0, steps)) for name in by_candidate}
     return replace(batch, **wider)
@@ -156,15 +162,15 @@ def padded_wider(batch: Batch, steps: int, candidates: int) -> Batch:
 
 def test_labels_that_fell_out_do_not_count(student: ParityStudent) -> None:
     model, batch = student.model(), student.batch()
-    plain = supervised_losses(*model(batch), batch)
+    plain = losses_of(model, batch)
     assert int(plain.num_positions) == int(batch.trace_len.sum())
     fewer = replace(batch, road_label=batch.road_label.clone())
     fewer.road_label[:, 0] = -100
-    losses = supervised_losses(*model(fewer), fewer)
+    losses = losses_of(model, fewer)
     assert int(losses.num_positions) == int(plain.num_positions) - len(batch.trace_len)
     assert losses.next_road_sum < plain.next_road_sum
     none = replace(batch, road_label=torch.full_like(batch.road_label, -100))
-    empty = supervised_losses(*model(none), none)
+    empty = losses_of(model, none)
     assert empty.next_road.item() == 0.0 and empty.travel_time.item() == 0.0
     (empty.next_road + empty.travel_time).backward()
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
@@ -176,9 +182,9 @@ def test_sums_over_parts_are_the_whole(student: ParityStudent) -> None:
         parts: list[SupervisedLosses] = []
         for first in (0, 4):
             batch = student.batch(4, first)
-            parts.append(supervised_losses(*model(batch), batch))
+            parts.append(losses_of(model, batch))
         whole = student.batch(8)
-        losses = supervised_losses(*model(whole), whole)
+        losses = losses_of(model, whole)
     total = sum(part.next_road_sum.item() for part in parts)
     assert total / sum(int(p.num_positions) for p in parts) == pytest.approx(
         losses.next_road.item(), abs=1e-5
