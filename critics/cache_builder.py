@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +38,8 @@ from runtime.logs import get_logger
 logger = get_logger("teacher_cache")
 JOURNAL = "journal.json"
 POSITIONS_PER_CHUNK = 16_384
-CHUNKS_PER_COMMIT = 4
+SHARING_FACTOR = 16  # larger chunks where positions share histories: more of them are met again
+SECONDS_PER_COMMIT = 10.0
 
 
 def open_or_build(
@@ -91,7 +93,10 @@ class _Builder:
         self.dataset = layout.dataset
         self.teacher = teacher
         self.progress = progress
-        self.bounds = _trip_bounds(self.dataset)  # chunk i holds the trips bounds[i]..bounds[i+1]
+        size = POSITIONS_PER_CHUNK * (SHARING_FACTOR if teacher.repeats_histories else 1)
+        self.bounds = _trip_bounds(
+            self.dataset, size
+        )  # chunk i holds the trips bounds[i]..bounds[i+1]
 
     def run(self) -> None:
         """Computes what the journal does not have yet, then writes the manifest."""
@@ -113,14 +118,16 @@ class _Builder:
             unit_scale=True,
             disable=not self.progress,
         )
+        committed = time.monotonic()
         try:
             with bar, values_file.open("r+b" if values_file.exists() else "w+b") as file:
                 file.truncate(size)
                 for index in range(len(chunks), len(self.bounds) - 1):
                     chunks.append(self._write_chunk(file, index))
                     bar.update(int(steps[self.bounds[index] : self.bounds[index + 1]].sum()))
-                    if len(chunks) % CHUNKS_PER_COMMIT == 0:
+                    if time.monotonic() - committed >= SECONDS_PER_COMMIT:
                         self._commit(file, chunks)
+                        committed = time.monotonic()
                 self._commit(file, chunks)
         except OSError as error:
             raise UserError(f"{values_file} cannot be written: {error.strerror}.") from error
@@ -175,12 +182,12 @@ class _Builder:
         write_json(self.folder / JOURNAL, {"key": self.key, "chunks": chunks})
 
 
-def _trip_bounds(dataset: TripDataset) -> NDArray[np.int64]:
-    """Cuts the trips into chunks of about `POSITIONS_PER_CHUNK` positions; the same every time."""
+def _trip_bounds(dataset: TripDataset, size: int) -> NDArray[np.int64]:
+    """Cuts the trips into chunks of about `size` positions; the same every time."""
     if len(dataset) == 0:
         return np.zeros(1, dtype=np.int64)
     ends = np.cumsum(dataset.trace_lengths, dtype=np.int64)
-    targets = np.arange(POSITIONS_PER_CHUNK, ends[-1], POSITIONS_PER_CHUNK)
+    targets = np.arange(size, ends[-1], size)
     cuts = np.searchsorted(ends, targets) + 1
     return np.unique(np.concatenate([[0], cuts, [len(dataset)]]))
 

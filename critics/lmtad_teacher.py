@@ -7,6 +7,7 @@ multiplied with the candidates' rows alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -87,10 +88,9 @@ class LMTADTeacher:
         mask = self._positions(trace_len, candidate_len, position_mask)
         row, position = mask.nonzero(as_tuple=True)
         step = position if first_step is None else position + first_step[row]
-        hidden = self._hidden_at(trace_tokens, row, step, destination_tokens, window)
-        wanted = mask.unsqueeze(-1) & candidate_mask(candidate_len, logits.shape[-1])
-        query = (mask.flatten().cumsum(0) - 1).view(mask.shape).unsqueeze(-1).expand_as(wanted)
-        logits[wanted] = self._head(hidden, query[wanted], candidate_tokens[wanted])
+        for query, hidden in self._hidden_at(trace_tokens, row, step, destination_tokens, window):
+            at = row[query], position[query]
+            logits[at] = self._head(hidden, candidate_tokens[at], candidate_len[at])
         return logits
 
     @torch.no_grad()
@@ -104,7 +104,10 @@ class LMTADTeacher:
         window: Window = "full",
     ) -> Tensor:  # [Q, E]
         """The final hidden states of chosen positions."""
-        return self._hidden_at(trace_tokens, row, step, destination_tokens, window)
+        result = torch.empty(len(row), self.config.n_embd, dtype=self.dtype, device=self.device)
+        for query, hidden in self._hidden_at(trace_tokens, row, step, destination_tokens, window):
+            result[query] = hidden
+        return result
 
     def _positions(
         self, trace_len: Tensor, candidate_len: Tensor, position_mask: Tensor | None
@@ -128,39 +131,45 @@ class LMTADTeacher:
         step: Tensor,
         destination_tokens: Tensor | None,
         window: Window,
-    ) -> Tensor:  # [Q, E]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some of the queried positions at a time: which [q], and their hidden states [q, E]."""
+        if len(row) == 0:
+            return
         prefix = self._prefix(trace_tokens.shape[0], destination_tokens)
         block = self.config.block_size
         histories = build_histories(trace_tokens, row, step, prefix, window, block)
-        width = self.config.n_embd
-        result = torch.empty(len(row), width, dtype=self.dtype, device=self.device)
-        if len(row) == 0:
-            return result
         # Sequences of like length together, and the queries in the order of their sequences.
         length, order = histories.length.sort(descending=True)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=self.device)
         query_rank, query_order = rank[histories.sequence].sort(stable=True)
-        spans = _chunks(length.tolist(), max(1, self.chunk_elements // width))
+        max_tokens = max(1, self.chunk_elements // self.config.n_embd)
+        spans = _chunks(length.tolist(), max_tokens)
         edges = torch.tensor([first for first, _ in spans] + [len(order)], device=self.device)
         cuts = torch.searchsorted(query_rank, edges).tolist()
-        with torch.autocast(self.device.type, enabled=False):
-            for (first, last), begin, end in zip(spans, cuts[:-1], cuts[1:], strict=True):
-                longest = int(length[first])
+        for (first, last), begin, end in zip(spans, cuts[:-1], cuts[1:], strict=True):
+            longest = int(length[first])
+            with torch.autocast(self.device.type, enabled=False):
                 hidden = self.model.hidden(histories.tokens[order[first:last], :longest])
-                query = query_order[begin:end]
-                place = histories.place[query]
-                result[query] = hidden[query_rank[begin:end] - first, place]
-        return result
+            for part in range(begin, end, max_tokens):  # many positions may share a history
+                of_part = slice(part, min(part + max_tokens, end))
+                query = query_order[of_part]
+                yield query, hidden[query_rank[of_part] - first, histories.place[query]]
 
-    def _head(self, hidden: Tensor, query: Tensor, token: Tensor) -> Tensor:  # -> float32 [M]
-        """The logits of M (hidden state, token) pairs, a bounded number at a time."""
+    def _head(self, hidden: Tensor, token: Tensor, count: Tensor) -> Tensor:
+        """Logits [q, C] in float32 of each state's own candidates; minus infinity past them."""
+        logits = torch.full(token.shape, -torch.inf, device=self.device)
+        real = candidate_mask(count, token.shape[1])
+        owner, wanted = real.nonzero(as_tuple=True)[0], token[real]
         size = max(1, self.chunk_elements // self.config.n_embd)
-        parts = [
-            self.model.token_logits(hidden[query[i : i + size]], token[i : i + size])
-            for i in range(0, len(query), size)
-        ]
-        return torch.cat(parts) if parts else torch.zeros(0, device=self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            parts = [
+                self.model.token_logits(hidden[owner[i : i + size]], wanted[i : i + size])
+                for i in range(0, len(owner), size)
+            ]
+        if parts:
+            logits[real] = torch.cat(parts)
+        return logits
 
 
 def _chunks(lengths: list[int], max_tokens: int) -> list[tuple[int, int]]:

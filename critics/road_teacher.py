@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hoser import HOSER
 
 logger = get_logger("teacher")
+MAX_PADDED_POSITIONS = 1 << 20
 
 
 class RoadTeacher(Protocol):
@@ -38,6 +39,7 @@ class RoadTeacher(Protocol):
     device: torch.device
     name: str
     tie_keys: Tensor | None  # int64 [R]: roads with the same key are one to the teacher
+    repeats_histories: bool  # whether many positions share a history, which is computed once
 
     def identity(self) -> dict[str, str]:
         """What decides its logits, beside the trips and the road network."""
@@ -75,6 +77,7 @@ class LMTADRoadTeacher:
         self.teacher = teacher
         self.device = teacher.device
         self.window = window
+        self.repeats_histories = window != "full" and not teacher.destination_prefix
         highest = int(road_to_token.max(initial=0))
         if highest >= teacher.num_places:
             raise UserError(
@@ -144,7 +147,12 @@ class LMTADRoadTeacher:
         ).float()
 
     def trip_logits(self, dataset: TripDataset, trip_id: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = dataset.rows(_whole_trips(dataset, trip_id))
+        spec = _whole_trips(dataset, trip_id)
+        if len(spec) > 1 and len(spec) * int(spec.trace_len.max()) > MAX_PADDED_POSITIONS:
+            middle = len(spec) // 2  # one long trip must not pad thousands of short ones
+            halves = (trip_id[:middle], trip_id[middle:])
+            return np.concatenate([self.trip_logits(dataset, half) for half in halves])
+        rows = dataset.rows(spec)
         trace = rows.road_ids[:, :-1].to(self.device)
         trace_len = rows.trace_len.to(self.device)
         start = self.reach_offsets[trace]
@@ -176,6 +184,7 @@ class HOSERRoadTeacher:
         self.model = model.eval().requires_grad_(False)
         self.device = next(model.parameters()).device
         self.tie_keys: Tensor | None = None
+        self.repeats_histories = False
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             self.tables = model.encode_roads()  # its roads never change
 

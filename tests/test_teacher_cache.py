@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from critics import cache_builder
+from critics import cache_builder, road_teacher
 from critics.cache_builder import JOURNAL, open_or_build
 from critics.lmtad_teacher import LMTADTeacher
 from critics.road_teacher import LMTADRoadTeacher
@@ -82,6 +82,17 @@ def test_cached_equals_live(
         )
 
 
+def test_a_long_trip_does_not_pad_the_short_ones(
+    network: RoadNetwork, trip_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load(network, trip_cache)
+    teacher = teacher_for(network, 3, prefix=False)
+    at_once = teacher.trip_logits(dataset, np.arange(30))
+    monkeypatch.setattr(road_teacher, "MAX_PADDED_POSITIONS", 40)
+    in_parts = teacher.trip_logits(dataset, np.arange(30))
+    np.testing.assert_allclose(in_parts, at_once, atol=1e-4)
+
+
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_cropped_rows_keep_their_whole_history(
     network: RoadNetwork, trip_cache: Path, tmp_path: Path, top_k: int
@@ -147,7 +158,7 @@ def counting(network: RoadNetwork, seed: int = 0) -> CountingTeacher:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_builder, "POSITIONS_PER_CHUNK", 50)
-    monkeypatch.setattr(cache_builder, "CHUNKS_PER_COMMIT", 1)
+    monkeypatch.setattr(cache_builder, "SECONDS_PER_COMMIT", 0.0)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -228,7 +239,7 @@ def test_another_teacher_window_or_split_gets_its_own_cache(
 def build_in_process(folder: str, city: str, cache: str, delay: float) -> None:
     """A builder that works slowly enough to meet another one, or to be killed."""
     cache_builder.POSITIONS_PER_CHUNK = 30
-    cache_builder.CHUNKS_PER_COMMIT = 1
+    cache_builder.SECONDS_PER_COMMIT = 0.0
     torch.set_num_threads(1)
     network = RoadNetwork.load(city)
     dataset = TripDataset.load(city, "train", network, cache_dir=cache)
