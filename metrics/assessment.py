@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
 from metrics.distributions import (
+    NUM_BINS,
     TripQuantities,
     Values,
     bin_edges,
+    bin_index,
     histogram,
     jensen_shannon,
     measure,
@@ -241,12 +243,13 @@ class _Sides:
         divergence, interval = None, None
         if len(real.values) and len(generated.values):
             edges = bin_edges(real.values)
-            divergence = float(
-                jensen_shannon(histogram(real.values, edges), histogram(generated.values, edges))
-            )
+            real_bins = bin_index(real.values, edges)
+            generated_bins = bin_index(generated.values, edges)
+            counts = [np.bincount(bins, minlength=NUM_BINS) for bins in (real_bins, generated_bins)]
+            divergence = float(jensen_shannon(counts[0], counts[1]))
             interval = divergence_interval(
-                self.reference.bootstrap.histograms(real, edges),
-                self.generated_bootstrap.histograms(generated, edges),
+                self.reference.bootstrap.histograms(real_bins, real.unit),
+                self.generated_bootstrap.histograms(generated_bins, generated.unit),
                 divergence,
             )
         measures.add(f"{name}_jsd", divergence, interval)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.distributions import NUM_BINS, Values, bin_index, jensen_shannon
+from metrics.distributions import NUM_BINS, jensen_shannon
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -54,9 +54,9 @@ class Bootstrap:
         kept = drawn > 0
         return _interval((self.weights @ sums)[kept] / drawn[kept])
 
-    def histograms(self, values: Values, edges: FloatArray) -> FloatArray:
-        """The histogram of each resample. [samples, NUM_BINS]"""
-        cell = self.block[values.unit] * NUM_BINS + bin_index(values.values, edges)
+    def histograms(self, bins: IntArray, unit: IntArray) -> FloatArray:
+        """The histogram of each resample, from every value's bin and unit. [samples, NUM_BINS]"""
+        cell = self.block[unit] * NUM_BINS + bins
         table = np.bincount(cell, minlength=self.num_blocks * NUM_BINS)
         return self.weights @ table.reshape(self.num_blocks, NUM_BINS)
 

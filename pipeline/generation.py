@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
-from config import load_config
-from pipeline.plan import Job, Plan, config_file_for, search_of
-from runtime.errors import UserError
-from runtime.files import read_json
+from config import Config, load_config
+from pipeline.plan import Job, Model, Plan, config_file_for, search_of
 
 
-def training_overrides(plan: Plan) -> dict[str, Any]:
-    """What the evaluation decides in the place of the training configuration."""
-    return {"dataset": plan.config.dataset, "data_dir": str(plan.data_dir)}
+def training_config(model: Model, plan: Plan) -> Config:
+    """The configuration of a model, on the dataset of the evaluation."""
+    overrides = {"dataset": plan.config.dataset, "data_dir": str(plan.data_dir)}
+    return load_config(config_file_for(model, plan.config, plan.eval_dir), overrides)
 
 
-def run_generator(job: Job, plan: Plan, *, resume: bool) -> None:
-    """Generates the trips of a job into its file."""
+def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict[str, float]:
+    """Generates the trips of a job into its file; returns how it went, as numbers."""
     from gene import generate
 
     settings = plan.config
-    config_file = config_file_for(job.model, settings, plan.eval_dir)
-    device = settings.device
-    if device is None and settings.cuda_device is not None:
-        device = f"cuda:{settings.cuda_device}"
-    generate(
+    result = generate(
+        config=training_config(job.model, plan),
         model_path=job.model.file,
-        data_dir=plan.data_dir,
         output=job.generated_file,
         num_gene=settings.num_gene,
         seed=settings.seed,
@@ -35,16 +30,10 @@ def run_generator(job: Job, plan: Plan, *, resume: bool) -> None:
         beam_width=settings.beam_width,
         max_steps=settings.max_steps,
         processes=settings.processes,
-        device=device,
+        cuda=settings.cuda_device,
+        device=settings.device,
         resume=resume,
-        config=load_config(config_file, training_overrides(plan)),
+        progress=progress,
     )
-
-
-def generation_statistics(job: Job) -> dict[str, Any]:
-    """What the generator wrote beside its file: throughput, forward passes, times."""
-    try:
-        content = read_json(job.generated_file.with_suffix(".json"))
-    except UserError:
-        return {}
-    return content if isinstance(content, dict) else {}
+    numbers = asdict(result).items()
+    return {name: float(value) for name, value in numbers if isinstance(value, int | float)}

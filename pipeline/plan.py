@@ -9,6 +9,7 @@ from typing import Literal
 from config.evaluation import EvaluationConfig
 from runtime.errors import UserError
 
+OdSource = Literal["train", "test"]
 CONFIG_FOLDER = Path(__file__).parent.parent / "config"
 
 
@@ -34,7 +35,7 @@ class Job:
     """One model on one source of OD pairs, and where its files go."""
 
     model: Model
-    od_source: str
+    od_source: OdSource
     generated_file: Path
     evaluation_folder: Path
     gene_run: str
@@ -107,7 +108,7 @@ def search_name(config: EvaluationConfig) -> str:
     return f"beam{config.beam_width}" if search == "beam" else search
 
 
-def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: str) -> Job:
+def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: OdSource) -> Job:
     search = search_name(config)
     place = f"seed{config.seed}_{source}od"
     stem = f"{source}od_{search}"
@@ -127,8 +128,11 @@ def _beside(eval_dir: Path, path: str) -> Path:
     return inside if inside.exists() or not Path(path).exists() else Path(path)
 
 
-def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> Path:
-    """The training configuration a model was built with."""
+def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> Path | None:
+    """The training configuration of a model, where there is one.
+
+    It may be missing: the model's architecture is read from its own file.
+    """
     if config.model_config_file is not None:
         return _beside(eval_dir, config.model_config_file)
     candidates = [
@@ -136,10 +140,4 @@ def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> P
         model.run_folder / "config.yaml",
         CONFIG_FOLDER / f"{config.dataset}.yaml",
     ]
-    for file in candidates:
-        if file.is_file():
-            return file
-    raise UserError(
-        f"{model.file} has no configuration: neither {candidates[0]} nor {candidates[1]} exists, "
-        f"and {config.dataset!r} has no shipped one; name one with model_config_file."
-    )
+    return next((file for file in candidates if file.is_file()), None)

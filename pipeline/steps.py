@@ -5,27 +5,28 @@ A job that fails is written down and the next one begins; what is done already i
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from config.loading import dump_config, load_config
+from config.loading import dump_config
 from data.road_network import RoadNetwork
 from evaluation import evaluate
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
-from pipeline.generation import generation_statistics, run_generator, training_overrides
+from pipeline.generation import run_generator, training_config
 from pipeline.ledger import Entry
-from pipeline.plan import Job, Plan, config_file_for, search_of
+from pipeline.plan import Job, Plan, search_of
 from pipeline.sync import BackgroundSync
 from report.document import Run, write_comparison, write_report
 from report.inputs import learning_curves
 from runtime.errors import UserError, one_line
-from runtime.files import read_json, sha256_of_file, sha256_of_json
+from runtime.files import read_json, sha256_of_file
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 
@@ -113,6 +114,8 @@ class Pipeline:
     def _run_job(self, job: Job) -> JobResult:
         result = JobResult(job)
         try:
+            if not self.config.skip_eval:
+                result.evaluation = "skipped"
             if not self.config.skip_gene:
                 result.generation = "failed"
                 result.generation = self._generate(job)
@@ -133,11 +136,8 @@ class Pipeline:
             return "up to date"
         resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
         entry.begin()
-        started = time.perf_counter()
-        run_generator(job, self.plan, resume=resume)
+        statistics = run_generator(job, self.plan, resume=resume, progress=sys.stderr.isatty())
         entry.finish([job.generated_file])
-        statistics = {"pipeline_seconds": time.perf_counter() - started}
-        statistics |= {k: v for k, v in generation_statistics(job).items() if _is_number(v)}
         run = start_run(
             self.config.wandb.model_copy(update={"run_name": ""}),
             job.gene_run,
@@ -147,19 +147,17 @@ class Pipeline:
         )
         folder = run.directory
         run.log(statistics)
+        run.summarize(statistics)
         run.finish()
         self.sync.start(folder)
         return "done"
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
-        training_config = load_config(
-            config_file_for(job.model, config, self.plan.eval_dir), training_overrides(self.plan)
-        )
         return {
             "step": "generation",
             "model_sha256": sha256_of_file(job.model.file),
-            "model_config_sha256": sha256_of_json(dump_config(training_config)),
+            "model_config": dump_config(training_config(job.model, self.plan)),
             "network": self.network.content_hash,
             "od_pairs_sha256": sha256_of_file(self.plan.data_dir / f"{job.od_source}.csv"),
             "od_source": job.od_source,
@@ -264,7 +262,3 @@ class Pipeline:
     def _curves_key(self, job: Job) -> str | None:
         metrics: Path = job.model.run_folder / "metrics.json"
         return sha256_of_file(metrics) if metrics.is_file() else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

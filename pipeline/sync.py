@@ -21,7 +21,7 @@ class BackgroundSync:
     def __init__(self, log_file: Path, enabled: bool) -> None:
         self.log_file = log_file
         self.enabled = enabled
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         if enabled and not has_credentials():
             logger.info("WandB runs stay offline: there are no credentials to sync them with.")
             self.enabled = False
@@ -43,13 +43,13 @@ class BackgroundSync:
         except OSError as error:
             logger.warning("WandB sync could not start: %s", error)
             return
-        self._processes.append(process)
+        self.processes.append(process)
 
     def report(self) -> None:
         """Says how the uploads stand, without waiting for any."""
-        if not self._processes:
+        if not self.processes:
             return
-        codes = [process.poll() for process in self._processes]
+        codes = [process.poll() for process in self.processes]
         logger.info(
             "WandB sync: %d of %d runs uploaded, %d under way, %d failed (see %s).",
             codes.count(0),

@@ -1,0 +1,202 @@
+"""The pipeline over a folder of models: what it makes, what it skips, what it survives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import load_evaluation_config
+from pipeline.plan import make_plan
+from pipeline.sync import BackgroundSync
+from python_pipeline import main, run_pipeline
+from runtime.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+BASE = {"dataset": "parity", "data_dir": "city", "num_gene": 8, "bootstrap": 50, "beam_width": 2}
+
+
+@pytest.fixture
+def folder(parity_dir: Path, tmp_path: Path) -> Path:
+    """An evaluation folder with the published student under two names."""
+    shutil.copytree(parity_dir / "city", tmp_path / "city")
+    (tmp_path / "models").mkdir()
+    for name in ("distilled", "vanilla"):
+        shutil.copy(parity_dir / "hoser_state.pth", tmp_path / "models" / f"{name}.pth")
+    return tmp_path
+
+
+def run(folder: Path, **changes: Any) -> dict[tuple[str, str], tuple[str, str]]:
+    """What became of generation and evaluation, by model and OD source."""
+    settings = {**BASE, "eval_dir": str(folder), **changes}
+    results = run_pipeline(load_evaluation_config(None, settings))
+    return {
+        (each.job.model.name, each.job.od_source): (each.generation, each.evaluation)
+        for each in results
+    }
+
+
+def test_whole_run_then_only_what_changed(folder: Path) -> None:
+    done = run(folder)
+    assert set(done) == {(m, s) for m in ("vanilla", "distilled") for s in ("train", "test")}
+    assert set(done.values()) == {("done", "done")}
+    results = folder / "eval" / "seed42"
+    assert (results / "report.html").exists()
+    comparisons = json.loads((results / "comparison.json").read_text())
+    assert [each["od_source"] for each in comparisons] == ["train", "test"]
+    assert comparisons[0]["models"] == ["vanilla", "distilled"]
+    vanilla = results / "vanilla" / "testod_beam2"
+    assert json.loads((vanilla / "results.json").read_text())["pairs"] >= 0
+
+    report_time = (results / "report.html").stat().st_mtime_ns
+    assert set(run(folder).values()) == {("up to date", "up to date")}
+    assert (results / "report.html").stat().st_mtime_ns == report_time
+
+    (vanilla / "results.json").write_text("{}")  # damaged: measured again, not generated again
+    again = run(folder, report=False)
+    assert again.pop(("vanilla", "test")) == ("up to date", "done")
+    assert set(again.values()) == {("up to date", "up to date")}
+
+    assert set(run(folder, grid_size=0.002, report=False).values()) == {("up to date", "done")}
+    changed = run(folder, models=["vanilla"], od_sources=["test"], num_gene=9, report=False)
+    assert changed == {("vanilla", "test"): ("done", "done")}
+    forced = run(folder, models=["vanilla"], od_sources=["test"], report=False, force=True)
+    assert forced == {("vanilla", "test"): ("done", "done")}
+
+
+def test_changed_model_or_dataset_is_generated_anew(folder: Path) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "report": False}
+    run(folder, **only)
+    with (folder / "city" / "test.csv").open("a") as file:
+        rows = list(csv.reader((folder / "city" / "train.csv").open()))
+        csv.writer(file).writerow(rows[1])
+    assert run(folder, **only) == {("vanilla", "test"): ("done", "done")}
+
+
+def test_broken_model_does_not_stop_the_rest(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "models" / "broken.pth").write_bytes(b"no checkpoint")
+    arguments = ["--eval-dir", str(folder), "--dataset", "parity", "--data-dir", "city"]
+    arguments += ["--num-gene", "5", "--od-source", "test", "--beam-width", "2"]
+    monkeypatch.setattr("sys.argv", ["python_pipeline.py", *arguments, "--set", "bootstrap=20"])
+    assert main() == 1
+    shown = capsys.readouterr()
+    assert "failed: broken on test OD pairs" in shown.err and "Traceback" not in shown.err
+    for model in ("vanilla", "distilled"):
+        assert f"{model} on test OD pairs" in shown.out
+    assert "OD pairs of test" in shown.out and "Hausdorff (km)" in shown.out
+    assert (folder / "eval" / "seed42" / "distilled" / "testod_beam2" / "results.json").exists()
+
+
+def test_killed_generation_goes_on_where_it_stopped(folder: Path) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "skip_eval": True}
+    run(folder, **only)
+    file = folder / "gene" / "vanilla" / "seed42" / "testod_beam2.csv"
+    ledger = file.with_suffix(".ledger.json")
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:4]) + lines[4][:20])  # as a kill would leave it
+    ledger.write_text(ledger.read_text().replace('"done"', '"begun"'))
+    assert run(folder, **only) == {("vanilla", "test"): ("done", "not asked for")}
+    assert file.read_bytes() == whole
+    performance = json.loads(file.with_suffix(".json").read_text())
+    assert performance["resumed"] == 3
+
+
+def test_skip_gene_evaluates_what_is_there(folder: Path, parity_dir: Path) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "skip_gene": True}
+    assert run(folder, **only) == {("vanilla", "test"): ("not asked for", "failed")}
+    file = folder / "gene" / "vanilla" / "seed42" / "testod_beam2.csv"
+    file.parent.mkdir(parents=True)
+    shutil.copy(parity_dir / "generated.csv", file)
+    assert run(folder, **only) == {("vanilla", "test"): ("not asked for", "done")}
+    results = folder / "eval" / "seed42" / "vanilla" / "testod_beam2" / "results.json"
+    assert json.loads(results.read_text())["pairs"] == 20
+
+
+def test_wandb_runs_have_their_names_and_stay_offline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(folder / "none"))
+    run(
+        folder,
+        models=["vanilla"],
+        od_sources=["test"],
+        beam_width=4,
+        report=False,
+        **{"wandb.enable": True, "wandb.background_sync": True},
+    )
+    runs = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
+    content = b"".join(file.read_bytes() for file in runs)
+    assert len(runs) == 2
+    assert b"gene_vanilla_seed42_testod_beam4" in content
+    assert b"eval_vanilla_seed42_testod" in content
+
+
+def test_background_sync_neither_blocks_nor_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    broken = tmp_path / "offline-run-20200101_000000-abc"
+    broken.mkdir()
+    sync = BackgroundSync(tmp_path / "sync.log", enabled=True)
+    started = time.perf_counter()
+    sync.start(broken)
+    sync.start(None)
+    sync.report()
+    assert time.perf_counter() - started < 2.0
+    assert len(sync.processes) == 1
+    for process in sync.processes:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"models": ["missing"]}, "no model missing.*distilled, vanilla"),
+        ({"models_dir": "nowhere"}, "nowhere does not exist"),
+        ({"models_dir": "city"}, "holds no .pth"),
+        ({"eval_dir": "nowhere"}, "nowhere does not exist"),
+        ({"data_dir": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_mistakes_say_what_is_there(folder: Path, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        run(folder, **changes)
+
+
+def test_names_follow_the_search(folder: Path) -> None:
+    settings = {**BASE, "eval_dir": str(folder), "seed": 7, "beam_search": False}
+    plan = make_plan(load_evaluation_config(None, settings))
+    job = next(
+        job for job in plan.jobs if job.model.name == "distilled" and job.od_source == "train"
+    )
+    assert job.gene_run == "gene_distilled_seed7_trainod_astar"
+    assert job.eval_run == "eval_distilled_seed7_trainod"
+
+
+def shell(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_shell_scripts_pass_their_flags_on(folder: Path) -> None:
+    flags = ["--models", "missing", "--eval-dir", ".", "--data-dir", "city"]
+    one = shell("run_gene_eval_pipeline.sh", *flags, cwd=folder)
+    assert one.returncode == 2 and "no model missing" in one.stderr
+    several = shell("run_all_seeds.sh", "--seeds", "1,2", *flags, cwd=folder)
+    assert several.returncode == 1
+    assert several.stderr.count("no model missing") == 2
+    assert "Failed seeds: 1 2" in several.stderr
+    assert shell("run_all_seeds.sh", "--seeds", "1 x", cwd=folder).returncode == 2
