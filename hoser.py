@@ -98,9 +98,10 @@ class HOSER(nn.Module):
         spatial = self.trajectory_encoder.fuse_zone(road, F.embedding(zone_of_road, zone))
         return RoadTables(
             spatial=spatial,
-            candidate_key=self.navigator.road_key(road),
-            candidate_time=self.navigator.road_time(road),
-            zone_query=self.navigator.zone_query(zone),
+            # Not in autocast's half precision: gradients of many batches are summed at the tables.
+            candidate_key=self.navigator.road_key(road).to(spatial.dtype),
+            candidate_time=self.navigator.road_time(road).to(spatial.dtype),
+            zone_query=self.navigator.zone_query(zone).to(spatial.dtype),
             row_of_road=row_of_road,
         )
 
@@ -125,9 +126,9 @@ class HOSER(nn.Module):
 
         Columns past a row's number of candidates hold values without meaning.
         """
-        query = self.navigator.trip_query(hidden) + self._zone_query(destination_road_id, tables)
+        query = self._query(hidden, destination_road_id, tables)
         rows = tables.rows(candidate_road_id)
-        query_key = query.unsqueeze(1) + F.embedding(rows, tables.candidate_key)
+        query_key = query.unsqueeze(1) + F.embedding(rows, tables.candidate_key).to(query.dtype)
         logits = self.navigator.logits(query_key, metric_dis, metric_angle)
         time_pred = F.embedding(rows, tables.candidate_time).squeeze(-1)
         return logits.float(), (self.navigator.trip_time(hidden) + time_pred).float()
@@ -162,10 +163,9 @@ class HOSER(nn.Module):
     def _score_padded(
         self, hidden: Tensor, batch: Batch, tables: RoadTables
     ) -> tuple[Tensor, Tensor]:
-        query = self._zone_query(batch.destination_road_id, tables).unsqueeze(1)
-        query = query + self.navigator.trip_query(hidden)  # [B, T, h]
+        query = self._query(hidden, batch.destination_road_id.unsqueeze(1), tables)  # [B, T, h]
         rows = tables.rows(batch.candidate_road_id)
-        query_key = query.unsqueeze(2) + F.embedding(rows, tables.candidate_key)
+        query_key = query.unsqueeze(2) + F.embedding(rows, tables.candidate_key).to(query.dtype)
         logits = self.navigator.logits(query_key, batch.metric_dis, batch.metric_angle)
         time_pred = F.embedding(rows, tables.candidate_time).squeeze(-1)
         return logits, self.navigator.trip_time(hidden) + time_pred
@@ -175,7 +175,7 @@ class HOSER(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         trip = packing.position // packing.num_steps  # [P]
         destination = batch.destination_road_id[trip]
-        query = self.navigator.trip_query(hidden) + self._zone_query(destination, tables)
+        query = self._query(hidden, destination, tables)
         logits, time_pred = self.score_candidates(
             query,
             self.navigator.trip_time(hidden),
@@ -200,10 +200,14 @@ class HOSER(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits and travel times [M] of a flat list of candidates."""
         rows = tables.rows(candidate_road_id)
-        query_key = F.embedding(owner, query) + F.embedding(rows, tables.candidate_key)
+        key = F.embedding(rows, tables.candidate_key)
+        query_key = F.embedding(owner, query) + key.to(query.dtype)
         logits = self.navigator.logits(query_key, metric_dis, metric_angle)
         time_pred = F.embedding(owner, trip_time) + F.embedding(rows, tables.candidate_time)
         return logits, time_pred.squeeze(-1)
 
-    def _zone_query(self, destination_road_id: Tensor, tables: RoadTables) -> Tensor:
-        return F.embedding(self.road2zone[destination_road_id], tables.zone_query)
+    def _query(self, hidden: Tensor, destination_road_id: Tensor, tables: RoadTables) -> Tensor:
+        """[..., h]; the destinations broadcast against the positions of `hidden` [..., 2 d]."""
+        of_trip = self.navigator.trip_query(hidden)
+        of_zone = F.embedding(self.road2zone[destination_road_id], tables.zone_query)
+        return of_trip + of_zone.to(of_trip.dtype)

@@ -144,7 +144,8 @@ def _attend_vectorised(
     source, target = graph.in_source, graph.in_target
     messages = F.embedding(source, x_l)  # [E, d]
     mixed = messages + F.embedding(target, x_r) + graph.attr.to(x_l.dtype) @ w_edge.to(x_l.dtype)
-    score = F.leaky_relu(mixed, _NEGATIVE_SLOPE).float() @ att.float()  # [E]
+    # A sum of products, not a matrix product: autocast would take the scores in half precision.
+    score = (F.leaky_relu(mixed, _NEGATIVE_SLOPE).float() * att.float()).sum(dim=1)  # [E]
     best = score.new_full((graph.num_targets,), -torch.inf)
     best = best.scatter_reduce(0, target, score.detach(), "amax")
     weight = (score - best[target]).exp()

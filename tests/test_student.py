@@ -17,7 +17,7 @@ from torch_geometric.nn import GCN as PygGCN
 from bench.reference_student import PlainHOSER
 from data.batch import Batch
 from hoser import HOSER
-from models.gatv2 import GATv2
+from models.gatv2 import GATv2, _attend_vectorised
 from models.gcn import GCN, normalised_adjacency
 from models.losses import SupervisedLosses, supervised_losses
 from models.road_graph import with_self_loops
@@ -272,9 +272,7 @@ def test_graph_attention_equals_pyg(vectorised: bool, monkeypatch: pytest.Monkey
     ours.load_state_dict(theirs.state_dict())
     graph = with_self_loops(edges.numpy(), attr.numpy(), 41)
     if vectorised:
-        import models.gatv2 as module
-
-        monkeypatch.setattr(module, "_attend_compiled", lambda *a: module._attend_vectorised(*a))
+        monkeypatch.setattr("models.gatv2._attend_compiled", _attend_vectorised)
     inputs = [features.clone().requires_grad_() for _ in range(2)]
     expected = theirs(inputs[0], edges, edge_attr=attr)
     actual = ours(inputs[1], [graph, graph])
@@ -288,6 +286,28 @@ def test_graph_attention_equals_pyg(vectorised: bool, monkeypatch: pytest.Monkey
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None
         assert largest_difference(parameter.grad, reference[name].grad) < 1e-4, name
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_vectorised_graph_attention_in_half_precision(
+    student: ParityStudent, dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The route of a GPU, here on the CPU."""
+    encoder = student.model().road_network_encoder
+    expected = encoder.encode_roads()
+    monkeypatch.setattr("models.gatv2._attend_compiled", _attend_vectorised)
+    encode = encoder.encode_roads
+    if compiled:
+        torch._dynamo.reset()
+        encode = torch.compile(encode, backend="aot_eager", fullgraph=True)
+    with torch.autocast("cpu", dtype=dtype):
+        actual = encode()
+    assert largest_difference(actual, expected) < 0.02 * float(expected.detach().abs().max())
+    actual.float().square().sum().backward()
+    assert all(
+        p.grad is not None and torch.isfinite(p.grad).all() for p in encoder.road_gat.parameters()
+    )
 
 
 def test_graph_convolution_equals_pyg() -> None:
