@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 logger = get_logger("wandb")
 
+KNOWN_SERVERS = ("https://api.wandb.ai",)
+
 
 class TrackedRun:
     """A WandB run, or nothing at all with the same methods."""
@@ -91,7 +93,7 @@ def start_run(
             dir=str(directory),
             mode=mode,
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+            settings=_settings(wandb, mode),
         )
     except Exception as error:
         logger.warning("WandB could not start and is off for this run: %s", error)
@@ -100,13 +102,36 @@ def start_run(
     return TrackedRun(run)
 
 
+def _settings(wandb: Any, mode: str) -> Any:
+    """Quiet; offline also without looking for what else the machine or its network offers."""
+    values: dict[str, Any] = {"silent": True, "console": "off", "init_timeout": 60}
+    if mode == "offline" and "x_disable_machine_info" in wandb.Settings.model_fields:
+        values["x_disable_machine_info"] = True
+    return wandb.Settings(**values)
+
+
 def has_credentials() -> bool:
     """Whether a WandB key is at hand, looked up without asking anybody."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        return netrc.netrc(str(path)).authenticators(host) is not None
+        known = netrc.netrc(str(path)).hosts
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(_host(address) in known for address in (*KNOWN_SERVERS, _configured_server()))
+
+
+def _configured_server() -> str:
+    if os.environ.get("WANDB_BASE_URL"):
+        return os.environ["WANDB_BASE_URL"]
+    try:
+        import wandb
+
+        return str(wandb.Settings().base_url)
+    except Exception:
+        return KNOWN_SERVERS[0]
+
+
+def _host(address: str) -> str:
+    return address.split("//")[-1].split("/")[0]

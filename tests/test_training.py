@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -128,7 +129,7 @@ def test_warm_up_then_cosine() -> None:
     assert factors[0] == 0 and factors[5] == 0.5 and factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0, abs=1e-12)
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors))
 
 
 def test_backends_are_configured() -> None:

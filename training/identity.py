@@ -16,7 +16,7 @@ def run_identity(
     return {
         "dataset": config.dataset,
         "seed": config.training.seed,
-        "mode": "distilled" if teacher is not None else "vanilla",
+        "mode": run_mode(config),
         "road network": resources.network.content_hash,
         "zones": resources.network.require_zones().content_hash,
         "train.csv": resources.train.content_hash,
@@ -31,3 +31,8 @@ def run_identity(
         ),
         "optimizer_config": config.optimizer_config.model_dump(),
     }
+
+
+def run_mode(config: Config) -> str:
+    """With or without a teacher."""
+    return "distilled" if config.distilling else "vanilla"

@@ -28,7 +28,7 @@ from training.compilation import compile_student
 from training.demo import ensure_demo_city
 from training.distributed import Processes
 from training.folder import RunFolder
-from training.identity import run_identity
+from training.identity import run_identity, run_mode
 from training.optimization import Optimization, Precision, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
@@ -95,6 +95,8 @@ class TrainingRun:
                     self.train_epoch()
                     if not self.stopping:
                         self.finish_epoch()
+                if self.signals.received is not None and not self.progress.finished:
+                    self._stop_here()
                 exit_code = self.signals.exit_code
             finally:
                 self.recorder.close(exit_code)
@@ -110,6 +112,8 @@ class TrainingRun:
         """Loads data, builds model, teacher and optimizer, and takes up an earlier state."""
         state = load_run(self.folder.latest) if self.folder.latest.exists() else None
         if state is not None:
+            mode = {"mode": run_mode(self.config)}
+            check_identity(state.identity, mode, self.folder.latest)
             self.config = restore_settings(self.config, state.config.get("distill", {}))
         config = self.config
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
@@ -221,8 +225,6 @@ class TrainingRun:
                 bar.set_postfix(loss=result.values["loss"], acc=result.accuracy)
                 if self._agree_to_stop():
                     break
-        if self.signals.received is not None:
-            self._stop_here()
 
     def _train_group(
         self, rows: Iterator[TripRows | None], group: Sequence[RowSpec]
@@ -305,7 +307,6 @@ class TrainingRun:
             interrupted=self._interrupted,
         )
         if result is None:
-            self._stop_here()
             return
         record = self._epoch_record(result)
         progress.history.append(record)

@@ -1,0 +1,100 @@
+"""Searches on small cities, set up for the generation tests."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.reference_generate import PlainGenerator
+from bench.reference_student import PlainHOSER
+from config import Config
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from hoser import HOSER
+from search.beam import BeamSearch
+from search.best_first import BestFirstSearch
+from search.engine import SearchEngine
+from search.graph import SearchGraph
+from search.interface import Search
+from search.scorer import Scorer
+from search.shortest_path import ShortestPath
+from search.student import open_city
+from search.trips import GeneratedTrip, TripRequests
+
+Request = tuple[int, int, int]  # origin, destination, start
+
+
+@dataclass
+class Setup:
+    """A student in its city."""
+
+    config: Config
+    network: RoadNetwork
+    student: HOSER
+    trips: TripDataset
+
+    @property
+    def graph(self) -> SearchGraph:
+        return SearchGraph.of(self.network)
+
+    def scorer(self) -> Scorer:
+        features = self.trips.tables("cpu")
+        return Scorer(self.student, features, self.graph, self.trips.time_mean, self.trips.time_std)
+
+    def search(self, search: Search, requests: Sequence[Request]) -> list[GeneratedTrip]:
+        columns = np.array(requests, dtype=np.int64).reshape(-1, 3).T
+        block = TripRequests(0, *(column.copy() for column in columns))
+        return list(SearchEngine(search, self.scorer()).run([block]))
+
+    def beam(
+        self, requests: Sequence[Request], width: int = 4, slots: int = 8, max_steps: int = 5000
+    ) -> list[GeneratedTrip]:
+        return self.search(BeamSearch(self.graph, slots, width, max_steps), requests)
+
+    def best_first(
+        self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000
+    ) -> list[GeneratedTrip]:
+        return self.search(BestFirstSearch(self.graph, slots, max_steps), requests)
+
+    def shortest_path(
+        self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000
+    ) -> list[GeneratedTrip]:
+        return self.search(ShortestPath(self.graph, slots, max_steps), requests)
+
+    def plain(self) -> PlainGenerator:
+        model = PlainHOSER(self.config, self.network)
+        model.load_state_dict(self.student.state_dict(), strict=False)
+        return PlainGenerator(model, self.network, self.trips.time_mean, self.trips.time_std)
+
+
+def published_setup(parity_dir: Path, city: Path) -> Setup:
+    """The original's student in the parity city."""
+    opened = open_city(Config(data_dir=str(city)), parity_dir / "hoser_state.pth")
+    student = opened.load_student(torch.device("cpu"))
+    return Setup(opened.config, opened.network, student, opened.trips("test"))
+
+
+def random_setup(city: Path, seed: int = 0) -> Setup:
+    """A student that has learned nothing, in any city."""
+    torch.manual_seed(seed)
+    config = Config(data_dir=str(city))
+    network = RoadNetwork.load(city)
+    student = HOSER(config, network).eval()
+    return Setup(config, network, student, TripDataset.load(city, "train", network))
+
+
+def epoch(text: str) -> int:
+    """Seconds since 1970 of an ISO time."""
+    return int(datetime.fromisoformat(text).astimezone(UTC).timestamp())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a generated file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,201 @@
+"""What a run writes: real TensorBoard events, real WandB files, metrics, configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import load_config
+from runtime.wandb_run import TrackedRun, has_credentials, start_run
+from tests.training_helpers import distilled, tiny_config
+from train_with_distill import train
+
+
+def read_events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The scalars in a folder of event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_tensorboard(tiny_city: Path, tmp_path: Path) -> None:
+    settings = distilled(
+        tiny_city,
+        distill__temperature=4.0,
+        distill__temperature_end=1.0,
+        distill__temperature_schedule="linear",
+        distill__lambda=0.8,
+        distill__lambda_ramp_steps=4,
+        profiling__log_interval=5,
+    )
+    result = train(tiny_config(tiny_city, tmp_path, **settings))
+    events = read_events(result.folder / "tensorboard_log")
+    assert {
+        "train/loss",
+        "train/loss_next_step",
+        "train/loss_time_pred",
+        "train/distill_loss",
+        "train/distill_temperature",
+        "train/distill_weight",
+        "train/learning_rate",
+        "train/grad_norm",
+        "val/next_step_acc",
+        "val/time_pred_mape",
+        "val/time_pred_mape_seconds",
+        "val/kl",
+        "perf/data_wait_ms",
+        "perf/hoser_forward_ms",
+        "perf/distill_kl_teacher_ms",
+        "perf/backward_pass_ms",
+        "perf/optimizer_step_ms",
+        "perf/data_transfer_ms",
+        "perf/batches_per_second",
+    } <= set(events)
+    steps = [step for step, _ in events["train/loss"]]
+    assert steps == list(range(12))
+    temperatures = [value for _, value in events["train/distill_temperature"]]
+    assert temperatures[0] == 4.0 and temperatures[-1] == pytest.approx(1.0)
+    weights = [value for _, value in events["train/distill_weight"]]
+    assert weights[:5] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+    for step in range(12):
+        total = events["train/loss"][step][1]
+        parts = events["train/loss_next_step"][step][1] + events["train/loss_time_pred"][step][1]
+        taught = weights[step] * events["train/distill_loss"][step][1]
+        assert total == pytest.approx(parts + taught, rel=1e-5)
+    accuracies = [value for _, value in events["val/next_step_acc"]]
+    assert accuracies == pytest.approx([r["val_next_step_acc"] for r in result.history])
+
+
+def test_metrics_and_configuration(tiny_city: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_city, tmp_path)
+    result = train(config)
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["epochs"] == result.history
+    assert metrics["best"] == result.metrics == result.history[result.best_epoch - 1]
+    assert result.best_val_acc == max(r["val_next_step_acc"] for r in result.history)
+    assert load_config(result.folder / "config.yaml") == config
+    log = (result.folder / "train.log").read_text()
+    assert "Epoch 2: loss" in log and "Best epoch" in log
+
+
+def read_wandb(folder: Path) -> list[Any]:
+    """The records of an offline run: LevelDB log blocks of protocol buffers."""
+    path = next(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    deadline = time.monotonic() + 20
+    while True:  # the file is completed shortly after the run was closed
+        records = parse_wandb(path.read_bytes())
+        if any(record.HasField("exit") for record in records) or time.monotonic() > deadline:
+            return records
+        time.sleep(0.05)
+
+
+def parse_wandb(raw: bytes) -> list[Any]:
+    """The records in a log: blocks of 32 KiB, each with framed pieces of records."""
+    from wandb.proto import wandb_internal_pb2
+
+    position, records, pending = 7, [], b""
+    while position + 7 <= len(raw):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", raw, position)
+        pending += raw[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # full, or last
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(pending)
+            records.append(record)
+            pending = b""
+    return records
+
+
+@pytest.fixture
+def no_accounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment in which nobody is logged in to WandB."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def test_wandb_offline(tiny_city: Path, tmp_path: Path, no_accounts: None) -> None:
+    config = tiny_config(
+        tiny_city,
+        tmp_path,
+        wandb__enable=True,
+        wandb__project="hoser-test",
+        wandb__tags=["one"],
+        optimizer_config__max_epoch=1,
+    )
+    result = train(config)
+    records = read_wandb(result.folder)
+    run = next(record.run for record in records if record.HasField("run"))
+    assert (run.project, run.display_name, list(run.tags)) == ("hoser-test", "tiny_seed0", ["one"])
+    logged: dict[str, list[float]] = {}
+    for record in records:
+        for item in record.history.item if record.HasField("history") else []:
+            name = item.key or ".".join(item.nested_key)
+            logged.setdefault(name, []).append(json.loads(item.value_json))
+    assert len(logged["train/loss"]) == 6
+    accuracy = result.history[0]["val_next_step_acc"]
+    assert logged["val/next_step_acc"] == [pytest.approx(accuracy)]
+    settings = {
+        item.key or ".".join(item.nested_key): item.value_json
+        for record in records
+        for item in (record.run.config.update if record.HasField("run") else [])
+    }
+    assert json.loads(settings["optimizer_config"])["batch_size"] == 8
+
+
+def test_credentials_are_looked_up_without_asking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_accounts: None
+) -> None:
+    assert not has_credentials()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
+    assert has_credentials()
+    (tmp_path / "netrc").write_text("machine \x00 broken")
+    assert not has_credentials()
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert has_credentials()
+
+
+def test_a_failure_of_wandb_does_not_end_the_run(
+    tiny_city: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    no_accounts: None,
+) -> None:
+    import wandb
+
+    logging.getLogger("hoser_distil").propagate = True
+    caplog.set_level(logging.WARNING)
+    original, calls = wandb.sdk.wandb_run.Run.log, []
+
+    def fail_later(run: Any, *arguments: Any, **keywords: Any) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise ConnectionError("the service went away")
+        original(run, *arguments, **keywords)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", fail_later)
+    result = train(tiny_config(tiny_city, tmp_path, wandb__enable=True))
+    assert result.finished and len(calls) == 4
+    warnings = [r.getMessage() for r in caplog.records if "WandB failed" in r.getMessage()]
+    assert warnings == ["WandB failed and is off for the rest of this run: the service went away"]
+
+
+def test_wandb_off_does_nothing(tmp_path: Path) -> None:
+    run = start_run(load_config(None).wandb, "name", {}, tmp_path)
+    assert not run.active and list(tmp_path.iterdir()) == []
+    TrackedRun().log({"a": 1.0})
