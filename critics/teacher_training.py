@@ -59,11 +59,11 @@ class TeacherOptions:
     dropout: float = 0.1
     bias: bool = False
     loss: TeacherLoss | None = None
-    geometry: float = 0.2  # how much of the initial embeddings is the places' geometry
+    geometry: float = 0.15  # how much of the initial embeddings is the places' geometry
     random_start: float = 0.0  # share of trips read from a random road on, as windows are
     epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 3e-3
     weight_decay: float = 0.1
     warmup_ratio: float = 0.05
     max_norm: float = 1.0

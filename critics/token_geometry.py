@@ -15,7 +15,7 @@ from data.geometry import EARTH_RADIUS_M
 from data.road_network import RoadNetwork
 
 NUM_WAVES = 96
-SHORTEST_KM, LONGEST_KM = 0.3, 30.0
+SHORTEST_KM, LONGEST_KM = 1.0, 30.0
 
 
 def token_geometry(
