@@ -143,6 +143,7 @@ class DataConfig(Section):
     cache_dir: str | None = None
     ram_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
     num_zones: PositiveInt = 300
+    max_train_trips: PositiveInt | None = None
 
 
 class TrainingConfig(Section):
@@ -203,8 +204,8 @@ class SamplerConfig(Section):
 class FloatRange(Section):
     """A range of a continuous parameter."""
 
-    low: float
-    high: float
+    low: NonNegativeFloat
+    high: NonNegativeFloat
     log: bool = False
 
     @model_validator(mode="after")
@@ -237,6 +238,14 @@ class SearchSpace(Section):
     window: IntRange | None = IntRange(low=2, high=8)
     alpha: FloatRange | None = None  # for distill.combination: convex, instead of lambda
 
+    @model_validator(mode="after")
+    def _usable(self) -> SearchSpace:
+        if self.temperature is not None and self.temperature.low <= 0:
+            raise ValueError("temperature.low must be above 0")
+        if self.alpha is not None and self.alpha.high > 1:
+            raise ValueError("alpha.high must be at most 1")
+        return self
+
 
 class FinalRunConfig(Section):
     """Phase 2: the best parameters and the vanilla baseline, trained fully on several seeds."""
@@ -266,6 +275,12 @@ class OptunaConfig(Section):
     heartbeat_interval: PositiveInt = 60
     max_retries: NonNegativeInt = 1
     plots: bool = True
+
+    @model_validator(mode="after")
+    def _accuracy_counts(self) -> OptunaConfig:
+        if self.objectives[0] != "accuracy" or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("objectives must begin with accuracy and name each one once")
+        return self
 
 
 class Config(Section):

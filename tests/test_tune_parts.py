@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import HyperbandPruner, NopPruner
@@ -18,6 +21,8 @@ from scipy import stats
 
 from config import load_config
 from runtime.errors import UserError
+from runtime.files import FolderLock
+from training.shutdown import ShutdownSignals
 from tuning.artifacts import TrialFolders, link
 from tuning.comparison import Spread, compare, compare_all
 from tuning.final import best_distilled
@@ -28,6 +33,7 @@ from tuning.space import from_unit, search_space, suggest, to_unit
 from tuning.storage import StorageAddress, open_storage
 from tuning.study import check_space, open_study
 from tuning.tables import Table, final_table
+from tuning.trials import failure_reason
 
 ACC = "val_next_step_acc"
 accuracies = st.floats(0.0, 1.0).map(lambda value: round(value, 6))
@@ -160,6 +166,53 @@ def test_cma_es_learns_from_pruned_trials_and_not_from_failed_ones() -> None:
     sampler = CmaEsSampler(space, 0, 21)
     optimizer = sampler.optimizer(study)
     assert optimizer.population_size == 7 and optimizer.generation == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optuna.objectives": ["latency"]},
+        {"optuna.objectives": ["accuracy", "accuracy"]},
+        {"optuna.search_space.temperature": {"low": 0, "high": 2}},
+        {"optuna.search_space.lambda": {"low": 0.1, "high": 0.01}},
+        {"optuna.search_space.lambda": {"low": 0, "high": 1, "log": True}},
+        {"optuna.search_space.alpha": {"low": 0.5, "high": 1.5}},
+        {"optuna.search_space.window": {"low": 0, "high": 2}},
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_by_its_key(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"optuna"):
+        load_config(None, change)
+
+
+def test_running_out_of_memory_has_a_name() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert failure_reason(caught.value).startswith("out of memory: ")
+    assert failure_reason(MemoryError()) == "out of memory: MemoryError"
+    assert failure_reason(UserError("so it is")) == "so it is"
+    assert failure_reason(KeyError("x")) == "KeyError: 'x'"
+
+
+def test_a_new_study_leaves_a_busy_one_of_its_name_alone(tmp_path: Path) -> None:
+    root = tmp_path / "trials"
+    folders = TrialFolders.open(root, "a", "1")
+    run = folders.running(0, "vanilla")
+    with (
+        FolderLock(root, name=f".{run.path.name}.lock"),
+        pytest.raises(UserError, match="in use"),
+    ):
+        TrialFolders.open(root, "a", "2")
+    assert TrialFolders.open(root, "a", "1").root == root
+
+
+def test_a_signal_reaches_the_study_around_a_run() -> None:
+    with ShutdownSignals() as study:
+        with ShutdownSignals() as run:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert run.received == study.received == signal.SIGTERM
+        with ShutdownSignals() as late:
+            assert late.received == signal.SIGTERM
 
 
 def test_nothing_to_search_is_no_error() -> None:

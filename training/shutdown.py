@@ -22,14 +22,21 @@ class ShutdownSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._note)
+                around = self._around(number)
+                if around is not None and around.received is not None:
+                    self.received = around.received
         return self
+
+    def _around(self, number: int) -> ShutdownSignals | None:
+        handler = getattr(self._previous.get(number), "__self__", None)
+        return handler if isinstance(handler, ShutdownSignals) else None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-        around = getattr(self._previous.get(number), "__self__", None)
-        if isinstance(around, ShutdownSignals):
+        around = self._around(number)
+        if around is not None:
             around.received = number
 
     def __exit__(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import UserError
-from runtime.files import atomic_write_bytes, read_json, timestamp, write_json
+from runtime.files import FolderLock, atomic_write_bytes, read_json, timestamp, write_json
 from runtime.logs import get_logger
 from training.folder import RunFolder
 from tuning.records import Mode
@@ -95,14 +95,18 @@ class TrialFolders:
         """Gives a trial's folder its final name; one that holds nothing yet is made."""
         target = self._folder(number, mode, outcome)
         source = self._existing(number, mode)
-        if source is not None and source.path != target.path:
-            target.set_aside()
-            source.path.rename(target.path)
-            source.drop_lock()
-        for folder in (target.best.parent, target.log.parent, target.tensorboard):
-            folder.mkdir(parents=True, exist_ok=True)
-        if outcome != "failed":
-            target.latest.unlink(missing_ok=True)  # twice the size of the model, and of no use now
+        try:
+            if source is not None and source.path != target.path:
+                target.set_aside()
+                source.path.rename(target.path)
+                source.drop_lock()
+            for folder in (target.best.parent, target.log.parent, target.tensorboard):
+                folder.mkdir(parents=True, exist_ok=True)
+            if outcome != "failed":
+                target.latest.unlink(missing_ok=True)  # large, and of no use from now on
+        except OSError as error:
+            message = f"{target.path} cannot be made: {error.strerror or error}."
+            raise UserError(message) from error
         return target
 
     def inherit(self, number: int, mode: Mode, earlier: int) -> None:
@@ -146,6 +150,10 @@ def _owner(root: Path) -> tuple[str, str] | None:
 
 
 def _move_aside(root: Path) -> None:
+    """Makes room for a study of the same name, unless the earlier one is being worked on."""
+    for lock in root.glob(".*_running.lock"):
+        with FolderLock(root, name=lock.name, guards=root):
+            pass
     target = root.with_name(f"{root.name}.{timestamp()}")
     counter = 1
     while target.exists():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from config.schema import Config
-from runtime.errors import UserError, one_line
+from runtime.errors import UserError
 from runtime.files import FolderLock, read_json, sha256_of_json, write_json
 from runtime.logs import get_logger
 from training.reporting import format_duration
@@ -23,7 +23,14 @@ from training.resources import ResourcePool
 from tuning.artifacts import TrialFolder, link, write_failure
 from tuning.records import Mode, TrialRecord
 from tuning.study import TuningStudy, comparable_settings
-from tuning.trials import Interruption, Train, plain, release_memory, run_config
+from tuning.trials import (
+    Interruption,
+    Train,
+    failure_reason,
+    plain,
+    release_memory,
+    run_config,
+)
 
 logger = get_logger("tune")
 
@@ -225,7 +232,7 @@ def _train(run: FinalRun, train: Train, pool: ResourcePool) -> Interruption | st
     except Exception as error:  # one failed run must not take the others with it
         if not isinstance(error, UserError):
             write_failure(folder, traceback.format_exc())
-        return one_line(error) or type(error).__name__
+        return failure_reason(error)
     finally:
         folder.drop_lock()
         release_memory()

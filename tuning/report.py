@@ -114,10 +114,11 @@ def write_report(study: TuningStudy, result: StudyResult) -> None:
     head = [f"# Study {study.name}", "", *_facts(study, result), ""]
     parts = [table.markdown() for table in result.tables]
     text = "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
-    atomic_write_bytes(study.folder / REPORT_NAME, text.encode())
     settings = study.config.optuna
-    if settings.plots:
-        write_plots(study.optuna, list(settings.objectives), study.folder)
+    with study.lock():
+        atomic_write_bytes(study.folder / REPORT_NAME, text.encode())
+        if settings.plots:
+            write_plots(study.optuna, list(settings.objectives), study.folder)
 
 
 def track_study(study: TuningStudy, result: StudyResult) -> None:

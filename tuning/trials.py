@@ -153,8 +153,7 @@ class TrialRunner:
         except Exception as error:  # whatever ends a trial must not end the study
             if not isinstance(error, UserError):
                 write_failure(folder, traceback.format_exc())
-            reason = one_line(error) or type(error).__name__
-            return _Ending("failed", metrics={}, failure=_failure(error, reason))
+            return _Ending("failed", metrics={}, failure=failure_reason(error))
 
     def _announce(self, record: TrialRecord, params: dict[str, Any]) -> None:
         shown = ", ".join(f"{name} {format_param(value)}" for name, value in params.items())
@@ -241,14 +240,15 @@ class _Ending:
     failure: str | None = None
 
 
-def _failure(error: Exception, reason: str) -> str:
-    """The reason, with a name for what the runtime says in its own words."""
-    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in reason
-    )
-    if memory:
+def failure_reason(error: Exception) -> str:
+    """Why a run failed, in one line; running out of memory is said in the same words always."""
+    reason = one_line(error) or type(error).__name__
+    if isinstance(error, UserError):
+        return reason
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    if isinstance(error, MemoryError) or any(word in reason.lower() for word in words):
         return f"out of memory: {reason}"
-    return reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"
+    return f"{type(error).__name__}: {reason}"
 
 
 def _log_ending(record: TrialRecord) -> None:
