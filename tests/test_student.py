@@ -131,6 +131,15 @@ def test_a_few_roads_encode_as_in_the_whole_network(
     assert largest_difference(encoder.encode_roads(subset), encoder.encode_roads()[wanted]) < 1e-5
 
 
+def test_only_touched_roads_are_encoded_where_they_are_few(student: ParityStudent) -> None:
+    model = student.model()
+    few = model.roads_worth_encoding([student.batch(2)])
+    assert few is not None
+    touched = {0, *student.batch(2).trace_road_id.flatten().tolist()}
+    assert touched <= set(few.tolist()) and len(few) < model.road_network_encoder.num_roads
+    assert model.roads_worth_encoding([student.batch(len(student.trips))]) is None
+
+
 def test_padding_changes_nothing_and_stays_finite(student: ParityStudent) -> None:
     model, batch = student.model(), student.batch(8)
     wider = padded_wider(batch, steps=5, candidates=3)
