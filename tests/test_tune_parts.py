@@ -26,7 +26,8 @@ from training.shutdown import ShutdownSignals
 from tuning.artifacts import TrialFolders, link
 from tuning.comparison import Spread, compare, compare_all
 from tuning.final import best_distilled
-from tuning.liveness import HEARTBEAT, OWNER, Owner, is_dead
+from tuning.liveness import HEARTBEAT, OWNER, Heartbeat, Owner, is_dead
+from tuning.queue import TrialQueue
 from tuning.records import TrialRecord
 from tuning.sampling import CmaEsSampler, make_pruner, make_sampler, prunes
 from tuning.space import from_unit, search_space, suggest, to_unit
@@ -343,6 +344,52 @@ def test_a_worker_is_dead_when_its_process_is_gone_or_its_heartbeat_old() -> Non
     unsigned: dict[str, Any] = {OWNER: None}
     assert not is_dead(unsigned, time.time() - 100, 60)
     assert is_dead(unsigned, time.time() - 200, 60)
+
+
+@pytest.mark.parametrize("storage", ["memory", "{0}/s.log", "sqlite:///{0}/s.db"])
+def test_a_trial_whose_heartbeat_stopped_is_failed_and_queued_once_more(
+    storage: str, tmp_path: Path
+) -> None:
+    config = load_config(
+        None,
+        {
+            "optuna.storage": storage.format(tmp_path),
+            "optuna.results_dir": str(tmp_path / "results"),
+            "optuna.n_trials": 3,
+        },
+    )
+    study = open_study(config)
+    folders = TrialFolders.open(tmp_path / "trials", study.name, study.identity)
+    queue = TrialQueue(study, folders)
+    living, dying = queue.claim(), queue.claim()
+    assert living is not None and dying is not None
+    params = suggest(dying, study.space)
+    elsewhere = Owner("there", "another machine", 1, 0.0)
+    dying.set_user_attr(OWNER, elsewhere.attributes()[OWNER])
+    with Heartbeat(study.storage, dying._trial_id, 0.02):
+        time.sleep(0.2)
+    beat = study.storage.get_trial(dying._trial_id).user_attrs[HEARTBEAT]
+    assert time.time() - beat < 0.15
+    assert queue.others_running() and study.records()[1].state == "running"
+
+    dying.set_user_attr(HEARTBEAT, time.time() - 3600)
+    again = queue.claim()
+    assert again is not None and again.number == 2
+    states = [(r.number, r.state, r.retry_of) for r in study.records()]
+    assert states == [(0, "running", None), (1, "failed", None), (2, "running", 1)]
+    assert study.records()[2].seed == 43 and suggest(again, study.space) == params
+    assert str(study.records()[1].failure) == "the worker died (process 1 on there)"
+
+    again.set_user_attr(OWNER, elsewhere.attributes()[OWNER])
+    again.set_user_attr(HEARTBEAT, time.time() - 3600)
+    last = queue.claim()  # the retry died as well: no third try, the next planned trial
+    assert last is not None and last.number == 3
+    assert [r.retry_of for r in study.records()] == [None, None, 1, None]
+    assert queue.claim() is None
+    queue.put_back(last)
+    assert study.records()[3].state == "waiting"
+    resumed = queue.claim()
+    assert resumed is not None and resumed.number == 3
 
 
 def test_each_study_has_its_own_folders(tmp_path: Path) -> None:
