@@ -165,17 +165,16 @@ def _divergence_rows(
     samples: int,
     rng: np.random.Generator,
 ) -> list[ComparisonRow]:
+    """Divergences from all real trips, of the generated trips that both models have a pair for."""
     rows = []
-    shared = first.pairs.real[at_first]
     generated_first = first.pairs.generated[at_first]
     generated_second = second.pairs.generated[at_second]
     # Trips are exchanged in at most MAX_BLOCKS random groups, which bounds the work.
-    block = rng.permutation(len(shared)) % MAX_BLOCKS
+    block = rng.permutation(len(at_first)) % MAX_BLOCKS
     for name, real in first.reference.quantities.named().items():
-        values = real.values[_rows_of(real, shared) >= 0]
-        if not len(values):
+        if not len(real.values):
             continue
-        edges = bin_edges(values)
+        edges = bin_edges(real.values)
         tables = [
             _block_histograms(quantities.named()[name], chosen, block, edges)
             for quantities, chosen in (
@@ -186,14 +185,14 @@ def _divergence_rows(
         if not all(table.sum() for table in tables):
             continue
         result = paired_divergence_test(
-            histogram(values, edges), tables[0], tables[1], max(samples, 999), rng
+            histogram(real.values, edges), tables[0], tables[1], max(samples, 999), rng
         )
         rows.append(
             ComparisonRow(
                 first=first.name,
                 second=second.name,
                 measure=f"{name}_jsd",
-                count=len(shared),
+                count=len(at_first),
                 mean_first=result.first,
                 mean_second=result.second,
                 mean_difference=result.second - result.first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from scipy.spatial.distance import jensenshannon
 from data.geometry import haversine
 from data.road_network import RoadNetwork
 from metrics.assessment import Assessment, Reference, Settings, assess
-from metrics.comparison import compare
+from metrics.comparison import Comparison, compare
 from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.local import measure_local
@@ -29,8 +30,13 @@ from metrics.trips import Trips, read_real_trips
 
 
 @pytest.fixture(scope="module")
-def network(parity_city: Path) -> RoadNetwork:
-    return RoadNetwork.load(parity_city)
+def city(parity_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(parity_city, tmp_path_factory.mktemp("data") / "city"))
+
+
+@pytest.fixture(scope="module")
+def network(city: Path) -> RoadNetwork:
+    return RoadNetwork.load(city)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +45,8 @@ def published(parity_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def real(parity_city: Path, network: RoadNetwork) -> Trips:
-    return read_real_trips(parity_city, "test", network)
+def real(city: Path, network: RoadNetwork) -> Trips:
+    return read_real_trips(city, "test", network)
 
 
 @pytest.fixture(scope="module")
@@ -287,3 +293,27 @@ def test_comparison_tells_a_better_model_and_only_that(
 
 def _as_generated(trips: Trips) -> GeneratedTrips:
     return GeneratedTrips(trips, np.zeros(len(trips), dtype=np.int64), None, None, None)
+
+
+def test_comparison_survives_json(network: RoadNetwork) -> None:
+    reference = Reference.of(walks(network, 200, 11), network, Settings(0.01, bootstrap=50))
+    models = [assess(str(i), _as_generated(walks(network, 200, i)), reference) for i in (12, 13)]
+    comparison = compare(models, "test", 50)
+    assert comparison.rows
+    assert Comparison.from_json(json.loads(json.dumps(comparison.to_json()))) == comparison
+
+
+def test_trips_of_one_road_and_without_length_are_measured(network: RoadNetwork) -> None:
+    times = np.array([1_446_000_000, 1_446_000_060, 1_446_000_060], dtype=np.int64)
+    trips = Trips.from_lengths(
+        np.array([5, 5, 5], dtype=np.int32), times, np.array([1, 2], dtype=np.int64)
+    )
+    found = assess("still", _as_generated(trips), Reference.of(trips, network, Settings()))
+    assert found.overall.values["distance_jsd"] == 0.0
+    assert found.overall.values["radius_real_mean"] == 0.0
+    assert len(found.pairs) == 1 and found.local.dtw_km.tolist() == [0.0]
+
+
+def test_intervals_of_many_trips_do_not_depend_on_their_number() -> None:
+    assert Bootstrap(50_000, 10, np.random.default_rng(0)).weights.shape == (10, 1024)
+    assert Bootstrap(0, 10, np.random.default_rng(0)).weights.shape == (0, 0)

@@ -145,7 +145,7 @@ function drawTraffic(refit) {
   const color = canvasColor(currentRun().model);
   const strength = real.map((value, road) =>
     state.traffic === "real" ? value : state.traffic === "generated" ? generated[road] : generated[road] - value);
-  const top = Math.max(...strength.map(Math.abs), 1e-12);
+  const top = strength.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
   const classes = new Map();
   strength.forEach((value, road) => {
     const level = Math.ceil(8 * Math.sqrt(Math.abs(value) / top));
