@@ -24,6 +24,7 @@ from data.road_network import RoadNetwork
 from data.trip_cache import CachedTrips, open_trips
 from data.trip_csv import OnBadRows
 from runtime.errors import UserError
+from runtime.files import sha256_of_json
 from runtime.logs import get_logger
 
 __all__ = ["Batch", "RowSpec", "TripDataset"]
@@ -87,11 +88,12 @@ class TripDataset:
         candidate_top_k: int = 0,
         cache_dir: str | Path | None = None,
         ram_fraction: float = 0.6,
+        max_trips: int | None = None,
     ) -> TripDataset:
         """Opens `<folder>/<split>.csv`, through the cache, which is made where it is missing.
 
         Times are normalised with mean and standard deviation of the training split, whichever
-        split is loaded.
+        split is loaded. `max_trips` keeps only the first trips of the file.
         """
         folder = Path(folder)
         if split not in SPLITS:
@@ -102,6 +104,8 @@ class TripDataset:
         if split != "train":
             train = open_trips(folder / "train.csv", network, on_bad_rows, cache)
         statistics = (train.time_log1p_mean, train.time_log1p_std)
+        if max_trips is not None and max_trips < len(trips.lengths):
+            trips = _first_trips(trips, max_trips)
         trips = _into_memory(trips, split, ram_fraction)
         return cls(network, trips, statistics, max_len, candidate_top_k, split)
 
@@ -184,6 +188,19 @@ class TripDataset:
         if device not in self._tables:
             self._tables[device] = FeatureTables(self.network, device)
         return self._tables[device]
+
+
+def _first_trips(trips: CachedTrips, count: int) -> CachedTrips:
+    """The first `count` trips, with a content hash of their own."""
+    steps = int(trips.lengths[:count].sum(dtype=np.int64))
+    return replace(
+        trips,
+        road_ids=trips.road_ids[:steps],
+        seconds=trips.seconds[:steps],
+        starts=trips.starts[:count],
+        lengths=trips.lengths[:count],
+        content_hash=sha256_of_json([trips.content_hash, count]),
+    )
 
 
 def _into_memory(trips: CachedTrips, split: str, ram_fraction: float) -> CachedTrips:

@@ -6,8 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small models gain nothing from threads, and bit-for-bit tests need the same number."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -283,3 +283,13 @@ def test_mistaken_calls(city: Path, network: RoadNetwork) -> None:
     (city / "val.csv").unlink()
     with pytest.raises(UserError, match=r"val\.csv does not exist"):
         TripDataset.load(city, "val", network)
+
+
+def test_the_first_trips_alone(city: Path, network: RoadNetwork) -> None:
+    whole = TripDataset.load(city, "train", network)
+    few = TripDataset.load(city, "train", network, max_trips=7)
+    assert len(few) == 7 and few.content_hash != whole.content_hash
+    assert (few.time_mean, few.time_std) == (whole.time_mean, whole.time_std)
+    assert torch.equal(few.batch(range(7)).trace_road_id, whole.batch(range(7)).trace_road_id)
+    same = TripDataset.load(city, "train", network, max_trips=1000)
+    assert same.content_hash == whole.content_hash

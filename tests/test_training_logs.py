@@ -102,7 +102,7 @@ def read_wandb(folder: Path) -> list[Any]:
 
 def parse_wandb(raw: bytes) -> list[Any]:
     """The records in a log: blocks of 32 KiB, each with framed pieces of records."""
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto import wandb_internal_pb2 as messages
 
     position, records, pending = 7, [], b""
     while position + 7 <= len(raw):
@@ -114,7 +114,7 @@ def parse_wandb(raw: bytes) -> list[Any]:
         pending += raw[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # full, or last
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()  # type: ignore[attr-defined]
             record.ParseFromString(pending)
             records.append(record)
             pending = b""

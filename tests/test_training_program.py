@@ -27,8 +27,8 @@ from training.folder import RunFolder
 SCRIPT = str(REPOSITORY / "train_with_distill.py")
 
 
-def program(tmp_path: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    return run_program([sys.executable, SCRIPT, *arguments], tmp_path, **extra)
+def program(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_program([sys.executable, SCRIPT, *arguments], tmp_path)
 
 
 def test_the_command_line_trains(tiny_city: Path, tmp_path: Path) -> None:

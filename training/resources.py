@@ -103,4 +103,5 @@ def load_split(config: Config, network: RoadNetwork, split: str) -> TripDataset:
         candidate_top_k=config.data.candidate_top_k,
         cache_dir=config.data.cache_dir,
         ram_fraction=config.data.ram_fraction,
+        max_trips=config.data.max_train_trips if split == "train" else None,
     )

@@ -25,7 +25,7 @@ from runtime.logs import add_log_file, get_logger, remove_log_file
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.checkpoint import Progress, RunState, check_identity, load_run, restore_rng
 from training.compilation import compile_student
-from training.demo import ensure_demo_city
+from training.demo import ensure_demo_city, ensure_demo_teacher
 from training.distributed import Processes
 from training.folder import RunFolder
 from training.identity import run_identity, run_mode
@@ -149,6 +149,7 @@ class TrainingRun:
     def _build_teacher(self, total_steps: int) -> DistillationManager:
         for turn in (True, False):
             if self.processes.is_main is turn:
+                ensure_demo_teacher(self.config, self.resources.network, self.device)
                 manager = self.pool.teacher(self.config, self.resources, self.device)
                 manager.set_length(total_steps, self.plan.groups_per_epoch)
                 for dataset in (self.resources.train, self.resources.val):
