@@ -44,7 +44,11 @@ def main() -> int:
     arguments = _parse_arguments()
     config = _config(arguments)
     setup_logging("DEBUG" if config.logging.verbose else config.logging.level)
-    results = run_pipeline(config)
+    return print_results(config, run_pipeline(config))
+
+
+def print_results(config: EvaluationConfig, results: Sequence[JobResult]) -> int:
+    """Shows what came out, models side by side; 1 where a job failed."""
     _print_tables(make_plan(config), results)
     return _print_summary(results)
 

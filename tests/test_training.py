@@ -25,7 +25,7 @@ from tests.training_helpers import (
 )
 from train_with_distill import TrainResult, train
 from training.accumulation import AccumulationStep
-from training.compilation import compile_mode, compile_student
+from training.compilation import StudentCalls, compile_mode, compile_student
 from training.distributed import Processes
 from training.optimization import (
     Optimization,
@@ -53,7 +53,15 @@ def make_step(config: Config, lr_step: int = 5) -> tuple[AccumulationStep, Epoch
     optimization.set_learning_rate(lr_step)
     teacher = pool.teacher(config, resources, CPU) if config.distilling else None
     profiler = StepProfiler(False, 1, CPU)
-    step = AccumulationStep(model, model, optimization, OFF, Processes(), profiler, teacher)
+    step = AccumulationStep(
+        model,
+        StudentCalls(model, model.encode_roads),
+        optimization,
+        OFF,
+        Processes(),
+        profiler,
+        teacher,
+    )
     return step, EpochPlan(config, resources.train, Processes(), CPU)
 
 
@@ -158,7 +166,7 @@ def test_compile_modes(mode: str, disable: bool, expected: str) -> None:
 def test_compilation_is_off_when_asked(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path)
     model = make_step(config)[0].model
-    assert compile_student(model, config.training, CPU) is model
+    assert compile_student(model, config.training, CPU).forward is model
 
 
 def test_precision_choices() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from critics.distill_hook import DistillationManager, DistillTargets
 from data.batch import Batch
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates, supervised_losses
+from training.compilation import StudentCalls
 from training.distributed import Processes
 from training.optimization import Optimization, Precision
 from training.profiling import StepProfiler
@@ -57,7 +57,7 @@ class AccumulationStep:
     """Everything a step needs that stays the same from step to step."""
 
     model: HOSER
-    forward: Callable[..., Any]
+    calls: StudentCalls
     optimization: Optimization
     precision: Precision
     processes: Processes
@@ -75,7 +75,7 @@ class AccumulationStep:
         device = optimization.parameters[0].device
         with profiler.phase("HOSER Forward"), self.precision.autocast():
             roads = self.model.roads_worth_encoding(batches) if batches else None
-            tables = self.model.encode_roads(roads)
+            tables = self.calls.encode_roads(roads)
         leaf = tables.detach_for_accumulation()
         sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
         need_hidden = self.teacher is not None and self.teacher.settings.embedding_weight > 0
@@ -84,7 +84,7 @@ class AccumulationStep:
                 optimization.zero_grad()
                 raise Interrupted
             with profiler.phase("HOSER Forward"), self.precision.autocast():
-                outputs = self.forward(batch, leaf, with_hidden=need_hidden)
+                outputs = self.calls.forward(batch, leaf, with_hidden=need_hidden)
                 losses = supervised_losses(outputs[0], outputs[1], batch)
             next_road = losses.next_road_sum / counts[0]
             travel_time = losses.travel_time_sum / counts[0]

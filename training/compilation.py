@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from config.schema import TrainingConfig
+from data.batch import Batch
+from hoser import HOSER
+from models.compiling import mark_dynamic
+from models.road_tables import RoadTables
 from runtime.logs import get_logger
 
 logger = get_logger("train")
@@ -28,16 +32,30 @@ def compile_mode(config: TrainingConfig) -> str:
     return modes.get(config.torch_compile_mode, config.torch_compile_mode)
 
 
-def compile_student(
-    model: nn.Module, config: TrainingConfig, device: torch.device
-) -> Callable[..., Any]:
-    """The student's forward pass, compiled for changing B, T and C where that is asked for."""
+@dataclass(frozen=True)
+class StudentCalls:
+    """The two ways in which a step calls the student."""
+
+    forward: Callable[..., Any]
+    encode_roads: Callable[..., RoadTables]
+
+
+def compile_student(model: HOSER, config: TrainingConfig, device: torch.device) -> StudentCalls:
+    """The student's calls, compiled once for changing B, T and C where that is asked for."""
+    eager = StudentCalls(model, model.encode_roads)
     if not config.torch_compile:
-        return model
+        return eager
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         logger.warning("torch_compile needs a C++ compiler, and there is none: running eagerly.")
-        return model
+        return eager
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     mode = compile_mode(config)
     logger.info("Compiling the student (mode %s).", mode)
-    return torch.compile(model, mode=mode, dynamic=True)
+    compiled = torch.compile(model, mode=mode)
+
+    def forward(batch: Batch, *arguments: Any, **keywords: Any) -> Any:
+        return compiled(mark_dynamic(batch), *arguments, **keywords)
+
+    if device.type == "cpu":  # there the road encoder already is a compiled kernel
+        return StudentCalls(forward, model.encode_roads)
+    return StudentCalls(forward, torch.compile(model.encode_roads, mode=mode))

@@ -11,11 +11,17 @@ import torch
 from config.schema import Config
 from critics.distill_hook import DistillationManager
 from critics.road_teacher import RoadTeacher, load_teacher
+from critics.teacher_report import teacher_report
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
+from runtime.files import sha256_of_json
+from runtime.logs import get_logger
 
+logger = get_logger("train")
+
+REPORTED_TRIPS = 200
 TEACHER_SETTINGS = {
     "teacher",
     "teacher_name",
@@ -47,6 +53,7 @@ class ResourcePool:
 
     _loaded: dict[tuple[Any, ...], Resources] = field(default_factory=dict)
     _teachers: dict[tuple[Any, ...], RoadTeacher] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
 
     def get(self, config: Config) -> Resources:
         """The resources of `config`, loaded on first use."""
@@ -68,6 +75,18 @@ class ResourcePool:
         if key not in self._teachers:
             self._teachers[key] = load_teacher(config, resources.network, device)
         return DistillationManager(config, resources.network, device, self._teachers[key])
+
+    def report_teacher(
+        self, config: Config, resources: Resources, manager: DistillationManager
+    ) -> None:
+        """Says once how good the teacher is, before anything is distilled from it."""
+        teacher = manager.teacher
+        name = sha256_of_json(teacher.identity())
+        if not config.distill.teacher_report or name in self._reported:
+            return
+        self._reported.add(name)
+        report = teacher_report(teacher, resources.val, resources.train, max_trips=REPORTED_TRIPS)
+        logger.info("The teacher %s. %s", teacher.name, report.table())
 
 
 def load_resources(config: Config) -> Resources:

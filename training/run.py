@@ -133,6 +133,8 @@ class TrainingRun:
             check_identity(state.identity, identity, self.folder.latest)
             self._take_up(state)
         self._build_step()
+        if self.teacher is not None and self.processes.is_main and not self.progress.step:
+            self.pool.report_teacher(config, self.resources, self.teacher)
         self.recorder = Recorder(config, self.folder, identity, self.processes.is_main)
         self.recorder.open(self.progress)
         self.recorder.announce(
@@ -176,7 +178,7 @@ class TrainingRun:
         self.profiler = StepProfiler(wanted, interval, self.device)
         self.step = AccumulationStep(
             model=self.model,
-            forward=compile_student(self.model, self.config.training, self.device),
+            calls=compile_student(self.model, self.config.training, self.device),
             optimization=self.optimization,
             precision=self.precision,
             processes=self.processes,
