@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.arguments import Parser
+from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
@@ -270,16 +270,29 @@ def _wandb_settings(arguments: argparse.Namespace) -> WandbConfig:
     )
 
 
+EXAMPLES = """\
+  python evaluation.py --generated_file trips.csv --data_dir data/demo
+  python evaluation.py --generated_file vanilla.csv distilled.csv --data_dir data/demo
+  python evaluation.py --generated_file trips.csv --data_dir data/demo --run_dir save/demo/seed0
+  python evaluation.py --generated_file trips.csv --data_dir data/demo --dtw exact --no_report
+"""
+
+
 def _parse_arguments() -> argparse.Namespace:
-    parser = Parser(prog="evaluation.py", description="Measures generated trips against real ones.")
+    parser = example_parser("Measures generated trips against real ones.", EXAMPLES)
     add = parser.add_argument
     add("--generated_file", nargs="+", metavar="CSV", help="one file, or several to compare")
     add("--run_dir", help="a training run: its newest generated CSV, its learning curves")
     add("--data_dir", help="the dataset folder (found through --run_dir where possible)")
-    add("--od_source", choices=["test", "train", "val"], default="test")
+    add(
+        "--od_source",
+        choices=["test", "train", "val"],
+        default="test",
+        help="the split of the real trips",
+    )
     add("--grid_size", type=float, default=DEFAULTS.grid_size, help="OD cells, degrees")
     add("--edr_eps", type=float, default=DEFAULTS.edr_eps, help="EDR threshold, metres")
-    add("--dtw", choices=["fastdtw", "exact"], default=DEFAULTS.dtw)
+    add("--dtw", choices=["fastdtw", "exact"], default=DEFAULTS.dtw, help="as published, or exact")
     add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
     add("--seed", type=int, default=0, help="of the resamples")
     add("--on_bad_rows", choices=["error", "skip"], default="error", help="of the real trips")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config import load_evaluation_config
-from config.arguments import Parser
+from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
@@ -107,10 +107,17 @@ def _config_file(arguments: argparse.Namespace) -> Path:
     return own if own.is_file() else SHIPPED_CONFIG
 
 
+EXAMPLES = """\
+  python python_pipeline.py --eval-dir studies/demo --data-dir data/demo
+  python python_pipeline.py --eval-dir studies/demo --models vanilla,distilled --seed 43
+  python python_pipeline.py --eval-dir studies/demo --od-source test --num-gene 1000 --skip-eval
+  python python_pipeline.py --eval-dir studies/demo --set wandb.enable=true --force
+"""
+
+
 def _parse_arguments() -> argparse.Namespace:
-    parser = Parser(
-        prog="python_pipeline.py",
-        description="Generates and evaluates trips for every model of an evaluation folder.",
+    parser = example_parser(
+        "Generates and evaluates trips for every model of an evaluation folder.", EXAMPLES
     )
 
     def add(name: str, **options: Any) -> None:

@@ -20,12 +20,23 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help.")
 
 
-def example_parser(description: str, examples: str) -> Parser:
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples' line breaks and names the defaults that are worth knowing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text, default = action.help or "", action.default
+        silent = default in (None, "", argparse.SUPPRESS) or isinstance(default, bool | list)
+        silent = silent or "default" in text
+        return text if silent or not action.option_strings else f"{text} (default: %(default)s)"
+
+
+def example_parser(description: str, examples: str, prog: str | None = None) -> Parser:
     """A parser that shows examples, line breaks kept, below its options."""
     return Parser(
+        prog=prog,
         description=description,
         epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from config.arguments import Parser
+from config.arguments import example_parser
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
@@ -184,11 +184,18 @@ def _put_in_place(staging: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+EXAMPLES = """\
+  python -m tools.collect_distill_artifacts --run_name demo --run_dir save/demo/seed0_distill \\
+      --generated_csv trips.csv --backup_root backups
+"""
+
+
 def main() -> int:
     """Collects what the command line names."""
-    parser = Parser(
-        prog="collect_distill_artifacts",
-        description="Bundles a run: model, config, evaluation, WandB files, trips as GeoJSON.",
+    parser = example_parser(
+        "Bundles a run: model, config, evaluation, WandB files, trips as GeoJSON.",
+        EXAMPLES,
+        prog="python -m tools.collect_distill_artifacts",
     )
     add = parser.add_argument
     add("--run_name", required=True, help="the bundle's name, a folder below --backup_root")

@@ -8,13 +8,13 @@ attention); its strict loading wants them, so they are added here.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from config.arguments import example_parser
 from models.checkpoint import IGNORED, read_student_file
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
@@ -63,8 +63,15 @@ def export_hoser(checkpoint: Path, output: Path, max_len: int | None = None) -> 
         torch.save(original_state(file.state, max_len), temporary)
 
 
+EXAMPLES = """\
+  python -m tools.export_hoser --checkpoint save/demo/seed0_distill/best.pth --output hoser.pth
+"""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = example_parser(
+        (__doc__ or "").splitlines()[0], EXAMPLES, prog="python -m tools.export_hoser"
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="a student of ours (.pth)")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--max_len", type=int, help="longest trip; default: from the checkpoint")

@@ -6,13 +6,13 @@ is imported and no function it names is called (see `critics.checkpoint_reader`)
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from config.arguments import example_parser
 from critics.checkpoint_reader import read_checkpoint
 from critics.weights import COMPILE_PREFIX, TeacherWeights, build_lmtad, is_buffer, save_weights
 from runtime.errors import UserError, run_main
@@ -121,9 +121,19 @@ def parse_grip_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+EXAMPLES = """\
+  python -m tools.export_lmtad_weights --checkpoint lmtad_checkpoint.pt \\
+      --output teachers/lmtad_beijing.pt
+  python -m tools.export_lmtad_weights --ckpt_in lmtad_checkpoint.pt \\
+      --ckpt_out teachers/lmtad_beijing.pt --grip_size "205 252"
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line: `--checkpoint IN --output OUT [--grip_size "H W"]`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = example_parser(
+        (__doc__ or "").split("\n")[0], EXAMPLES, prog="python -m tools.export_lmtad_weights"
+    )
     parser.add_argument("--checkpoint", "--ckpt_in", required=True, help="the training checkpoint")
     parser.add_argument("--output", "--ckpt_out", required=True, help="the weights file to write")
     parser.add_argument(

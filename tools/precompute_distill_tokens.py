@@ -6,31 +6,43 @@ machine with a GPU. A killed run resumes.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from config import load_config
+from config.arguments import example_parser
 from config.loading import parse_assignments
 from critics.distill_hook import DistillationManager
 from data.road_network import RoadNetwork
-from dataset import SPLITS, TripDataset
+from dataset import SPLITS
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
+from training.resources import load_split
 
 logger = get_logger("precompute")
 
 
+EXAMPLES = """\
+  python -m tools.precompute_distill_tokens --config config/demo.yaml
+  python -m tools.precompute_distill_tokens --config config/Beijing.yaml --cuda 0 \\
+      --data_dir /path/to/hoser_format --set distill.window=full
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line: `--config FILE [--data_dir DIR] [--splits train,val]`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = example_parser(
+        (__doc__ or "").split("\n")[0], EXAMPLES, prog="python -m tools.precompute_distill_tokens"
+    )
     parser.add_argument("--config", type=Path, required=True, help="the training configuration")
     parser.add_argument("--dataset", help="overrides the configuration's dataset")
     parser.add_argument("--data_dir", help="overrides the configuration's data_dir")
     parser.add_argument("--splits", default="train,val", help="which splits, comma-separated")
     parser.add_argument("--cuda", type=int, help="which GPU")
     parser.add_argument("--device", help="cpu or cuda:N")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other key"
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
     setup_logging()
@@ -45,13 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     network = RoadNetwork.load(config.data_dir, config.data.angle_convention)
     manager = DistillationManager(config, network, resolve_device(args.cuda, args.device))
     for split in splits:
-        dataset = TripDataset.load(
-            config.data_dir,
-            split,
-            network,
-            on_bad_rows=config.data.on_bad_rows,
-            cache_dir=config.data.cache_dir,
-        )
+        dataset = load_split(config, network, split)
         manager.attach(dataset, progress=not args.no_progress)
         logger.info("The teacher's answers for %d %s trips are ready.", len(dataset), split)
     return 0

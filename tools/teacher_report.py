@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from config.arguments import example_parser
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from data.road_network import RoadNetwork
@@ -27,20 +27,27 @@ def _windows(text: str) -> list[int | str]:
     return windows
 
 
+EXAMPLES = """\
+  python -m tools.teacher_report --ckpt data/demo/teacher.pt --data_dir data/demo
+  python -m tools.teacher_report --ckpt teachers/lmtad_beijing.pt --data_dir data/Beijing \\
+      --windows 4,full --json teacher.json
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line: `--ckpt FILE --data_dir DIR [--split val] [--windows 2,4,8,full]`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = example_parser(__doc__ or "", EXAMPLES, prog="python -m tools.teacher_report")
     parser.add_argument("--ckpt", type=Path, required=True, help="the teacher's weights file")
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
-    parser.add_argument("--split", choices=["val", "test"], default="val")
+    parser.add_argument("--split", choices=["val", "test"], default="val", help="trips to measure")
     parser.add_argument("--windows", default="2,4,8,full", help="histories to measure")
     parser.add_argument("--max_trips", type=int, default=2000, help="measure on so many trips")
     parser.add_argument("--cuda", type=int, help="which GPU")
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
-    parser.add_argument("--on_bad_rows", choices=["error", "skip"], default="error")
+    parser.add_argument(
+        "--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)
     setup_logging()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from config import load_config
+from config.arguments import example_parser
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherLoss, TeacherOptions, train_teacher
@@ -23,28 +24,38 @@ from runtime.logs import get_logger, setup_logging
 logger = get_logger("train_lmtad")
 
 
+EXAMPLES = """\
+  python -m tools.train_lmtad --data_dir data/demo --output teachers/lmtad_demo.pt
+  python -m tools.train_lmtad --data_dir data/Beijing --config config/Beijing.yaml --cuda 0 \\
+      --output teachers/lmtad_beijing.pt --random_start 0.5
+  python -m tools.train_lmtad --data_dir data/demo --vocabulary grid --no-destination_prefix \\
+      --output teachers/lmtad_demo_grid.pt
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     defaults = TeacherOptions(output=Path("teacher.pt"))
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = example_parser(
+        (__doc__ or "").split("\n")[0], EXAMPLES, prog="python -m tools.train_lmtad"
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument("--output", type=Path, required=True, help="the weights file to write")
     parser.add_argument("--config", type=Path, help="take vocabulary, grid and prefix from here")
-    parser.add_argument("--vocabulary", choices=get_args(Vocabulary), help="what a token is")
+    parser.add_argument(
+        "--vocabulary", choices=get_args(Vocabulary), help="what a token is; default: road"
+    )
     parser.add_argument(
         "--destination_prefix",
         action=argparse.BooleanOptionalAction,
-        help="tell the teacher where the trip goes",
+        help="tell the teacher where the trip goes; default: yes",
     )
     parser.add_argument("--grid_size", type=float, help="cell size in degrees")
     parser.add_argument("--downsample", type=int, help="merge so many cells in each direction")
-    parser.add_argument("--n_layer", type=int, default=defaults.n_layer)
-    parser.add_argument("--n_head", type=int, default=defaults.n_head)
-    parser.add_argument("--n_embd", type=int, default=defaults.n_embd)
+    parser.add_argument("--n_layer", type=int, default=defaults.n_layer, help="blocks")
+    parser.add_argument("--n_head", type=int, default=defaults.n_head, help="attention heads")
+    parser.add_argument("--n_embd", type=int, default=defaults.n_embd, help="width")
     parser.add_argument("--block_size", type=int, help="default: the longest trip, at most 512")
-    parser.add_argument("--dropout", type=float, default=defaults.dropout)
+    parser.add_argument("--dropout", type=float, default=defaults.dropout, help="share of units")
     parser.add_argument(
         "--bias", action="store_true", help="biases in linear maps and normalisation"
     )
@@ -65,19 +76,31 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.random_start,
         help="share of trips read from a random road on, for teachers used with windows",
     )
-    parser.add_argument("--epochs", type=int, default=defaults.epochs)
-    parser.add_argument("--batch_size", type=int, default=defaults.batch_size)
-    parser.add_argument("--learning_rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--weight_decay", type=float, default=defaults.weight_decay)
-    parser.add_argument("--warmup_ratio", type=float, default=defaults.warmup_ratio)
-    parser.add_argument("--max_norm", type=float, default=defaults.max_norm)
-    parser.add_argument("--amp", choices=["auto", "off"], default=defaults.amp)
+    parser.add_argument(
+        "--epochs", type=int, default=defaults.epochs, help="over the training trips"
+    )
+    parser.add_argument("--batch_size", type=int, default=defaults.batch_size, help="trips")
+    parser.add_argument(
+        "--learning_rate", type=float, default=defaults.learning_rate, help="peak of the schedule"
+    )
+    parser.add_argument(
+        "--weight_decay", type=float, default=defaults.weight_decay, help="of AdamW"
+    )
+    parser.add_argument(
+        "--warmup_ratio", type=float, default=defaults.warmup_ratio, help="of all steps"
+    )
+    parser.add_argument(
+        "--max_norm", type=float, default=defaults.max_norm, help="gradient clipping"
+    )
+    parser.add_argument("--amp", choices=["auto", "off"], default=defaults.amp, help="precision")
     parser.add_argument("--max_trips", type=int, help="train on the first so many trips only")
-    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything random")
     parser.add_argument("--cuda", type=int, help="which GPU")
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
-    parser.add_argument("--on_bad_rows", choices=["error", "skip"], default="error")
+    parser.add_argument(
+        "--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips"
+    )
     parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     return parser

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from config.arguments import example_parser
 from data.demo_city.build import make_demo_city
 from data.demo_city.settings import DemoCitySettings
 from runtime.errors import run_main
 from runtime.logs import setup_logging
 
+EXAMPLES = """\
+  python -m data.demo_city --out data/demo --roads 5000 --trips 20000 --seed 0
+  python -m data.demo_city --out data/small --roads 200 --trips 300 --quiet
+"""
+
 
 def _parser() -> argparse.ArgumentParser:
     defaults = DemoCitySettings()
-    parser = argparse.ArgumentParser(
+    parser = example_parser(
+        "Makes a small realistic city with trips, in HOSER's public format.",
+        EXAMPLES,
         prog="python -m data.demo_city",
-        description="Makes a small realistic city with trips, in HOSER's public format.",
-        epilog="Example: python -m data.demo_city --roads 5000 --trips 20000 --seed 0 "
-        "--out data/demo",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from config.arguments import example_parser
 from data.preprocess import DEFAULT_ZONES, ensure_zones
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
@@ -12,11 +12,10 @@ from runtime.logs import setup_logging
 
 def main(argv: list[str] | None = None) -> None:
     """Makes the files that the folder lacks."""
-    parser = argparse.ArgumentParser(
+    parser = example_parser(
+        "Makes road_network_partition and zone_trans_mat.npy where they are missing.",
+        "  python -m data.preprocess --data_dir data/Beijing",
         prog="python -m data.preprocess",
-        description="Makes road_network_partition and zone_trans_mat.npy where they are missing.",
-        epilog="Example: python -m data.preprocess --data_dir data/Beijing",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument("--zones", type=int, default=DEFAULT_ZONES, help="number of zones")

@@ -5,12 +5,12 @@ Only changes count: a step within a zone is none, so the diagonal is zero.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.arguments import example_parser
 from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME
 from data.road_network import RoadNetwork
 from data.roadmap_files import read_partition
@@ -71,10 +71,10 @@ def write_zone_trans_mat(
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and writes the matrix."""
-    parser = argparse.ArgumentParser(
+    parser = example_parser(
+        "Counts the zone changes of train.csv (writes zone_trans_mat.npy).",
+        "  python -m data.preprocess.get_zone_trans_mat --data_dir data/Beijing",
         prog="python -m data.preprocess.get_zone_trans_mat",
-        description="Counts the zone changes of train.csv (writes zone_trans_mat.npy).",
-        epilog="Example: python -m data.preprocess.get_zone_trans_mat --data_dir data/Beijing",
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument(

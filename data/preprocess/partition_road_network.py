@@ -5,7 +5,6 @@ Roads are nodes, joined where `roadmap.rel` lets one drive from one onto the oth
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from config.arguments import example_parser
 from data.preprocess import DEFAULT_ZONES, PARTITION_NAME, ZONE_COUNTS_NAME
 from data.road_network import RoadNetwork
 from runtime.errors import UserError, run_main
@@ -121,11 +121,10 @@ def _remove(path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and writes the partition."""
-    parser = argparse.ArgumentParser(
+    parser = example_parser(
+        "Divides a road network into zones (writes road_network_partition).",
+        "  python -m data.preprocess.partition_road_network --data_dir data/Beijing",
         prog="python -m data.preprocess.partition_road_network",
-        description="Divides a road network into zones (writes road_network_partition).",
-        epilog="Example: python -m data.preprocess.partition_road_network --data_dir data/Beijing",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument("--zones", type=int, default=DEFAULT_ZONES, help="number of zones")
