@@ -162,8 +162,11 @@ def read_partition(path: Path, num_roads: int) -> NDArray[np.int64]:
 def read_zone_counts(path: Path) -> NDArray[np.float64]:
     """Reads `zone_trans_mat.npy`: a square matrix of counts."""
     try:
-        counts = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, KeyError, MemoryError) as error:
+        with path.open("rb") as file:
+            counts = np.load(file, allow_pickle=False)
+            if file.read(1):
+                raise ValueError("there is more in the file than its header says")
+    except Exception as error:  # a damaged header can raise anything
         raise UserError(
             f"{path} is not a readable NumPy array ({type(error).__name__}); delete it to have "
             "it made anew."

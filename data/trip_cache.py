@@ -98,13 +98,18 @@ def _csv_hash(csv_file: Path, cache_dir: Path) -> str:
     memo = cache_dir / f"source-{csv_file.stem}.json"
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
-        if known["identity"] == identity and len(known["sha256"]) == 64:
+        if known == _signed({"identity": identity, "sha256": known["sha256"]}):
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     digest = sha256_of_file(csv_file)
-    write_json(memo, {"identity": identity, "sha256": digest})
+    write_json(memo, _signed({"identity": identity, "sha256": digest}))
     return digest
+
+
+def _signed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with a hash of it, so that a damaged digit does not go unnoticed."""
+    return {**content, "check": sha256_of_json(content)}
 
 
 def _build(
@@ -143,14 +148,16 @@ def _build(
     mean, std = _log1p_statistics(intervals)
     write_json(
         folder / MANIFEST,
-        {
-            "source": source,
-            "sizes": sizes,
-            "checksums": checksums,
-            "time_log1p_mean": mean,
-            "time_log1p_std": std,
-            "skipped": bad_rows.total,
-        },
+        _signed(
+            {
+                "source": source,
+                "sizes": sizes,
+                "checksums": checksums,
+                "time_log1p_mean": mean,
+                "time_log1p_std": std,
+                "skipped": bad_rows.total,
+            }
+        ),
     )
 
 
@@ -215,6 +222,8 @@ def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
     """The cache in `folder`, or None where it is absent, of other data or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest != _signed({k: v for k, v in manifest.items() if k != "check"}):
+            raise ValueError("its manifest does not match its check")
         if manifest["source"] != source:
             return None
         columns = [_map_column(folder, name, manifest["sizes"][name]) for name in COLUMNS]
@@ -223,7 +232,7 @@ def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
         skipped = int(manifest["skipped"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("The trip cache %s is damaged (%s); making it anew.", folder, error)
         return None
     with ThreadPoolExecutor(max_workers=min(len(columns), os.cpu_count() or 1)) as pool:
