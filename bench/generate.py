@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 from bench._common import parser, print_table, save
 from bench.reference_generate import PlainGenerator, PlainTrip
@@ -32,6 +32,7 @@ from search.trips import GeneratedTrip
 
 ROADS, TRIPS, SEED = 7000, 12_000, 0
 WORK = Path("data") / "bench"
+_RELATION_WIDTH = 2  # the relation maps act on two numbers; they are no part of the floor
 
 
 @dataclass
@@ -97,28 +98,30 @@ def run_plain(
     (block,) = list(session.source.requests(0, num_trips))
     columns = [column.tolist() for column in (block.origin, block.destination, block.start)]
     requests = list(zip(*columns, strict=True))
-    plain.beam(*requests[0], width)
+    origin, destination, departure = requests[0]
+    plain.beam(origin, destination, departure, width)
     start = time.perf_counter()
     if search == "astar":
-        trips = [plain.best_first(*request) for request in requests]
+        trips = [plain.best_first(o, d, at) for o, d, at in requests]
     else:
-        trips = [plain.beam(*request, width) for request in requests]
+        trips = [plain.beam(o, d, at, width) for o, d, at in requests]
     return trips, time.perf_counter() - start
 
 
 def floor_seconds_per_position(session: Session, rows: int) -> float:
     """Seconds of the matrix products of one position, at the given number of rows a pass."""
-    encoder = session.scorer.decoder.model.trajectory_encoder
+    blocks = session.scorer.decoder.model.trajectory_encoder.transformer["h"]
+    linears = [
+        layer
+        for layer in blocks.modules()
+        if isinstance(layer, nn.Linear) and layer.in_features > _RELATION_WIDTH
+    ]
     device = session.device
-    layers = []
-    for block in encoder.blocks:
-        linears = (block.attn.c_attn, block.attn.c_proj, block.mlp[0], block.mlp[2])
-        layers += [(layer.weight, layer.bias) for layer in linears]
-    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], device=device) for w, _ in layers}
+    inputs = {layer: torch.randn(rows, layer.in_features, device=device) for layer in linears}
 
     def once() -> None:
-        for weight, bias in layers:
-            F.linear(inputs[weight.shape[1]], weight, bias)
+        for layer, x in inputs.items():
+            layer(x)
 
     repeats = max(3, 20_000 // rows)
     with torch.inference_mode():

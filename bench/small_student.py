@@ -52,7 +52,8 @@ def _train(folder: Path, seed: int) -> HOSER:
     ]
     for rows in tqdm(batches[:_STEPS], desc="Training a student", unit=" steps"):
         batch = trips.batch(rows)
-        losses = supervised_losses(*student(batch), batch)
+        logits, time_pred = student(batch)
+        losses = supervised_losses(logits, time_pred, batch)
         optimizer.zero_grad()
         (losses.next_road + losses.travel_time).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)

@@ -41,8 +41,9 @@ class CandidateScorer:
     ) -> None:
         self.model, self.decoder, self.features, self.graph = model, decoder, features, graph
         if features.device.type == "cpu":
-            tables = (features.center, features.end_x, features.end_y, features.reach_angle)
-            self._places = tuple(table.numpy() for table in tables)
+            self._center = features.center.numpy()
+            self._end_x, self._end_y = features.end_x.numpy(), features.end_y.numpy()
+            self._reach_angle = features.reach_angle.numpy()
 
     @torch.no_grad()
     def score(self, hidden: Tensor, road: Tensor, destination: Tensor) -> CandidateScores:
@@ -72,7 +73,8 @@ class CandidateScorer:
         owner, target = np.zeros((2, padded), dtype=np.int64)
         metric_dis, metric_angle = np.zeros((2, padded), dtype=np.float32)
         list_candidates(
-            road.numpy(), destination.numpy(), offsets, self.graph.targets, *self._places,
+            road.numpy(), destination.numpy(), offsets, self.graph.targets,
+            self._center, self._end_x, self._end_y, self._reach_angle,
             2 * EARTH_RADIUS_M, owner, target, metric_dis, metric_angle,
         )  # fmt: skip
         navigator, tables = self.model.navigator, self.decoder.tables

@@ -19,7 +19,7 @@ from search.candidates import CandidateScorer, CandidateScores
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, PartialTrips
 
-ROWS_A_BLOCK_CPU = 32
+ROWS_A_BLOCK_CPU = 16
 ROWS_A_BLOCK_GPU = 1024
 # Far beyond any road; keeps clock times printable however badly a model was trained.
 MAX_WAIT_SECONDS = 604_800

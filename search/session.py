@@ -27,8 +27,9 @@ SearchName = Literal["beam", "astar", "shortest_path"]
 SplitName = Literal["train", "test"]
 DEFAULT_MAX_STEPS = 5000
 DEFAULT_NUM_TRIPS = 5000
-_TRIPS_IN_FLIGHT_CPU = 64
-_TRIPS_IN_FLIGHT_GPU = 1024
+# About so many positions are encoded in a pass: more of them only push the caches out.
+_ROWS_A_PASS_CPU = 384
+_ROWS_A_PASS_GPU = 4096
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Session:
 
     def _make_search(self, num_trips: int) -> Search:
         request = self.request
-        usual = _TRIPS_IN_FLIGHT_CPU if self.device.type == "cpu" else _TRIPS_IN_FLIGHT_GPU
+        rows = _ROWS_A_PASS_CPU if self.device.type == "cpu" else _ROWS_A_PASS_GPU
+        usual = max(1, rows // (request.beam_width if request.search == "beam" else 1))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
         if request.search == "beam":
             return BeamSearch(self.graph, slots, request.beam_width, request.max_steps)
