@@ -25,8 +25,8 @@ from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
 from runtime.files import timestamp, write_json
 from runtime.logs import get_logger, setup_logging
-from runtime.wandb_run import start_run
-from search.launch import Ranks, RunReport, run_request
+from runtime.wandb_run import TrackedRun, start_run
+from search.launch import Ranks, RunPlan, RunReport, run_request
 from search.output import performance_path
 from search.session import (
     DEFAULT_MAX_STEPS,
@@ -90,10 +90,11 @@ def generate(
 ) -> GenerationResult:
     """Generates trips into a CSV file and returns the figures of the run.
 
-    Without `config`, the schema's defaults; without `model_path`, the best student that training
-    has left for dataset and seed. `num_gene` pairs are drawn from the split `od_source` by `seed`,
-    or the first ones of `od_file` are taken (all by default). `batch_size` trips are searched at a
-    time; it changes the speed and the memory needed, not the trips. `resume` continues `output`.
+    Without `config`, the one shipped for the dataset; without `model_path`, the best student that
+    training has left for dataset and seed. `num_gene` pairs are drawn from the split `od_source`
+    by `seed`, or the first ones of `od_file` are taken (all by default). `batch_size` trips are
+    searched at a time; it changes the speed and the memory needed, not the trips. `resume`
+    continues `output`.
     """
     config = _complete(config, dataset, data_dir, seed)
     if processes < 1:
@@ -111,38 +112,37 @@ def generate(
         trips_in_flight=batch_size,
     )
     ranks = Ranks.join()
-    where = local_device(resolve_device(cuda, device or config.training.device))
-    path = Path(ranks.share(str(output) if output is not None else str(_default_output(request))))
+    place = local_device(resolve_device(cuda, device or config.training.device))
+    if processes > 1 and (ranks.world_size > 1 or place.type != "cpu"):
+        raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
+    path = Path(ranks.share(str(output or _default_output(request))))
     if path.suffix == ".json":
         raise UserError(f"The output {path} must not end in .json; the figures go beside it.")
-    if processes > 1 and (ranks.world_size > 1 or where.type != "cpu"):
-        raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
-    run = start_run(
-        wandb if wandb is not None and ranks.rank == 0 else WandbConfig(),
-        _run_name(request),
-        _settings(request),
-        path.parent,
-        job_type="generate",
-    )
+    plan = RunPlan(path, place, ranks, processes, resume, progress and ranks.rank == 0)
+    try:
+        return _run(request, plan, wandb if wandb is not None and ranks.rank == 0 else None)
+    finally:
+        ranks.leave()
+
+
+def _run(request: GenerationRequest, plan: RunPlan, wandb: WandbConfig | None) -> GenerationResult:
+    """Generates, and records how it went."""
+    folder = plan.output.parent
+    tracked = TrackedRun()
+    if wandb is not None:
+        name, settings = _run_name(request), _settings(request)
+        tracked = start_run(wandb, name, settings, folder, job_type="generate")
     try:
         with torch.inference_mode():
-            report = run_request(
-                request,
-                path,
-                where,
-                ranks=ranks,
-                processes=processes,
-                resume=resume,
-                show_progress=progress and ranks.rank == 0,
-            )
-        result = _result(request, path, str(where), max(processes, ranks.world_size), report)
-        if ranks.rank == 0:
+            report = run_request(request, plan)
+        result = _result(request, plan, report)
+        if plan.ranks.rank == 0:
             _record(result, report.identity)
-        run.summarize(_figures(result))
+        tracked.summarize(_figures(result))
     except BaseException:
-        run.finish(exit_code=1)
+        tracked.finish(exit_code=1)
         raise
-    run.finish()
+    tracked.finish()
     return result
 
 
@@ -154,10 +154,9 @@ def _complete(
 ) -> Config:
     """The configuration with what the arguments decide in its place."""
     if not isinstance(config, Config):
-        config = load_config(config or _shipped_config(dataset or "demo"))
-    if dataset is not None and dataset != config.dataset:
-        # A city without a configuration of its own lies where the shipped ones do.
-        config = config.model_copy(update={"dataset": dataset, "data_dir": f"data/{dataset}"})
+        config = _load_config(config, dataset, {})
+    if dataset is not None:
+        config = config.model_copy(update={"dataset": dataset})
     if data_dir is not None:
         config = config.model_copy(update={"data_dir": str(data_dir)})
     if seed is not None:
@@ -168,10 +167,15 @@ def _complete(
     return config
 
 
-def _shipped_config(dataset: str) -> Path | None:
-    """The configuration that comes with the project for a city, where there is one."""
-    file = CONFIG_FOLDER / f"{dataset}.yaml"
-    return file if dataset != "evaluation" and file.is_file() else None
+def _load_config(path: str | Path | None, dataset: str | None, overrides: dict[str, Any]) -> Config:
+    """The file given, else the one shipped for the city; a city without one is in data/<name>."""
+    name = dataset or "demo"
+    shipped = CONFIG_FOLDER / f"{name}.yaml"
+    if path is not None:
+        return load_config(path, overrides)
+    if name != "evaluation" and shipped.is_file():
+        return load_config(shipped, overrides)
+    return load_config(None, {"data_dir": f"data/{name}", **overrides})
 
 
 def _search_label(request: GenerationRequest) -> str:
@@ -199,17 +203,15 @@ def _settings(request: GenerationRequest) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
 
 
-def _result(
-    request: GenerationRequest, path: Path, device: str, processes: int, report: RunReport
-) -> GenerationResult:
+def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> GenerationResult:
     tally, generated = report.tally, report.tally.trips - report.resumed
     trips = max(tally.trips, 1)
     return GenerationResult(
-        output=path,
-        performance=performance_path(path),
+        output=plan.output,
+        performance=performance_path(plan.output),
         search=_search_label(request),
-        device=device,
-        processes=processes,
+        device=str(plan.device),
+        processes=max(plan.processes, plan.ranks.world_size),
         trips=tally.trips,
         reached=tally.reached,
         reached_rate=tally.reached / trips,
@@ -285,12 +287,11 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.resume and arguments.output is None:
         raise UserError("--resume needs --output, the file to go on with.")
     overrides = parse_assignments(arguments.set)
-    path = arguments.config or _shipped_config(arguments.dataset or "demo")
-    config = _complete(
-        load_config(path, overrides), arguments.dataset, arguments.data_dir, arguments.seed
-    )
     generate(
-        config=config,
+        config=_load_config(arguments.config, arguments.dataset, overrides),
+        dataset=arguments.dataset,
+        data_dir=arguments.data_dir,
+        seed=arguments.seed,
         model_path=arguments.model_path,
         num_gene=arguments.num_gene,
         cuda=arguments.cuda,

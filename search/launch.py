@@ -50,6 +50,11 @@ class Ranks:
                 ) from error
         return cls(dist.get_rank(), dist.get_world_size())
 
+    def leave(self) -> None:
+        """Leaves the others."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
     def share(self, value: Any) -> Any:
         """The first process's value, on every process."""
         box = [value]
@@ -107,32 +112,35 @@ class RunReport:
     identity: dict[str, Any]  # what the trips depend on
 
 
-def run_request(
-    request: GenerationRequest,
-    output_path: Path,
-    device: torch.device,
-    *,
-    ranks: Ranks,
-    processes: int,
-    resume: bool,
-    show_progress: bool,
-) -> RunReport:
+@dataclass(frozen=True)
+class RunPlan:
+    """Where and how a request is run."""
+
+    output: Path
+    device: torch.device
+    ranks: Ranks
+    processes: int
+    resume: bool
+    show_progress: bool
+
+
+def run_request(request: GenerationRequest, plan: RunPlan) -> RunReport:
     """Generates what is missing of the output; under `torchrun`, this process's share of it."""
     started = time.perf_counter()
-    session = Session(request, device)
-    if processes == 1:
+    session = Session(request, plan.device)
+    if plan.processes == 1:
         session.prepare()
-    if ranks.rank > 0:
-        return _help(session, output_path, ranks, started)
-    output = Output(output_path, session.source, session.identity())
+    if plan.ranks.rank > 0:
+        return _help(session, plan, started)
+    output = Output(plan.output, session.source, session.identity())
     try:
-        output.open(resume=resume)
+        output.open(resume=plan.resume)
         done = output.done()
         if done.trips:
             logger.info("%d of %d trips are there already.", done.trips, len(session.source))
-        with Progress(done, len(session.source), show=show_progress) as bar:
+        with Progress(done, len(session.source), show=plan.show_progress) as bar:
             generating = time.perf_counter()
-            cost = _generate(request, session, output, ranks, processes, bar)
+            cost = _generate(request, session, output, plan, bar)
             output.absorb_parts()
             wall = time.perf_counter() - generating
             tally = bar.tally
@@ -145,10 +153,10 @@ def _generate(
     request: GenerationRequest,
     session: Session,
     output: Output,
-    ranks: Ranks,
-    processes: int,
+    plan: RunPlan,
     progress: Progress,
 ) -> ScoringCost:
+    ranks, processes = plan.ranks, plan.processes
     missing = output.missing()
     if ranks.world_size > 1:
         shares = ranks.share(share_out(missing, ranks.world_size))
@@ -176,13 +184,13 @@ def _generate(
     return session.scorer.cost if missing else ScoringCost()
 
 
-def _help(session: Session, output_path: Path, ranks: Ranks, started: float) -> RunReport:
+def _help(session: Session, plan: RunPlan, started: float) -> RunReport:
     """What every process but the first does under `torchrun`."""
-    shares = ranks.share(None)
+    shares = plan.ranks.share(None)
     generating = time.perf_counter()
     tally = Tally()
-    generate_parts(session, output_path, shares[ranks.rank], tally.add)
+    generate_parts(session, plan.output, shares[plan.ranks.rank], tally.add)
     cost = session.scorer.cost
-    ranks.gather((cost, tally))
+    plan.ranks.gather((cost, tally))
     wall = time.perf_counter() - generating
     return RunReport(tally, 0, cost, generating - started, wall, {})
