@@ -1,0 +1,88 @@
+"""`python -m bench`: runs every bench and writes `docs/benchmarks.md` from their figures.
+
+python -m bench [--quick] [--only data student ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench._common import RESULTS
+from runtime.files import atomic_write_bytes
+
+BENCHES = ("data", "student", "teacher", "train", "generate", "evaluate", "tune")
+PAGE = RESULTS.parent / "benchmarks.md"
+
+
+def main() -> int:
+    """Runs the benches one after the other; a failing one does not stop the rest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes; figures are not kept")
+    parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
+    parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md anew")
+    options = parser.parse_args()
+    failed = []
+    for name in [] if options.page else options.only:
+        print(f"\n== {name}", flush=True)
+        sys.argv = [f"bench.{name}", *(["--quick", "--no-save"] if options.quick else [])]
+        try:
+            importlib.import_module(f"bench.{name}").main()
+        except Exception as error:
+            print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+            failed.append(name)
+    if not options.quick:
+        write_page()
+    print(f"\nFailed: {', '.join(failed)}." if failed else "\nAll benches ran.")
+    return 1 if failed else 0
+
+
+def write_page() -> None:
+    """Writes `docs/benchmarks.md` from every machine's figures."""
+    lines = [
+        "# Figures",
+        "",
+        "Written by `python -m bench` from `docs/benchmarks/*.json`; do not edit by hand.",
+        "Ratios are measured in one run; times are medians of repeated runs.",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        lines += ["", f"## {path.stem}", *_machine_lines(path)]
+    atomic_write_bytes(PAGE, ("\n".join(lines) + "\n").encode())
+    print(f"Written {PAGE.name}.")
+
+
+def _machine_lines(path: Path) -> list[str]:
+    lines: list[str] = []
+    for name, results in json.loads(path.read_text()).items():
+        machine = results.get("machine", {})
+        where = ", ".join(
+            str(machine[key]) for key in ("processor", "gpu", "cores") if machine.get(key)
+        )
+        with_what = f"torch {machine.get('torch')}, Python {machine.get('python')}"
+        lines += ["", f"### {name}", "", f"{where} cores, {with_what}, {machine.get('date')}", ""]
+        lines += ["| figure | value |", "|---|---|"]
+        lines += [f"| {key} | {value} |" for key, value in _flat(results) if key != "machine"]
+    return lines
+
+
+def _flat(results: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in results.items():
+        if key == "machine":
+            continue
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key} / ")
+        elif isinstance(value, list):
+            rows += _flat(dict(enumerate(value)), f"{prefix}{key} / ")  # type: ignore[arg-type]
+        else:
+            text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+            rows.append((f"{prefix}{key}", text))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
