@@ -57,8 +57,9 @@ class Output:
         else:
             for path in self._part_files():
                 path.unlink(missing_ok=True)
-        self._writer.begin()
+        # Before the first row: a file with rows can always say what it was generated with.
         write_json(self.performance, {"status": "running", "request": self.identity})
+        self._writer.begin()
         self.absorb_parts()
 
     def _check_identity(self) -> None:
