@@ -17,7 +17,7 @@ from config import Config, dump_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
-from runtime.files import FolderLock
+from runtime.files import FolderLock, remove_leftovers
 from runtime.logs import setup_logging
 from training.distributed import join, leave, local_device
 from training.folder import RunFolder
@@ -48,6 +48,7 @@ def train(
     lock = FolderLock(folder.path.parent, name=f".{folder.path.name}.lock", guards=folder.path)
     if processes.is_main:
         lock.acquire()
+        remove_leftovers(folder.path)
     try:
         if resume is False and processes.is_main:
             folder.set_aside()

@@ -49,8 +49,11 @@ class LMTADConfig:
                 f"LM-TAD's vocab_size is {self.vocab_size}; it must hold PAD, EOT, SOT and "
                 "at least one place."
             )
-        if not 0.0 <= self.dropout < 1.0:
+        if not isinstance(self.dropout, int | float) or not 0.0 <= self.dropout < 1.0:
             raise UserError(f"LM-TAD's dropout is {self.dropout!r}; it must be in [0, 1).")
+        for name in ("bias", "integer_poe"):
+            if not isinstance(getattr(self, name), bool | int):
+                raise UserError(f"LM-TAD's {name} is {getattr(self, name)!r}; it must be a bool.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LMTADConfig:

@@ -110,7 +110,10 @@ class LMTADRoadTeacher:
             tokens = road_vocabulary(teacher.dataset_config, network, teacher.source)
         else:
             config = teacher.dataset_config
-            tokens = GridMapper.from_config(distill, network, config).road_to_token
+            try:
+                tokens = GridMapper.from_config(distill, network, config).road_to_token
+            except UserError as error:
+                raise UserError(f"{teacher.source}: {error}") from error
         return cls(teacher, tokens, network, distill.window)
 
     def identity(self) -> dict[str, str]:
@@ -273,8 +276,8 @@ def road_teacher(
         vocabulary=teacher.vocabulary,
         destination_prefix=teacher.destination_prefix,
         window=window,
-        grid_size=float(stored.get("grid_size", 0.001)),
-        downsample=int(stored.get("downsample", 1)),
+        grid_size=float(stored.get("grid_size") or 0.001),
+        downsample=int(stored.get("downsample") or 1),
     )
     return LMTADRoadTeacher.for_weights(teacher, distill, network)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from runtime.errors import UserError
 from runtime.files import replace_atomically
 from runtime.logs import get_logger
+from runtime.torch_files import DamagedFile, load_plain
 
 logger = get_logger("train_lmtad")
 
@@ -61,10 +61,10 @@ def load_run(path: Path, identity: dict[str, Any]) -> RunState | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
         theirs = content.pop("identity")
         state = RunState(**content)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
+    except (DamagedFile, AttributeError, KeyError, TypeError, ValueError):
         logger.warning("The unfinished training %s is damaged: starting anew.", path)
         return None
     if theirs != identity:

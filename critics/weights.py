@@ -7,8 +7,7 @@ the teacher's training write it, `LMTADTeacher` reads it.
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 
 from critics.lmtad import LMTAD, LMTADConfig
-from runtime.errors import UserError, one_line
+from runtime.errors import UserError
 from runtime.files import replace_atomically
+from runtime.torch_files import DamagedFile, load_plain
 
 Vocabulary = Literal["grid", "road"]
 COMPILE_PREFIX = "_orig_mod."
@@ -91,12 +91,9 @@ def load_weights(path: str | Path) -> TeacherWeights:
     if not path.is_file():
         raise UserError(f"The teacher's weights {path} do not exist; {advice}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = one_line(error).split(". ")[0][:160]
-        raise UserError(f"{path} is not a weights-only file ({reason}); {advice}.") from error
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        content = load_plain(path)
+    except DamagedFile as error:
+        raise UserError(f"{path} is not a weights-only file ({error}); {advice}.") from error
     if not isinstance(content, dict) or not {"state_dict", "model_config"} <= content.keys():
         raise UserError(f"{path} does not hold 'state_dict' and 'model_config'; {advice}.")
     state = content["state_dict"]
@@ -105,8 +102,26 @@ def load_weights(path: str | Path) -> TeacherWeights:
     configs = [content["model_config"], content.get("dataset_config") or {}]
     if not all(isinstance(values, dict) for values in configs):
         raise UserError(f"{path}: model_config and dataset_config must be mappings; {advice}.")
+    _check_dataset_config(path, configs[1])
     state = {str(name).removeprefix(COMPILE_PREFIX): tensor for name, tensor in state.items()}
     return TeacherWeights(state, configs[0], configs[1], source=str(path))
+
+
+def _check_dataset_config(path: Path, values: dict[str, Any]) -> None:
+    """The entries that decide what a token stands for are of their types."""
+    for name, kind, what in (
+        ("destination_prefix", bool, "true or false"),
+        ("grid_size", int | float, "a number"),
+        ("downsample", int, "a whole number"),
+        ("num_roads", int, "a whole number"),
+        ("network", str, "a text"),
+    ):
+        value = values.get(name)
+        usable = value is None or isinstance(value, kind)
+        if usable and name in ("grid_size", "downsample") and value is not None:
+            usable = 0 < value < math.inf
+        if not usable:
+            raise UserError(f"{path}: {name} is {str(value)[:40]!r}; it must be {what}.")
 
 
 def build_lmtad(weights: TeacherWeights) -> LMTAD:

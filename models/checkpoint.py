@@ -6,9 +6,7 @@ the road network is reported in the user's terms.
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.errors import UserError, one_line
+from runtime.errors import UserError
+from runtime.torch_files import DamagedFile, load_plain
 
 # In the original's files, used by no formula: an unused head, and the causal masks.
 IGNORED = re.compile(
@@ -29,17 +28,6 @@ _ROADS = "road_network_encoder.road_id_emb.weight"
 _TYPES = "road_network_encoder.type_emb.weight"
 _ZONES = "road_network_encoder.zone_id_emb.weight"
 _FEATURE_TOLERANCE = 1e-3
-_DAMAGE = (
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 @dataclass(frozen=True)
@@ -83,10 +71,9 @@ def _load_mapping(path: Path) -> Mapping[object, object]:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}; give the path of a trained student (.pth)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        reason = one_line(error)[:160]
-        raise UserError(f"{path} is damaged or not a checkpoint of tensors ({reason})") from error
+        content = load_plain(path)
+    except DamagedFile as error:
+        raise UserError(f"{path} is damaged or not a checkpoint of tensors ({error})") from error
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise UserError(f"{path} holds a {kind}; expected a state dict or a checkpoint with one")

@@ -42,6 +42,13 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what killed processes left unfinished; for the one who holds the folder's lock."""
+    for leftover in Path(folder).glob(".*.????????.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -20,6 +20,7 @@ from runtime.logs import get_logger, setup_logging
 
 logger = get_logger("export_lmtad_weights")
 STATE_KEYS = ("model", "state_dict", "model_state_dict")
+EMBEDDINGS = ("transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight")
 WRAPPER_PREFIXES = (COMPILE_PREFIX, "module.")
 
 
@@ -71,6 +72,9 @@ def _state_dict(tree: dict[Any, Any], checkpoint: str | Path) -> dict[str, Tenso
             state[name] = tensor
     if "transformer.wte.weight" not in state and "lm_head.weight" not in state:
         raise UserError(f"{checkpoint} is not an LM-TAD: it has no transformer.wte.weight.")
+    for name in EMBEDDINGS:
+        if name in state and state[name].ndim != 2:
+            raise UserError(f"{checkpoint} is not an LM-TAD: {name} is no matrix.")
     return state
 
 
@@ -142,9 +146,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repo", help="accepted for compatibility; the LM-TAD code is not needed")
     args = parser.parse_args(argv)
     setup_logging()
-    torch.set_grad_enabled(False)
     grip_size = parse_grip_size(args.grip_size) if args.grip_size else None
-    weights = export_weights(args.checkpoint, args.output, grip_size)
+    with torch.no_grad():
+        weights = export_weights(args.checkpoint, args.output, grip_size)
     shape = (
         "roads" if weights.vocabulary == "road" else "a grid of {} x {}".format(*weights.grip_size)
     )

@@ -5,9 +5,9 @@ Files are written atomically and hold tensors and plain values only.
 
 from __future__ import annotations
 
+import contextlib
 import io
-import pickle
-import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 
 from runtime.errors import UserError, one_line
 from runtime.files import atomic_write_bytes
+from runtime.torch_files import DamagedFile, load_plain
 
 FORMAT = "hoser-distil-run"
 FORMAT_VERSION = 1
@@ -103,27 +104,11 @@ def load_run(path: Path) -> RunState:
     """Reads a checkpoint; a damaged or foreign file is a `UserError`, and stays where it is."""
     hint = "choose another file, or start over with --fresh (the old run is moved aside)"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {path}.") from error
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        UnicodeDecodeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
-        raise UserError(
-            f"{path} is damaged or not a checkpoint ({one_line(error)[:120]}); {hint}."
-        ) from error
+    except DamagedFile as error:
+        raise UserError(f"{path} is damaged or not a checkpoint ({error}); {hint}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of a training run; {hint}.")
     if content.get("format_version") != FORMAT_VERSION:
@@ -132,6 +117,8 @@ def load_run(path: Path) -> RunState:
             f"{FORMAT_VERSION}; {hint}."
         )
     try:
+        if not content["config"]["distill"] or not content["progress"]:
+            raise ValueError("its configuration or progress is empty")
         return RunState(
             identity=dict(content["identity"]),
             config=dict(content["config"]),
@@ -142,6 +129,20 @@ def load_run(path: Path) -> RunState:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} lacks parts of a checkpoint ({error}); {hint}.") from error
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """What a checkpoint's content cannot be used for is an error that names the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} holds a state that does not fit ({one_line(error)[:200]}); choose another "
+            "file, or start over with --fresh (the old run is moved aside)."
+        ) from error
 
 
 def check_identity(found: dict[str, Any], expected: dict[str, Any], path: Path) -> None:

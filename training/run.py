@@ -23,7 +23,14 @@ from hoser import HOSER
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
-from training.checkpoint import Progress, RunState, check_identity, load_run, restore_rng
+from training.checkpoint import (
+    Progress,
+    RunState,
+    check_identity,
+    load_run,
+    named_errors,
+    restore_rng,
+)
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher
 from training.distributed import Processes
@@ -114,7 +121,8 @@ class TrainingRun:
         if state is not None:
             mode = {"mode": run_mode(self.config)}
             check_identity(state.identity, mode, self.folder.latest)
-            self.config = restore_settings(self.config, state.config.get("distill", {}))
+            with named_errors(self.folder.latest):
+                self.config = restore_settings(self.config, state.config["distill"])
         config = self.config
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
         self._load_resources()
@@ -161,10 +169,11 @@ class TrainingRun:
 
     def _take_up(self, state: RunState) -> None:
         """Goes on where an earlier run stopped."""
-        self.model.load_state_dict(state.model)
-        self.optimization.load_state_dict(state.optimization)
+        with named_errors(self.folder.latest):
+            self.model.load_state_dict(state.model)
+            self.optimization.load_state_dict(state.optimization)
+            restore_rng(state.rng)
         self.progress = state.progress
-        restore_rng(state.rng)
         if self.progress.finished:
             logger.info("This run is finished; --fresh starts it over.")
         else:

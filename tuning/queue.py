@@ -41,10 +41,14 @@ class TrialQueue:
             if not waiting and num_planned(records) >= self.settings.n_trials:
                 return None
             trial = self.study.optuna.ask()
+            place = planned_place(trial.number, self.study.records())
+            if "seed" not in trial.user_attrs:
+                trial.set_user_attr("seed", self.settings.base_seed + place)
             for name, value in self.owner.attributes().items():
                 trial.set_user_attr(name, value)
-        # Parameters are drawn on first use, by a sampler that is seeded for this trial.
-        sampler = make_sampler(self.settings, self.study.space, trial.number)
+        # Parameters are drawn on first use, by a sampler that is seeded for the trial's place:
+        # a second try, and every trial after it, is what it would have been without a failure.
+        sampler = make_sampler(self.settings, self.study.space, place)
         self.study.optuna.sampler = sampler
         return trial
 
@@ -99,9 +103,10 @@ class TrialQueue:
         record = TrialRecord.of(trial, self.settings.base_seed)
         if record.retries >= self.settings.max_retries:
             return
+        place = planned_place(trial.number, self.study.records())
         attributes = {
             "mode": record.mode,
-            "seed": record.seed,
+            "seed": trial.user_attrs.get("seed", self.settings.base_seed + place),
             "retry_of": record.number,
             "retries": record.retries + 1,
             "wall_seconds": record.wall_seconds,
@@ -121,3 +126,12 @@ class TrialQueue:
 def num_planned(records: list[TrialRecord]) -> int:
     """How many of the planned trials are begun; a second try takes the place of the first."""
     return sum(record.retry_of is None for record in records)
+
+
+def planned_place(number: int, records: list[TrialRecord]) -> int:
+    """Which of the planned trials a trial is; a second try is the one it repeats."""
+    retry_of = {record.number: record.retry_of for record in records}
+    first = number
+    while (earlier := retry_of.get(first)) is not None:
+        first = earlier
+    return sum(retry is None and other < first for other, retry in retry_of.items())

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.robustness.programs import Programs
+pytest.register_assert_rewrite("tests.robustness.programs", "tests.robustness.survival")
+
+from tests.robustness.programs import Programs  # noqa: E402
 
 
 @pytest.fixture(scope="session")

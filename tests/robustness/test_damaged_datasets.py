@@ -83,7 +83,7 @@ def test_zones(city: Path, name: str, seed: int) -> None:
             return
         zones = network.require_zones()
         assert len(zones.road2zone) == network.num_roads
-        assert 0 <= zones.road2zone.min() and zones.road2zone.max() < zones.num_zones
+        assert zones.road2zone.min() >= 0 and zones.road2zone.max() < zones.num_zones
         assert np.isfinite(zones.edge_weight).all(), what
 
     spoil(city / name, seed, judge, flips=40)

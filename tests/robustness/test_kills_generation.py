@@ -1,0 +1,105 @@
+"""Generation and the pipeline, killed at any moment, end with the trips of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config import Config, dump_config
+from tests.robustness.programs import Programs
+from tests.robustness.survival import Survival, contents
+from tests.training_helpers import tiny_config
+from train_with_distill import train
+from training.folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The configuration of a student that is trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny_config(tiny_city, folder / "save", optimizer_config__max_epoch=1)
+    train(config)
+    (folder / "config.yaml").write_text(dump_config(config))
+    return config
+
+
+@pytest.mark.parametrize("search", ["beam", "astar", "shortest_path"])
+def test_generation(programs: Programs, trained: Config, tmp_path: Path, search: str) -> None:
+    config = Path(trained.save_dir).parent / "config.yaml"
+    Survival(
+        programs,
+        lambda folder: [
+            "gene.py",
+            *("--config", config, "--output", folder / "trips.csv", "--resume"),
+            *("--num_gene", "300", "--search", search, "--batch_size", "16", "--no-progress"),
+        ],
+        lambda folder: None,
+        lambda folder: contents(folder, "*.csv*"),
+        tmp_path,
+    ).endure(kills=6, seed=6)
+
+
+@pytest.mark.slow
+def test_generation_in_several_processes(
+    programs: Programs, trained: Config, tmp_path: Path
+) -> None:
+    config = Path(trained.save_dir).parent / "config.yaml"
+    Survival(
+        programs,
+        lambda folder: [
+            "gene.py",
+            *("--config", config, "--output", folder / "trips.csv", "--resume"),
+            *("--num_gene", "600", "--batch_size", "8", "--processes", "2", "--no-progress"),
+        ],
+        lambda folder: None,
+        lambda folder: contents(folder, "*.csv*"),
+        tmp_path,
+    ).endure(kills=2, seed=7)
+
+
+@pytest.mark.slow
+def test_pipeline(programs: Programs, trained: Config, tmp_path: Path) -> None:
+    def prepare(folder: Path) -> None:
+        (folder / "models").mkdir()
+        for name in ("vanilla", "distilled"):
+            shutil.copy(RunFolder.of(trained).best, folder / "models" / f"{name}.pth")
+        settings = {
+            "dataset": "tiny",
+            "data_dir": trained.data_dir,
+            "eval_dir": str(folder),
+            "od_sources": ["test"],
+            "num_gene": 60,
+            "bootstrap": 20,
+            "report": False,
+        }
+        (folder / "evaluation.yaml").write_text(yaml.safe_dump(settings))
+
+    def result(folder: Path) -> Any:
+        trips = contents(folder / "gene", "*.csv*")
+        assert len(trips) == 2
+        files = [*folder.rglob("results.json"), folder / "eval" / "seed42" / "comparison.json"]
+        assert len(files) == 3
+        return trips, [timeless(json.loads(file.read_text())) for file in sorted(files)]
+
+    Survival(
+        programs,
+        lambda folder: ["python_pipeline.py", "--config", folder / "evaluation.yaml"],
+        prepare,
+        result,
+        tmp_path,
+    ).endure(kills=8, seed=8)
+
+
+def timeless(content: Any) -> Any:
+    """Results without the moment and the folder in which they were found."""
+    if isinstance(content, dict):
+        left_out = ("time", "generated_file", "generation")
+        return {key: timeless(value) for key, value in content.items() if key not in left_out}
+    if isinstance(content, list):
+        return [timeless(value) for value in content]
+    return content
