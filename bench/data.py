@@ -1,6 +1,6 @@
 """How fast roads and trips become arrays, and arrays batches.
 
-    python -m bench.data [--quick] [--trips 1000000]
+python -m bench.data [--quick] [--trips 1000000]
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from data.sampling import training_batches
 from dataset import Batch, TripDataset
 from hoser import HOSER
 from training.accumulation import AccumulationStep
+from training.compilation import StudentCalls
 from training.distributed import Processes
 from training.optimization import Optimization, Precision
 from training.profiling import StepProfiler
@@ -185,7 +186,7 @@ def _step_runner(
     precision = Precision.choose(config.training.amp_dtype, device)
     step = AccumulationStep(
         model=model,
-        forward=model,
+        calls=StudentCalls(model, model.encode_roads),
         optimization=Optimization(model, config.optimizer_config, precision, 1000),
         precision=precision,
         processes=Processes(),

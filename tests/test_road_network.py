@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from shapely.geometry import LineString
 
 from data.geometry import polyline_centroids
@@ -33,7 +35,7 @@ def city(parity_city: Path, tmp_path: Path) -> Path:
 def test_features_equal_the_published(network: RoadNetwork, parity_dir: Path) -> None:
     expected = np.load(parity_dir / "road_features.npz")
     zones = network.require_zones()
-    found = {
+    found: dict[str, NDArray[Any]] = {
         "road_attr_len": network.road_attr_len,
         "road_attr_type": network.road_attr_type,
         "road_attr_lon": network.road_attr_lon,

@@ -72,7 +72,8 @@ def test_evaluation_batches_are_sorted_by_length() -> None:
 
 def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
     for workers in (0, 1, 4):
-        with Prefetcher(lambda x: x * x, workers, 2) as prefetch:
+        squares: Prefetcher[int, int] = Prefetcher(lambda x: x * x, workers, 2)
+        with squares as prefetch:
             assert list(prefetch(range(50))) == [x * x for x in range(50)]
 
     def fail(x: int) -> int:
