@@ -31,7 +31,7 @@ class GeneratedTrips:
     unjoined: NDArray[np.int64]  # [n], transitions that the road network does not have
     reached: NDArray[np.bool_] | None  # [n]
     log_prob: NDArray[np.float64] | None  # [n]
-    seconds: NDArray[np.float64] | None  # [n], time it took to generate
+    seconds: NDArray[np.float64] | None  # [n], from the first road to the last
 
     def __len__(self) -> int:
         return len(self.trips)
