@@ -129,6 +129,14 @@ def save(name: str, results: dict[str, Any]) -> Path:
     return path
 
 
+def grow_city(folder: Path, wanted: int) -> None:
+    """Brings a city to exactly `wanted` roads with a shifted copy of its first ones."""
+    lines = (folder / "roadmap.geo").read_text().splitlines()
+    roads = len(lines) - 1
+    copies = [f"{roads + i},{line.split(',', 1)[1]}" for i, line in enumerate(lines[1:])]
+    (folder / "roadmap.geo").write_text("\n".join(lines + copies[: wanted - roads]) + "\n")
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """A bench's arguments: `--quick` for a try, `--no-save` to leave the figures alone."""
     result = argparse.ArgumentParser(description=description)

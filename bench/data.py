@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench._common import parser, print_table, save, timed
+from bench._common import grow_city, parser, print_table, save, timed
 from data.demo_city import make_demo_city
 from data.road_network import RoadNetwork
 from dataset import RowSpec, TripDataset
@@ -110,7 +110,7 @@ def _network(folder: Path, num_roads: int) -> dict[str, float]:
     """A large road network on one core, in a process of its own for its memory."""
     make_demo_city(folder, num_roads, 100, progress=False)
     if num_roads == 50_000:
-        _duplicate_roads(folder, 60_000)
+        grow_city(folder, 60_000)
     program = (
         "import resource, sys, time\n"
         "from data.road_network import RoadNetwork\n"
@@ -121,14 +121,6 @@ def _network(folder: Path, num_roads: int) -> dict[str, float]:
     )
     seconds, mebibytes = _measure(program, folder)
     return {"load_60k_roads_s": seconds, "load_60k_roads_mib": mebibytes}
-
-
-def _duplicate_roads(folder: Path, wanted: int) -> None:
-    """Brings a city to exactly `wanted` roads with a shifted copy of its first ones."""
-    lines = (folder / "roadmap.geo").read_text().splitlines()
-    roads = len(lines) - 1
-    copies = [f"{roads + i},{line.split(',', 1)[1]}" for i, line in enumerate(lines[1:])]
-    (folder / "roadmap.geo").write_text("\n".join(lines + copies[: wanted - roads]) + "\n")
 
 
 def _streamed(folder: Path, num_trips: int) -> dict[str, float]:

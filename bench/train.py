@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench._common import parser, print_table, save, timed_alternately
+from bench._common import grow_city, parser, print_table, save, timed_alternately
 from config import Config, load_config
 from critics.lmtad import LMTAD, LMTADConfig
 from critics.weights import TeacherWeights, save_weights
@@ -58,7 +58,7 @@ def main() -> None:
         folder = Path(scratch)
         roads, trips = (1_500, 2_000) if options.quick else (7_000, 6_000)
         results: dict[str, Any] = _steps(folder / "steps", roads, trips)
-        large = (10_000, 5_000) if options.quick else (50_000, 100_000)
+        large = (10_000, 5_000) if options.quick else (50_000, 125_000)
         results |= _start(folder / "start", *large)
     rows = [
         [name, f"{value:,.3f}", f"{BARS[name]:,}" if name in BARS else ""]
@@ -181,6 +181,8 @@ class _StepRun:
 def _start(folder: Path, num_roads: int, num_trips: int) -> dict[str, float]:
     """From the start of the process to the end of the first step, trips cached before."""
     make_demo_city(folder, num_roads, num_trips, progress=False)
+    if num_roads == 50_000:
+        grow_city(folder, 60_000)
     ensure_zones(folder)
     pool = ResourcePool()
     config = _config(folder, **{"training.torch_compile": False, "save_dir": str(folder / "save")})
