@@ -315,6 +315,9 @@ def test_wandb_has_a_run_for_each_trial_in_the_study_s_group(
         (result.folder, "grouped_summary"),
     ):
         (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+        deadline = time.monotonic() + 20  # WandB's own process writes
+        while run.encode() not in file.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert run.encode() in file.read_bytes() and b"grouped" in file.read_bytes()
 
 
