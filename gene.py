@@ -25,6 +25,7 @@ from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
 from runtime.files import timestamp, write_json
 from runtime.logs import get_logger, setup_logging
+from runtime.memory import out_of_memory_advice
 from runtime.wandb_run import TrackedRun, start_run
 from search.launch import Ranks, RunPlan, RunReport, run_request
 from search.output import performance_path
@@ -38,6 +39,8 @@ from search.session import (
 from training.distributed import local_device
 
 logger = get_logger("generate")
+
+MEMORY_ADVICE = "lower --batch_size, --beam_width or --processes; --resume goes on with the output."
 
 __all__ = ["GenerationResult", "generate"]
 
@@ -133,7 +136,7 @@ def _run(request: GenerationRequest, plan: RunPlan, wandb: WandbConfig | None) -
         name, settings = _run_name(request), _settings(request)
         tracked = start_run(wandb, name, settings, folder, job_type="generate")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), out_of_memory_advice(MEMORY_ADVICE):
             report = run_request(request, plan)
         result = _result(request, plan, report)
         if plan.ranks.rank == 0:

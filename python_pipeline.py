@@ -23,7 +23,7 @@ from metrics.comparison import Comparison
 from pipeline.plan import Plan, make_plan
 from pipeline.steps import JobResult, Pipeline
 from report.tables import MARKS_LEGEND, models_rows, screen_table
-from runtime.errors import run_main
+from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, read_json
 from runtime.logs import get_logger, setup_logging
 
@@ -56,8 +56,7 @@ def print_results(config: EvaluationConfig, results: Sequence[JobResult]) -> int
 def _print_tables(plan: Plan, results: Sequence[JobResult]) -> None:
     """One table for each source of OD pairs, models side by side."""
     file = plan.folder / "comparison.json"
-    stored = read_json(file) if file.is_file() else []
-    comparisons = {each["od_source"]: Comparison.from_json(each) for each in stored}
+    comparisons = _stored_comparisons(file) if file.is_file() else {}
     for source in dict.fromkeys(result.job.od_source for result in results):
         of_source = {
             result.job.model.name: result.results
@@ -69,6 +68,15 @@ def _print_tables(plan: Plan, results: Sequence[JobResult]) -> None:
             print(f"\nOD pairs of {source}\n{screen_table(rows, header)}")
     if any(result.results is not None for result in results):
         print(f"{MARKS_LEGEND}\nComparison and report are in {plan.folder}")
+
+
+def _stored_comparisons(file: Path) -> dict[str, Comparison]:
+    """The comparison of models for each source of OD pairs."""
+    stored = read_json(file)
+    try:
+        return {each["od_source"]: Comparison.from_json(each) for each in stored}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged; make it anew with --force.") from error
 
 
 def _print_summary(results: Sequence[JobResult]) -> int:

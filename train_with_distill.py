@@ -11,21 +11,26 @@ The parts of a run (steps, validation, checkpoints, logs) are in `training/`, th
 
 from __future__ import annotations
 
-import torch
-
 from config import Config, dump_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, remove_leftovers
 from runtime.logs import setup_logging
-from training.distributed import join, leave, local_device
+from runtime.memory import out_of_memory_advice
+from training.distributed import is_main_process, join, leave, local_device
 from training.folder import RunFolder
 from training.resources import ResourcePool
 from training.run import EpochCallback, TrainingRun, TrainResult
 from training.shutdown import ShutdownSignals
 
 __all__ = ["TrainResult", "train"]
+
+MEMORY_ADVICE = (
+    "lower optimizer_config.batch_size (and raise accum_steps to keep the step), "
+    "data.candidate_top_k or trajectory_encoder_config.max_len, or set "
+    "trajectory_encoder_config.grad_checkpoint."
+)
 
 
 def train(
@@ -57,17 +62,11 @@ def train(
                 f"--resume: there is no checkpoint {folder.latest}; start without --resume."
             )
         processes.barrier()
-        with ShutdownSignals() as signals:
+        with ShutdownSignals() as signals, out_of_memory_advice(MEMORY_ADVICE):
             run = TrainingRun(
                 config, folder, device, processes, signals, pool or ResourcePool(), on_epoch_end
             )
             return run.execute()
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "The device ran out of memory. Lower optimizer_config.batch_size (and raise "
-            "accum_steps to keep the step), data.candidate_top_k or "
-            "trajectory_encoder_config.max_len, or set trajectory_encoder_config.grad_checkpoint."
-        ) from error
     finally:
         lock.release()
 
@@ -109,7 +108,7 @@ def main() -> int:
     if arguments.print_config:
         print(dump_config(config), end="")
         return 0
-    setup_logging()
+    setup_logging("INFO" if is_main_process() else "WARNING")
     resume = True if arguments.resume else False if arguments.fresh else None
     try:
         return train(config, resume=resume).exit_code

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from runtime.errors import UserError
-from runtime.files import replace_atomically
 from runtime.logs import get_logger
-from runtime.torch_files import DamagedFile, load_plain
+from runtime.torch_files import DamagedFile, load_plain, save_plain
 
 logger = get_logger("train_lmtad")
 
@@ -52,8 +51,7 @@ def run_path(output: Path) -> Path:
 def save_run(path: Path, identity: dict[str, Any], state: RunState) -> None:
     """Writes the state atomically."""
     content = {"identity": identity, **{f.name: getattr(state, f.name) for f in fields(state)}}
-    with replace_atomically(path) as temporary:
-        torch.save(content, temporary)
+    save_plain(path, content)
 
 
 def load_run(path: Path, identity: dict[str, Any]) -> RunState | None:

@@ -29,12 +29,15 @@ from data.road_network import Bounds, RoadNetwork
 from data.sampling import evaluation_batches, training_batches
 from dataset import TripDataset
 from runtime.errors import UserError
+from runtime.files import FolderLock
 from runtime.logs import get_logger
+from runtime.memory import out_of_memory_advice
 
 logger = get_logger("train_lmtad")
 TeacherLoss = Literal["candidates", "vocabulary"]
 HEAD_ELEMENTS = 1 << 25  # logits over the vocabulary that are in memory at once
 MAX_BLOCK_SIZE = 512
+MEMORY_ADVICE = "lower --batch_size, --block_size, --n_embd or --n_layer of the teacher."
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,14 @@ def train_teacher(
     """Trains, resuming what a killed run left, and writes the weights of the best epoch."""
     if options.output.exists():
         raise UserError(f"{options.output} exists already; delete it or choose another --output.")
-    run = _Training(options, network, train, val)
-    run.resume()
-    run.run()
-    save_weights(options.output, run.weights())
-    run_path(options.output).unlink(missing_ok=True)
+    unfinished = run_path(options.output)
+    lock = FolderLock(unfinished.parent, name=f"{unfinished.name}.lock", guards=options.output)
+    with lock, out_of_memory_advice(MEMORY_ADVICE):
+        run = _Training(options, network, train, val)
+        run.resume()
+        run.run()
+        save_weights(options.output, run.weights())
+        unfinished.unlink(missing_ok=True)
     logger.info("Wrote the teacher %s.", options.output)
     return options.output
 

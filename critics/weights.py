@@ -17,8 +17,7 @@ from torch import Tensor
 
 from critics.lmtad import LMTAD, LMTADConfig
 from runtime.errors import UserError
-from runtime.files import replace_atomically
-from runtime.torch_files import DamagedFile, load_plain
+from runtime.torch_files import DamagedFile, load_plain, save_plain
 
 Vocabulary = Literal["grid", "road"]
 COMPILE_PREFIX = "_orig_mod."
@@ -80,8 +79,7 @@ def save_weights(path: str | Path, weights: TeacherWeights) -> None:
         "model_config": dict(weights.model_config),
         "dataset_config": dict(weights.dataset_config),
     }
-    with replace_atomically(path) as temporary:
-        torch.save(content, temporary)
+    save_plain(path, content)
 
 
 def load_weights(path: str | Path) -> TeacherWeights:

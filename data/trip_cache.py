@@ -6,6 +6,7 @@ written whole or not at all, verified when it is opened and rebuilt when it does
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -204,6 +205,7 @@ class _ColumnWriter:
             raw = np.ascontiguousarray(array, dtype=dtype).tobytes()
             try:
                 file.write(raw)
+                file.flush()
             except OSError as error:
                 raise UserError(
                     f"{self.folder / name} cannot be written: {error.strerror or error}."
@@ -213,7 +215,8 @@ class _ColumnWriter:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         for file in self._open:
-            file.close()
+            with contextlib.suppress(OSError):  # what a full disk refused was said in `write`
+                file.close()
         for context in self._contexts:
             context.__exit__(kind, error, trace)
 

@@ -90,7 +90,8 @@ def learning_curves(run_dir: str | Path | None, name: str | None = None) -> list
         logger.warning("The report goes without learning curves: %s", error)
         return []
     epochs = content.get("epochs") if isinstance(content, dict) else None
-    rows = [_numbers(row) for row in epochs or [] if isinstance(row, dict)]
+    epochs = epochs if isinstance(epochs, list) else []
+    rows = [_numbers(row) for row in epochs if isinstance(row, dict)]
     rows = [row for row in rows if row]
     return [LearningCurve(name or Path(run_dir).name, rows)] if rows else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -23,6 +24,21 @@ class _ConsoleHandler(logging.Handler):
             pass
         except Exception:
             self.handleError(record)
+
+
+class _FileHandler(logging.FileHandler):
+    """A text log whose disk may fill up: that is said once, and the program goes on."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            self.failed = True
+            print(f"The log {self.baseFilename} cannot be written.", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -47,7 +63,7 @@ def add_log_file(file: Path) -> logging.Handler:
     """Adds a text log; the caller removes it with `remove_log_file`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="utf-8")
+        handler = _FileHandler(file, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

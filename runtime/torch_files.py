@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,20 @@ from typing import Any
 import torch
 
 from runtime.errors import one_line
+from runtime.files import atomic_write_bytes
 
 MAX_REASON_CHARS = 160
 
 
 class DamagedFile(Exception):
     """The file cannot be read as tensors and plain values; the text says why."""
+
+
+def save_plain(path: str | Path, content: Any) -> None:
+    """`torch.save`, atomically; a full disk is a `UserError` that names the file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
 
 
 def load_plain(path: Path) -> Any:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import torch
 
-from config.schema import Config
+from config.schema import LARGEST_INT, Config
 from runtime.errors import UserError
 from search.beam import BeamSearch
 from search.best_first import BestFirstSearch
@@ -62,6 +62,8 @@ class GenerationRequest:
         ):
             if number is not None and number < 1:
                 raise UserError(f"{name} is {number}; it must be at least 1.")
+            if number is not None and number > LARGEST_INT:
+                raise UserError(f"{name} is {number}; it must be at most {LARGEST_INT}.")
 
 
 class Session:

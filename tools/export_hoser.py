@@ -17,8 +17,8 @@ from torch import Tensor
 from config.arguments import example_parser
 from models.checkpoint import IGNORED, read_student_file
 from runtime.errors import UserError, run_main
-from runtime.files import replace_atomically
 from runtime.logs import get_logger, setup_logging
+from runtime.torch_files import save_plain
 
 _TRIP_QUERY = "navigator.q_proj.weight"
 _TIME_HALF = "navigator.time_estimator_linear_1.bias"
@@ -59,8 +59,7 @@ def export_hoser(checkpoint: Path, output: Path, max_len: int | None = None) -> 
             f"{checkpoint} does not say for which trip length it was trained; "
             "give --max_len, the trajectory_encoder_config.max_len of its config"
         )
-    with replace_atomically(output) as temporary:
-        torch.save(original_state(file.state, max_len), temporary)
+    save_plain(output, original_state(file.state, max_len))
 
 
 EXAMPLES = """\

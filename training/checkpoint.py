@@ -6,7 +6,6 @@ Files are written atomically and hold tensors and plain values only.
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +15,7 @@ import torch
 from torch import nn
 
 from runtime.errors import UserError, one_line
-from runtime.files import atomic_write_bytes
-from runtime.torch_files import DamagedFile, load_plain
+from runtime.torch_files import DamagedFile, load_plain, save_plain
 
 FORMAT = "hoser-distil-run"
 FORMAT_VERSION = 1
@@ -65,7 +63,7 @@ def save_run(
     optimization: dict[str, Any],
 ) -> None:
     """Writes the state of a run; on failure the old file stays as it was."""
-    write_torch(
+    save_plain(
         path,
         {
             "format": FORMAT,
@@ -90,14 +88,7 @@ def save_student(
 ) -> None:
     """Writes the student alone, with the configuration that builds it."""
     content = {"identity": identity, "config": config, "metrics": metrics}
-    write_torch(path, {"format": "hoser-distil-student", **content, "model": model.state_dict()})
-
-
-def write_torch(path: Path, content: dict[str, Any]) -> None:
-    """`torch.save`, atomically; errors name the file."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    atomic_write_bytes(path, buffer.getvalue())
+    save_plain(path, {"format": "hoser-distil-student", **content, "model": model.state_dict()})
 
 
 def load_run(path: Path) -> RunState:

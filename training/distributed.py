@@ -111,6 +111,11 @@ def local_device(device: torch.device) -> torch.device:
     return device
 
 
+def is_main_process() -> bool:
+    """Whether this process speaks for all, as far as the environment tells."""
+    return _integer("RANK", 0) == 0
+
+
 def _integer(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     try:

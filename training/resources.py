@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class ResourcePool:
     def get(self, config: Config) -> Resources:
         """The resources of `config`, loaded on first use."""
         key = (
-            str(Path(config.data_dir).resolve()),
+            os.path.realpath(config.data_dir),  # of a link in a circle, too
             config.data.model_dump_json(),
             config.trajectory_encoder_config.max_len,
         )

@@ -149,22 +149,21 @@ class TrainingRun:
             self.resources, self.model, self.device, distilled=self.teacher is not None
         )
 
+    # Several processes may come here at once: what is missing is made by one of them under a lock
+    # of the file system, for which the others wait as long as it takes.
+
     def _load_resources(self) -> None:
-        for turn in (True, False):  # the main process makes what is missing, the others find it
-            if self.processes.is_main is turn:
-                ensure_demo_city(self.config)
-                self.resources = self.pool.get(self.config)
-            self.processes.barrier()
+        ensure_demo_city(self.config)
+        self.resources = self.pool.get(self.config)
 
     def _build_teacher(self, total_steps: int) -> DistillationManager:
-        for turn in (True, False):
-            if self.processes.is_main is turn:
-                ensure_demo_teacher(self.config, self.resources.network, self.device)
-                manager = self.pool.teacher(self.config, self.resources, self.device)
-                manager.set_length(total_steps, self.plan.groups_per_epoch)
-                for dataset in (self.resources.train, self.resources.val):
-                    manager.attach(dataset, progress=self.config.training.progress)
-            self.processes.barrier()
+        ensure_demo_teacher(self.config, self.resources.network, self.device)
+        manager = self.pool.teacher(self.config, self.resources, self.device)
+        manager.set_length(total_steps, self.plan.groups_per_epoch)
+        progress = self.config.training.progress and self.processes.is_main
+        for dataset in (self.resources.train, self.resources.val):
+            manager.attach(dataset, progress=progress)
+        self.processes.barrier()
         return manager
 
     def _take_up(self, state: RunState) -> None:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.errors import UserError, one_line
+from runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+logger = get_logger("tune")
 MEMORY_NAMES = ("memory", ":memory:", "memory://", "sqlite://", "sqlite:///:memory:")
 JOURNAL_SUFFIXES = (".log", ".journal")
 DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -141,6 +145,7 @@ def _check_journal(file: Path) -> None:
     """Refuses to append to a file that is no journal; a torn first line is the journal's own."""
     if not file.exists():
         return
+    _cut_torn_line(file)
     with file.open("rb") as stream:
         first = stream.readline(1 << 20)
     if not first or (first.startswith(b"{") and not first.endswith(b"\n")):
@@ -148,6 +153,37 @@ def _check_journal(file: Path) -> None:
     entry = json.loads(first)
     if not isinstance(entry, dict) or "op_code" not in entry:
         raise ValueError("it is not a journal of Optuna's")
+
+
+def _cut_torn_line(file: Path) -> None:
+    """Takes away half a last line: the next entry would be glued to it and lost with it."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if _whole_lines(file) == file.stat().st_size:
+        return
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()  # whoever is writing just now ends its line first
+    try:
+        whole, size = _whole_lines(file), file.stat().st_size
+        if 0 < whole < size:
+            os.truncate(file, whole)
+            logger.warning("%s ended within an entry, which was never finished.", file)
+    finally:
+        lock.release()
+
+
+def _whole_lines(file: Path) -> int:
+    """How many bytes the complete lines of a file take."""
+    with file.open("rb") as stream:
+        position = stream.seek(0, os.SEEK_END)
+        while position > 0:
+            begin = max(0, position - (1 << 16))
+            stream.seek(begin)
+            end = stream.read(position - begin).rfind(b"\n")
+            if end >= 0:
+                return begin + end + 1
+            position = begin
+    return 0
 
 
 def _open_database(address: StorageAddress) -> BaseStorage:
@@ -181,6 +217,24 @@ def storage_errors(address: StorageAddress) -> Iterator[None]:
             f"The study's store {address.shown} failed ({_reason(error)}); nothing finished is "
             "lost. Start again with the same --study_name once it is well."
         ) from error
+    except UserError:
+        raise
+    except Exception as error:
+        if not _raised_in_store(error):
+            raise
+        raise UserError(
+            f"The study's store {address.shown} cannot be used ({_reason(error)}); is it damaged, "
+            "or the disk full?"
+        ) from error
+
+
+def _raised_in_store(error: BaseException) -> bool:
+    """Whether an exception came out of Optuna's code for stores, which has no type for it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(
+        str(frame.f_globals.get("__name__", "")).startswith("optuna.storages")
+        for frame, _ in frames
+    )
 
 
 def failure_types() -> tuple[type[Exception], ...]:

@@ -14,6 +14,7 @@ from config.schema import Config
 from runtime.errors import UserError, one_line
 from runtime.files import read_json
 from runtime.logs import get_logger
+from runtime.memory import is_out_of_memory
 from training.folder import RunFolder
 from training.reporting import format_duration
 from training.resources import ResourcePool
@@ -245,8 +246,7 @@ def failure_reason(error: Exception) -> str:
     reason = one_line(error) or type(error).__name__
     if isinstance(error, UserError):
         return reason
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    if isinstance(error, MemoryError) or any(word in reason.lower() for word in words):
+    if is_out_of_memory(error):
         return f"out of memory: {reason}"
     return f"{type(error).__name__}: {reason}"
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Running:
     stdout: Path
     stderr: Path
     started: float
+    piped: bool
 
 
 class Programs:
@@ -78,11 +79,13 @@ class Programs:
         watch: Path | None = None,
         kill_before: int | None = None,
         file_limit: int | None = None,
+        memory_limit: int | None = None,
     ) -> Running:
         """Starts a script (`gene.py`) or a module (`tools.train_lmtad`) with arguments.
 
         `kill_before` kills it right before its n-th change of a file below `watch`; `file_limit`
-        is the size in bytes that no file may exceed, as on a full disk.
+        is the size in bytes that no file may exceed, as on a full disk; `memory_limit` is how
+        many bytes it may allocate.
         """
         program = str(argv[0])
         path = str(REPOSITORY / program) if program.endswith(".py") else program
@@ -96,8 +99,9 @@ class Programs:
             watch=str(watch) if watch else None,
             kill_before=kill_before,
             file_limit=file_limit,
+            memory_limit=memory_limit,
         )
-        return Running(pid, stdout, stderr, time.monotonic())
+        return Running(pid, stdout, stderr, time.monotonic(), file_limit is not None)
 
     def wait(self, running: Running, timeout_s: float = TIMEOUT_S) -> Ended:
         """Waits for the end; a program that hangs is killed and fails the test."""
@@ -106,6 +110,8 @@ class Programs:
             self._kill(running)
             self._ask(wait=running.pid, timeout_s=30.0)
             raise AssertionError(f"It hung: {running.stderr.read_text()[-2000:]}")
+        if running.piped:
+            self._wait_for_output(running)
         events = Path(f"{running.stdout}.events")
         return Ended(
             code,
@@ -114,6 +120,11 @@ class Programs:
             int(events.read_text()) if events.exists() else 0,
             time.monotonic() - running.started,
         )
+
+    def _wait_for_output(self, running: Running) -> None:
+        deadline = time.monotonic() + 10.0
+        while not Path(f"{running.stderr}.whole").exists() and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def run(self, *argv: str | Path, timeout_s: float = TIMEOUT_S, **options: Any) -> Ended:
         """Runs a program to its end."""
@@ -131,6 +142,19 @@ class Programs:
     def kill_before_file_event(self, number: int, *argv: str | Path, **options: Any) -> Ended:
         """Kills a program right before its n-th change of a file, if there is one."""
         return self._count_kill(self.run(*argv, kill_before=number, **options))
+
+    def wait_until(self, running: Running, condition: Callable[[], bool]) -> None:
+        """Waits for a sign of a program that runs on."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            code = self._ask(wait=running.pid, timeout_s=0.01)
+            assert code is None, f"it ended early ({code}): {_text(running.stderr)[-2000:]}"
+            assert time.monotonic() < deadline, "it did not get there in time"
+
+    def stop(self, running: Running) -> Ended:
+        """Kills a program that a test needs no longer."""
+        self._kill(running)
+        return self.wait(running)
 
     def _count_kill(self, ended: Ended) -> Ended:
         self.kills += ended.code == -signal.SIGKILL

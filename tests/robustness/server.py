@@ -78,17 +78,36 @@ class FileEvents:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def open_output(path: str, limited: bool) -> int:
+    """Where the program writes: a file, or a pipe to one where its own files are limited."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    if not limited:
+        return file
+    reader, writer = os.pipe()
+    if os.fork() == 0:  # lives until the program closes the pipe
+        os.close(writer)
+        while data := os.read(reader, 1 << 16):
+            os.write(file, data)
+        Path(path + ".whole").touch()
+        os._exit(0)
+    os.close(reader)
+    os.close(file)
+    return writer
+
+
 def run_program(request: dict[str, Any]) -> int:
     """Runs a script or module as `__main__` in this process; returns its exit code."""
     os.setsid()
     os.chdir(request["cwd"])
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(file, descriptor)
+        os.dup2(open_output(request[name], request["file_limit"] is not None), descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if request["file_limit"] is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"],) * 2)
+    if request["memory_limit"] is not None:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + request["memory_limit"],) * 2)
     events = FileEvents(request["watch"] or request["cwd"], request["kill_before"])
     sys.addaudithook(events)
     program, *arguments = request["argv"]

@@ -68,8 +68,8 @@ def check_network(network: RoadNetwork) -> None:
     assert ((network.reach_targets >= 0) & (network.reach_targets < network.num_roads)).all()
     for column in (network.center_lon, network.center_lat, network.length_m, network.bearing):
         assert np.isfinite(column).all()
-    for column in (network.road_attr_len, network.road_attr_lon, network.intersection_attr):
-        assert np.isfinite(column).all()
+    for feature in (network.road_attr_len, network.road_attr_lon, network.intersection_attr):
+        assert np.isfinite(feature).all()
 
 
 @pytest.mark.parametrize("seed", range(4))

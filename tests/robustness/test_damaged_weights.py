@@ -286,8 +286,8 @@ def test_the_programs_refuse_in_one_line(
     for what, data in damaged_versions(best.read_bytes(), 9, cuts=1, flips=1, blocks=1):
         spoilt = tmp_path / "spoilt.pth"
         spoilt.write_bytes(data)
-        gene = ["gene.py", *arguments, "--model_path", spoilt, "--output", tmp_path / "g.csv"]
-        ended = programs.run(*gene)
+        files = ("--model_path", spoilt, "--output", tmp_path / "g.csv")
+        ended = programs.run("gene.py", *arguments, *files)
         if ended.code != 0:
             assert_refused(ended, "spoilt.pth")
         original = latest.read_bytes()
@@ -297,9 +297,9 @@ def test_the_programs_refuse_in_one_line(
         latest.write_bytes(original)
         teacher.write_bytes(data)
         assert_refused(programs.run("train_with_distill.py", *arguments, *taught), teacher.name)
-        export = ["--checkpoint", teacher, "--output", tmp_path / "out.pt"]
+        export = ("--checkpoint", teacher, "--output", tmp_path / "out.pt")
         assert_refused(programs.run("tools.export_lmtad_weights", *export), teacher.name)
-        converted = ["--checkpoint", spoilt, "--output", tmp_path / "o.pth"]
+        converted = ("--checkpoint", spoilt, "--output", tmp_path / "o.pth")
         ended = programs.run("tools.export_hoser", *converted)
         assert ended.code in (0, 2) and "Traceback" not in ended.stderr, ended.stderr
 

@@ -1,0 +1,32 @@
+"""Running out of memory, on a GPU or the CPU, as an error that names the settings to lower."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from runtime.errors import UserError, one_line
+
+_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "unable to allocate")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, NumPy or Python could not get the memory it wanted."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        word in one_line(error).lower() for word in _WORDS
+    )
+
+
+@contextlib.contextmanager
+def out_of_memory_advice(advice: str) -> Iterator[None]:
+    """Turns running out of memory into a `UserError` that gives `advice`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"The device ran out of memory: {advice}") from error
