@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,26 @@ def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_demo_city(tmp_path_factory.mktemp("city") / "tiny", 200, 120, 0, progress=False)
     ensure_zones(folder)
     return folder
+
+
+class Messages(logging.Handler):
+    """Keeps what the project logs, once each."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """The log lines of the project during a test."""
+    root, handler = logging.getLogger("hoser_distil"), Messages()
+    level = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    yield handler.lines
+    root.removeHandler(handler)
+    root.setLevel(level)

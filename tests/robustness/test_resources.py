@@ -62,6 +62,9 @@ def commands(bench: Bench, target: Path, scratch: Path) -> dict[str, Arguments]:
     """Every program that writes something, with its output at `target`."""
     trips = bench.folder / "trips.csv"
     study = {
+        **distilled(bench.city),
+        "optuna__search_space__window": None,
+        "optuna__final_run__enabled": False,
         "optuna__n_trials": 1,
         "optuna__max_epochs": 1,
         "optuna__storage": f"sqlite:///{target}/study.db",
