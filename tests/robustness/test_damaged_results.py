@@ -144,6 +144,7 @@ def test_pipeline_with_damaged_records(programs: Programs, trained: Config, tmp_
     assert "Traceback" not in ended.stderr, ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_damaged_studies(programs: Programs, tiny_city: Path, tmp_path: Path, kind: str) -> None:
     store = tmp_path / ("study.db" if kind == "sqlite" else "study.log")
@@ -172,6 +173,7 @@ def test_damaged_studies(programs: Programs, tiny_city: Path, tmp_path: Path, ki
     store.write_bytes(original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["study_summary.json", ".study.json", "metrics.json"])
 def test_damaged_records_of_a_study(
     programs: Programs, tiny_city: Path, tmp_path: Path, name: str

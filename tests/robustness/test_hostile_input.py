@@ -202,6 +202,7 @@ def test_damaged_configurations(path: Path, tmp_path: Path) -> None:
         read_or_refuse(what, copy, lambda: load(copy))
 
 
+@pytest.mark.slow
 def test_programs_refuse_hostile_configurations(programs: Programs, tmp_path: Path) -> None:
     path = tmp_path / "hostile.yaml"
     for name in ("python object", "billion laughs", "deep", "nul", "twice"):

@@ -28,6 +28,7 @@ def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["beam", "astar", "shortest_path"])
 def test_generation(programs: Programs, trained: Config, tmp_path: Path, search: str) -> None:
     config = Path(trained.save_dir).parent / "config.yaml"
