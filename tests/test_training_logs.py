@@ -110,6 +110,8 @@ def parse_wandb(raw: bytes) -> list[Any]:
             position += left
             continue
         _, length, kind = struct.unpack_from("<IHB", raw, position)
+        if position + 7 + length > len(raw):  # still being written
+            break
         pending += raw[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # full, or last
