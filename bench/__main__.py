@@ -15,7 +15,7 @@ from typing import Any
 from bench._common import RESULTS
 from runtime.files import atomic_write_bytes
 
-BENCHES = ("data", "student", "teacher", "train", "generate", "evaluate", "tune")
+BENCHES = ("data", "student", "teacher", "train", "generate", "evaluate", "tune", "growth")
 PAGE = RESULTS.parent / "benchmarks.md"
 
 
@@ -64,23 +64,41 @@ def _machine_lines(path: Path) -> list[str]:
         )
         with_what = f"torch {machine.get('torch')}, Python {machine.get('python')}"
         lines += ["", f"### {name}", "", f"{where} cores, {with_what}, {machine.get('date')}", ""]
-        lines += ["| figure | value |", "|---|---|"]
-        lines += [f"| {key} | {value} |" for key, value in _flat(results) if key != "machine"]
+        figures = _flat(results)
+        lines += ["| figure | value |", "|---|---|"] if figures else []
+        lines += [f"| {key} | {value} |" for key, value in figures]
+        for key, value in results.items():
+            if _is_table(value):
+                lines += ["", *_table(key, value)]
     return lines
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a figure is a list of rows with the same columns."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Rows as a table, the growth of something."""
+    lines = [f"By {name}:", "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    return lines + [f"| {' | '.join(map(_text, row.values()))} |" for row in rows]
+
+
+def _text(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def _flat(results: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in results.items():
-        if key == "machine":
+        if key == "machine" or _is_table(value):
             continue
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{key} / ")
         elif isinstance(value, list):
             rows += _flat(dict(enumerate(value)), f"{prefix}{key} / ")  # type: ignore[arg-type]
         else:
-            text = f"{value:,.4g}" if isinstance(value, float) else str(value)
-            rows.append((f"{prefix}{key}", text))
+            rows.append((f"{prefix}{key}", _text(value)))
     return rows
 
 

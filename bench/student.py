@@ -138,23 +138,23 @@ def _alternate_steps(
     runs: dict[str, list[list[float]]] = {name: [] for name in models}
     for _ in range(repeats + 1):
         for name, model in models.items():
-            runs[name].append(_step(model, optimizers[name], batch))
+            runs[name].append(training_step(model, optimizers[name], batch))
     return {
         name: dict(zip(PHASES, (median(column) for column in zip(*steps[1:], strict=True))))
         for name, steps in runs.items()
     }
 
 
-def _total_loss(model: nn.Module, batch: Batch) -> Tensor:
+def total_loss(model: nn.Module, batch: Batch) -> Tensor:
     logits, time_pred = model(batch)
     losses = supervised_losses(logits, time_pred, batch)
     return losses.next_road + losses.travel_time
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> list[float]:
+def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> list[float]:
     """Seconds of forward with losses, backward, clipping with the optimizer, and all of it."""
     marks = [time.perf_counter()]
-    loss = _total_loss(model, batch)
+    loss = total_loss(model, batch)
     marks.append(time.perf_counter())
     loss.backward()
     marks.append(time.perf_counter())
@@ -169,7 +169,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> l
 
 
 def _memory(config: Config, network: RoadNetwork, num_trips: int) -> dict[str, Any]:
-    batch = _random_walks(network, num_trips, LONG_STEPS)
+    batch = random_walks(network, num_trips, LONG_STEPS)
     peaks = {}
     for name, model in {
         "plain": PlainHOSER(config, network),
@@ -178,12 +178,12 @@ def _memory(config: Config, network: RoadNetwork, num_trips: int) -> dict[str, A
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         with PeakMemory() as memory:
-            _total_loss(model, batch).backward()
+            total_loss(model, batch).backward()
         peaks[name] = memory.peak_bytes / 2**20
     checkpointed = HOSER(config, network)
     checkpointed.trajectory_encoder.grad_checkpoint = True
     with PeakMemory() as memory:
-        _total_loss(checkpointed, batch).backward()
+        total_loss(checkpointed, batch).backward()
     peaks["ours, gradient checkpointing"] = memory.peak_bytes / 2**20
     print_table(
         f"Peak of what one step allocates, {num_trips} trips of {LONG_STEPS} roads "
@@ -195,7 +195,7 @@ def _memory(config: Config, network: RoadNetwork, num_trips: int) -> dict[str, A
     return {"peak_mib": peaks, "trips": num_trips, "ratio": ratio, "bar": BARS["memory"]}
 
 
-def _random_walks(network: RoadNetwork, num_trips: int, steps: int) -> Batch:
+def random_walks(network: RoadNetwork, num_trips: int, steps: int) -> Batch:
     """Trips that turn at random, as long as wanted."""
     generator = np.random.default_rng(0)
     road_ids = np.zeros((num_trips, steps + 1), dtype=np.int64)
@@ -226,7 +226,7 @@ def _random_walks(network: RoadNetwork, num_trips: int, steps: int) -> Batch:
 def _incremental(config: Config, network: RoadNetwork, repeats: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model = HOSER(config, network).eval()
-    batch = _random_walks(network, PARTIAL_TRIPS, PARTIAL_STEPS)
+    batch = random_walks(network, PARTIAL_TRIPS, PARTIAL_STEPS)
     decoder = model.start()
     last = PARTIAL_STEPS - 1
     nodes = torch.full((PARTIAL_TRIPS,), -1)

@@ -1,0 +1,313 @@
+"""Does distillation help? Students with and without a teacher, on few and on many trips.
+
+    python -m bench.distill_gain --folder gain [--parts teachers tune gain variants report]
+
+On a demo city of 5,000 roads: teachers that saw all training trips, λ and τ chosen on the
+validation split by a small study, the same seeds with and without the teacher, everything reported
+on the test split with paired tests. The folder keeps every part; what is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench._common import RESULTS, machine, print_table
+from bench.gain_runs import NUM_GENERATED, NUM_ZONES, GainStudy, Run, run_all
+from config.schema import PrunerConfig, SearchSpace
+from critics.registry import teacher_path
+from critics.road_teacher import load_teacher
+from critics.teacher_report import teacher_report
+from critics.teacher_training import TeacherOptions, train_teacher
+from data.demo_city import DemoCitySettings, make_demo_city
+from data.preprocess import ensure_zones
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from metrics.statistics import holm
+from runtime.files import read_json, write_json
+from runtime.logs import setup_logging
+from tune_hoser import StudyResult, tune
+from tuning.comparison import PairedComparison, compare
+
+# Few validation trips, because every epoch ends with them; many test trips, for the figures.
+CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)
+EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
+SEEDS = 5
+VARIANT_SEEDS = 3
+VARIANT_EPOCHS = 15
+FEW = 1000
+NUM_TRIALS = 8
+SEARCH_SPACE = {
+    "lambda": {"low": 1.0, "high": 100.0, "log": True},
+    "temperature": {"low": 1.0, "high": 5.0},
+    "window": None,
+}
+TEACHERS: dict[str, dict[str, Any]] = {
+    "road": {"epochs": 8},
+    "windows": {"epochs": 8, "random_start": 0.5},
+    "grid": {"vocabulary": "grid", "destination_prefix": False, "epochs": 5, "random_start": 0.5},
+}
+PUBLISHED = {"vocabulary": "grid", "destination_prefix": False, "window": 4}
+MEASURES = {
+    "accuracy": "Next-step accuracy",
+    "nll": "Negative log-likelihood",
+    "calibration_error": "Calibration error",
+    "mape": "Travel-time MAPE (log1p)",
+    "mape_seconds": "Travel-time MAPE (seconds)",
+    "hausdorff_km": "Hausdorff (km)",
+    "dtw_km": "DTW (km)",
+    "edr": "EDR",
+    "distance_jsd": "Distance JSD",
+    "duration_jsd": "Duration JSD",
+    "radius_jsd": "Radius JSD",
+    "destination_reached_rate": "Destinations reached",
+}
+HIGHER_IS_BETTER = {"accuracy", "destination_reached_rate"}
+PARTS = ("teachers", "tune", "gain", "variants", "report")
+
+
+def main() -> None:
+    """Does the parts that the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("distill_gain"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--processes", type=int, default=2, help="students trained side by side")
+    options = parser.parse_args()
+    setup_logging("WARNING")
+    torch.set_num_threads(max(1, options.processes))
+    study = GainStudy(options.folder)
+    make_demo_city(study.city, settings=CITY, progress=False)
+    ensure_zones(study.city, NUM_ZONES)
+    if "teachers" in options.parts:
+        make_teachers(study)
+    if "tune" in options.parts:
+        choose(study, options.processes)
+    if "gain" in options.parts:
+        run_all(study, gain_runs(study), options.processes)
+    if "variants" in options.parts:
+        run_all(study, variant_runs(study), options.processes)
+    if "report" in options.parts:
+        report(study)
+
+
+def make_teachers(study: GainStudy) -> None:
+    """Trains the teachers on all training trips and measures their choices on validation trips."""
+    network = RoadNetwork.load(study.city)
+    train, val = (TripDataset.load(study.city, split, network) for split in ("train", "val"))
+    for name, changes in TEACHERS.items():
+        output = study.teachers / f"{name}.pt"
+        if not output.exists():
+            options = TeacherOptions(output, progress=False)
+            train_teacher(dataclasses.replace(options, **changes), network, train, val)
+        settings = teacher_settings(study, name)
+        config = study.config(Run("teacher", None, 0, 1, settings))
+        teacher = load_teacher(config, network, torch.device("cpu"))
+        found = teacher_report(teacher, val, train)
+        print(f"\nTeacher {name}, {teacher_path(config)}\n{found.table()}", flush=True)
+        write_json(study.teachers / f"{name}.json", found.to_dict())
+
+
+def teacher_settings(study: GainStudy, name: str) -> dict[str, Any]:
+    """The settings of `distill` that go with a teacher."""
+    settings: dict[str, Any] = {"ckpt": str(study.teachers / f"{name}.pt"), "window": "full"}
+    return {**settings, **PUBLISHED} if name == "grid" else settings
+
+
+def choose(study: GainStudy, processes: int) -> None:
+    """λ and τ for students of few trips, by validation accuracy in a study of `tune_hoser`."""
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_tune, args=(study.folder,)) for _ in range(processes - 1)]
+    for other in others:
+        other.start()
+    result = _tune(study.folder)
+    for other in others:
+        other.join()
+    ended = [
+        (trial.accuracy, trial)
+        for trial in result.trials
+        if trial.mode == "distilled" and trial.accuracy
+    ]
+    _, best = max(ended, key=lambda entry: entry[0])
+    chosen = {"lambda": best.params["lambda"], "temperature": best.params["temperature"]}
+    rows = [
+        [trial.number, trial.state, trial.params, trial.epochs, trial.accuracy]
+        for trial in result.trials
+    ]
+    print_table("Trials", ["", "", "parameters", "epochs", "validation accuracy"], rows)
+    trials = [dataclasses.asdict(trial) for trial in result.trials]
+    write_json(study.folder / "chosen.json", {"chosen": chosen, "trials": trials})
+
+
+def _tune(folder: Path) -> StudyResult:
+    """One worker's share of the study."""
+    setup_logging("WARNING")
+    torch.set_num_threads(1)
+    study = GainStudy(folder)
+    settings = teacher_settings(study, "road")
+    config = study.config(Run("tune", FEW, 0, EPOCHS[FEW], settings))
+    changes = {
+        "study_name": "gain",
+        "storage": f"sqlite:///{folder}/study.db",
+        "n_trials": NUM_TRIALS,
+        "max_epochs": EPOCHS[FEW],
+        "trials_dir": str(folder / "trials"),
+        "results_dir": str(folder / "results"),
+        # After a few epochs students of a heavy teacher are behind; a pruner would end them.
+        "pruner": PrunerConfig(kind="none"),
+        "search_space": SearchSpace.model_validate(SEARCH_SPACE),
+        "plots": False,
+    }
+    config.optuna = config.optuna.model_copy(update=changes)
+    return tune(config, phase2=False)
+
+
+def distilled(study: GainStudy, **changes: Any) -> dict[str, Any]:
+    """The chosen way to distil, with changes."""
+    chosen = read_json(study.folder / "chosen.json")["chosen"]
+    return {**teacher_settings(study, "road"), **chosen, **changes}
+
+
+def gain_runs(study: GainStudy) -> list[Run]:
+    """Vanilla and distilled, few trips first."""
+    return [
+        Run(variant, size, seed, epochs, settings)
+        for size, epochs in EPOCHS.items()
+        for seed in range(SEEDS)
+        for variant, settings in (("vanilla", {}), ("distilled", distilled(study)))
+    ]
+
+
+def variant_settings(study: GainStudy) -> dict[str, dict[str, Any]]:
+    """Other ways to distil, each one change away from the chosen one."""
+    windows = teacher_settings(study, "windows")
+    hoser = study.folder / "runs" / "vanilla_all_seed0" / "training"
+    return {
+        "window_2": distilled(study, **{**windows, "window": 2}),
+        "window_4": distilled(study, **{**windows, "window": 4}),
+        "window_8": distilled(study, **{**windows, "window": 8}),
+        "positions_last": distilled(study, positions="last"),
+        "temperature_4_to_1": distilled(
+            study, temperature=4.0, temperature_end=1.0, temperature_schedule="linear"
+        ),
+        "zone_weight_1": distilled(study, zone_weight=1.0),
+        "embedding_weight_1": distilled(study, embedding_weight=1.0),
+        "lambda_0.01": distilled(study, **{"lambda": 0.01}),
+        "grid_teacher": distilled(study, **teacher_settings(study, "grid")),
+        "hoser_teacher": distilled(
+            study,
+            teacher="hoser",
+            ckpt=str(hoser / "best.pth"),
+            teacher_config=str(hoser / "config.yaml"),
+        ),
+    }
+
+
+def variant_runs(study: GainStudy) -> list[Run]:
+    """Every variant on few trips, and what it is compared with at the same epochs."""
+    variants = {"short_vanilla": {}, "short_distilled": distilled(study), **variant_settings(study)}
+    return [
+        Run(name, FEW, seed, VARIANT_EPOCHS, settings)
+        for seed in range(VARIANT_SEEDS)
+        for name, settings in variants.items()
+    ]
+
+
+def report(study: GainStudy) -> None:
+    """Prints and keeps means, differences and tests."""
+    gain: dict[str, Any] = {}
+    for size in EPOCHS:
+        vanilla, taught = (_by_seed(study, variant, size) for variant in ("vanilla", "distilled"))
+        if vanilla and taught:
+            gain[str(size or "all")] = _compared(
+                f"Students of {size or 'all'} trips, {len(taught)} seeds", vanilla, taught
+            )
+    results = {
+        "machine": machine(),
+        "city": {**dataclasses.asdict(CITY), "generated": NUM_GENERATED},
+        "epochs": {str(size or "all"): epochs for size, epochs in EPOCHS.items()},
+        "teachers": {name: read_json(study.teachers / f"{name}.json") for name in TEACHERS},
+        "chosen": read_json(study.folder / "chosen.json")["chosen"],
+        "gain": gain,
+        "variants": _variants(study),
+    }
+    path = RESULTS.parent / "distill_gain.json"
+    write_json(path, results)
+    print(f"\nWritten to {path}.")
+
+
+def _by_seed(study: GainStudy, variant: str, size: int | None) -> dict[int, dict[str, float]]:
+    runs = [Run(variant, size, seed, 1) for seed in range(SEEDS)]
+    return {run.seed: study.result(run) for run in runs if study.result_file(run).exists()}
+
+
+def _compared(
+    title: str, vanilla: dict[int, dict[str, float]], taught: dict[int, dict[str, float]]
+) -> dict[str, Any]:
+    """Every measure of both kinds: paired t-tests over the seeds, corrected (Holm) together."""
+    found: dict[str, PairedComparison] = {}
+    for measure in MEASURES:
+        one, two = (
+            {seed: figures[measure] for seed, figures in runs.items() if measure in figures}
+            for runs in (vanilla, taught)
+        )
+        comparison = compare(measure, one, two)
+        if comparison is not None:
+            found[measure] = comparison
+    raw = np.array([1.0 if each.p_value is None else each.p_value for each in found.values()])
+    corrected = dict(zip(found, holm(raw).tolist(), strict=True))
+    rows: list[Sequence[Any]] = []
+    for measure, each in found.items():
+        better = (each.difference > 0) == (measure in HIGHER_IS_BETTER)
+        rows.append(
+            [
+                MEASURES[measure],
+                f"{each.vanilla.mean:.4f} ± {each.vanilla.std or 0:.4f}",
+                f"{each.distilled.mean:.4f} ± {each.distilled.std or 0:.4f}",
+                f"{each.difference:+.4f} ({each.difference / (abs(each.vanilla.mean) or 1):+.1%})",
+                f"{corrected[measure]:.4f}",
+                "better" if better else "worse",
+            ]
+        )
+    print_table(title, ["", "vanilla", "distilled", "difference", "p (Holm)", ""], rows)
+    return {
+        measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}
+        for measure, each in found.items()
+    }
+
+
+def _variants(study: GainStudy) -> dict[str, Any]:
+    """The variants beside the chosen way, on the seeds that all have."""
+    names = ["short_vanilla", "short_distilled", *variant_settings(study)]
+    shown = [
+        *("accuracy", "nll", "hausdorff_km", "dtw_km", "distance_jsd"),
+        "destination_reached_rate",
+    ]
+    base = _by_seed(study, "short_vanilla", FEW)
+    found: dict[str, Any] = {}
+    rows: list[Sequence[Any]] = []
+    for name in names:
+        runs = _by_seed(study, name, FEW)
+        seeds = [seed for seed in range(VARIANT_SEEDS) if seed in runs and seed in base]
+        if not seeds:
+            continue
+        means = {key: float(np.mean([runs[seed][key] for seed in seeds])) for key in shown}
+        gain = np.array([runs[seed]["accuracy"] - base[seed]["accuracy"] for seed in seeds])
+        spread = float(gain.std(ddof=1)) if len(gain) > 1 else 0.0
+        found[name] = {"seeds": seeds, **means, "gain": float(gain.mean()), "gain_std": spread}
+        rows.append(
+            [name, *(f"{means[key]:.4f}" for key in shown), f"{gain.mean():+.4f} ± {spread:.4f}"]
+        )
+    header = ["", *(MEASURES[key] for key in shown), "accuracy against vanilla"]
+    print_table(f"Ways to distil, {FEW} trips", header, rows)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""One student of the gain study: trained, measured on the test split, driven, compared.
+
+A finished run leaves `result.json`, so a study that was stopped goes on where it was. Runs share
+nothing but files; `run_all` deals them out to processes of one thread each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import Config, load_config
+from evaluation import load_reference
+from gene import generate
+from hoser import HOSER
+from metrics.assessment import Settings, assess
+from metrics.generated import read_generated
+from runtime.files import read_json, write_json
+from runtime.logs import setup_logging
+from train_with_distill import train
+from training.folder import RunFolder
+from training.resources import ResourcePool, load_split
+from training.validation import validate
+
+DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
+NUM_GENERATED = 500
+NUM_ZONES = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """A student to train: which trips it sees, who teaches it, and how."""
+
+    variant: str
+    size: int | None  # training trips, None for all
+    seed: int
+    epochs: int
+    settings: dict[str, Any] = field(default_factory=dict)  # of `distill`; empty is vanilla
+    drive: bool = True  # whether trips are generated, too
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return f"{self.variant}_{self.size or 'all'}_seed{self.seed}"
+
+
+class GainStudy:
+    """The folder of a study: the city, the teachers, the runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.city = folder / "city"
+        self.teachers = folder / "teachers"
+
+    def config(self, run: Run) -> Config:
+        """The demo's configuration on this city, with what the run changes."""
+        changes = {
+            "dataset": "gain",
+            "data_dir": str(self.city),
+            "save_dir": str(self.folder / "save"),
+            "data.max_train_trips": run.size,
+            "data.num_zones": NUM_ZONES,
+            "optimizer_config.max_epoch": run.epochs,
+            "training.seed": run.seed,
+            "training.device": "cpu",
+            "training.progress": False,
+            "dataloader.num_workers": 0,
+            "distill.enable": bool(run.settings),
+            "distill.teacher_report": False,
+        }
+        own = {f"distill.{name}": value for name, value in run.settings.items()}
+        return load_config(DEMO, {**changes, **own})
+
+    def result_file(self, run: Run) -> Path:
+        """Where the figures of a run are kept."""
+        return self.folder / "runs" / run.name / "result.json"
+
+    def result(self, run: Run) -> dict[str, float]:
+        """The figures of a finished run."""
+        return dict(read_json(self.result_file(run))["figures"])
+
+    def is_done(self, run: Run) -> bool:
+        """Whether the run's figures are there, from the same settings."""
+        file = self.result_file(run)
+        return file.exists() and read_json(file)["run"] == asdict(run)
+
+
+class Laboratory:
+    """What a process needs for run after run, loaded once."""
+
+    def __init__(self, study: GainStudy) -> None:
+        self.study = study
+        self.pool = ResourcePool()
+        self.reference = load_reference(study.city, "test", Settings(0.001, 0.1, "exact", 0, 0))
+
+    def do(self, run: Run) -> None:
+        """Trains, measures and drives one student, and writes its figures."""
+        config = self.study.config(run)
+        folder = self.study.result_file(run).parent
+        if folder.exists():
+            shutil.rmtree(folder)
+        result = train(config, pool=self.pool, folder=RunFolder(folder / "training"))
+        figures = {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
+        figures |= self._measure(config, result.checkpoint)
+        if run.drive:
+            figures |= self._drive(config, result.checkpoint, folder / "trips.csv")
+        write_json(self.study.result_file(run), {"run": asdict(run), "figures": figures})
+
+    def _measure(self, config: Config, checkpoint: Path) -> dict[str, float]:
+        """The student's choices on all test trips."""
+        network = self.pool.get(config).network
+        student = HOSER.load(checkpoint, config, network)
+        found = validate(
+            student,
+            load_split(config, network, "test"),
+            device=torch.device("cpu"),
+            batch_size=config.optimizer_config.batch_size,
+        )
+        assert found is not None  # nothing interrupts it
+        return {
+            "accuracy": found.next_step_acc,
+            "nll": found.next_step_nll,
+            "calibration_error": found.calibration_error,
+            "mape": found.time_pred_mape,
+            "mape_seconds": found.time_pred_mape_seconds,
+        }
+
+    def _drive(self, config: Config, checkpoint: Path, output: Path) -> dict[str, float]:
+        """Trips for OD pairs of the test split, the same for every student."""
+        generate(
+            config=config,
+            model_path=checkpoint,
+            num_gene=NUM_GENERATED,
+            seed=0,
+            od_source="test",
+            output=output,
+        )
+        found = assess(output.stem, read_generated(output, self.reference.network), self.reference)
+        return {key: value for key, value in found.overall.values.items() if value is not None}
+
+
+def run_all(study: GainStudy, runs: Sequence[Run], processes: int) -> None:
+    """Does the runs that are not done yet, several at a time."""
+    missing = [run for run in runs if not study.is_done(run)]
+    print(f"{len(runs)} runs, {len(missing)} of them to do.", flush=True)
+    if not missing:
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    for item in [*missing, *[None] * processes]:
+        queue.put(item)
+    workers = [context.Process(target=_work, args=(study.folder, queue)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a worker of the study failed; its traceback is above")
+
+
+def _work(folder: Path, queue: Any) -> None:
+    torch.set_num_threads(1)
+    setup_logging("WARNING")
+    laboratory = Laboratory(GainStudy(folder))
+    while (run := queue.get()) is not None:
+        laboratory.do(run)
+        accuracy = laboratory.study.result(run)["accuracy"]
+        print(f"  {run.name}: test accuracy {accuracy:.4f}", flush=True)
