@@ -187,19 +187,23 @@ def test_mixed_precision_trains(tiny_city: Path, tmp_path: Path, amp: str) -> No
 def test_workers_gather_the_batches(
     tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: set[str] = set()
+    calls: list[str] = []
     gather = EpochPlan.gather
+    together = threading.Barrier(3)
 
     def spy(plan: EpochPlan, spec: Any) -> Any:
-        names.add(threading.current_thread().name)
+        name = threading.current_thread().name
+        calls.append(name)
+        if name != "MainThread" and len(calls) <= together.parties:
+            together.wait(timeout=60)  # a quick worker might do everything alone
         return gather(plan, spec)
 
     monkeypatch.setattr(EpochPlan, "gather", spy)
     one = train(tiny_config(tiny_city, tmp_path / "1", dataloader__num_workers=0))
-    assert names == {"MainThread"}
-    names.clear()
+    assert set(calls) == {"MainThread"}
+    calls.clear()
     two = train(tiny_config(tiny_city, tmp_path / "2", dataloader__num_workers=3))
-    assert len(names) >= 2 and "MainThread" not in names
+    assert len(set(calls)) == 3 and "MainThread" not in calls
     assert_same_weights(final_weights(one.folder), final_weights(two.folder))
 
 
