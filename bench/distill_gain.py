@@ -39,9 +39,9 @@ from tuning.comparison import PairedComparison, compare
 # Few validation trips, because every epoch ends with them; many test trips, for the figures.
 CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)
 EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
-SEEDS = 5
-VARIANT_SEEDS = 2
-VARIANT_EPOCHS = 15
+SEEDS = {1000: 5, 3000: 5, None: 3}
+VARIANT_SEEDS = 1
+VARIANT_EPOCHS = 12
 FEW = 1000
 NUM_TRIALS = 6
 SEARCH_SPACE = {
@@ -178,7 +178,7 @@ def gain_runs(study: GainStudy) -> list[Run]:
     return [
         Run(variant, size, seed, epochs, settings)
         for size, epochs in EPOCHS.items()
-        for seed in range(SEEDS)
+        for seed in range(SEEDS[size])
         for variant, settings in (("vanilla", {}), ("distilled", distilled(study)))
     ]
 
@@ -235,7 +235,7 @@ def report(study: GainStudy) -> None:
 
 
 def _by_seed(study: GainStudy, variant: str, size: int | None) -> dict[int, dict[str, float]]:
-    runs = [Run(variant, size, seed, 1) for seed in range(SEEDS)]
+    runs = [Run(variant, size, seed, 1) for seed in range(max(SEEDS.values()))]
     return {run.seed: study.result(run) for run in runs if study.result_file(run).exists()}
 
 

@@ -15,7 +15,7 @@ from runtime.errors import UserError
 from runtime.files import read_json, write_json
 from runtime.logs import get_logger
 from search.od import ODSource
-from search.writer import Tally, TripWriter, parse_row
+from search.writer import ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
 
 logger = get_logger("generate")
 
@@ -90,7 +90,8 @@ class Output:
         number = path.name.rpartition("-")[2]
         if not number.isdigit():
             raise UserError(f"{path} is not a part of generated trips; remove it.")
-        with TripWriter(path, append=True, header=False) as part:
+        # A worker of a killed run may still be writing it until it notices that it is alone.
+        with TripWriter(path, append=True, header=False, patience_s=ORPHAN_PATIENCE_S) as part:
             return _Part(int(number), path, part.existing_rows(self.source, int(number)))
 
     def missing(self) -> list[Range]:

@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from search.output import Range, part_path
 from search.scorer import ScoringCost
 from search.session import GenerationRequest, Session
-from search.writer import Tally, TripWriter, format_row, tally_of
+from search.writer import ORPHAN_PATIENCE_S, Tally, TripWriter, format_row, tally_of
 
 OnProgress = Callable[[Tally], None]
 _POLL_SECONDS = 0.5
@@ -62,7 +62,9 @@ def generate_parts(
 ) -> None:
     """Generates a share of the missing trips into part files."""
     for part in share:
-        with TripWriter(part_path(output, part[0]), append=False, header=False) as writer:
+        path = part_path(output, part[0])
+        patience_s = ORPHAN_PATIENCE_S
+        with TripWriter(path, append=False, header=False, patience_s=patience_s) as writer:
             generate_into(writer, session, part, on_progress)
 
 
@@ -136,6 +138,7 @@ def _work(
     try:
         torch.set_num_threads(num_threads)
         session = Session(request, torch.device("cpu"))
+        report(Tally())
         generate_parts(session, output, share, report)
         messages.put(("done", session.scorer.cost))
     except KeyboardInterrupt:

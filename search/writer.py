@@ -32,6 +32,7 @@ COLUMNS = [
 ]
 HEADER = (",".join(COLUMNS) + "\n").encode()
 _FLUSH_SECONDS = 1.0
+ORPHAN_PATIENCE_S = 60.0  # for a process whose run was killed to notice and end
 _FLUSH_BYTES = 1 << 20
 
 
@@ -73,23 +74,35 @@ class TripWriter:
     killed within the write; such a torn row is cut off when the file is opened again.
     """
 
-    def __init__(self, path: Path, *, append: bool, header: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, append: bool, header: bool = True, patience_s: float = 0.0
+    ) -> None:
         self.path, self.header = path, header
         with _named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not self._lock(patience_s):
             os.close(self._descriptor)
             raise UserError(
                 f"{path} is being written by another run; wait for it or choose another --output."
-            ) from error
+            )
         if not append:
             os.ftruncate(self._descriptor, 0)
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._last_flush = time.monotonic()
+
+    def _lock(self, patience_s: float) -> bool:
+        """Whether the file is ours now; waits at most `patience_s` for another process."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.05)
 
     def existing_rows(self, source: ODSource, first: int) -> Tally:
         """Cuts off a torn last row, checks all others and goes to the end of the file.

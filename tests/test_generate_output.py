@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import socket
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -339,6 +340,23 @@ def test_the_output_has_one_writer(tiny_city: Path, model: Path, tmp_path: Path)
         pytest.raises(UserError, match="being written by another run"),
     ):
         run(tiny_city, model, tmp_path / "t.csv")
+
+
+def test_a_part_whose_writer_is_ending_is_waited_for(
+    tiny_city: Path, model: Path, tmp_path: Path
+) -> None:
+    from search.output import part_path
+    from search.writer import TripWriter
+
+    output = tmp_path / "t.csv"
+    run(tiny_city, model, output, num_gene=6)
+    whole = output.read_bytes()
+    orphan = TripWriter(part_path(output, 3), append=False, header=False)
+    ending = threading.Timer(0.5, orphan.close)
+    ending.start()
+    run(tiny_city, model, output, num_gene=6, resume=True)
+    ending.join()
+    assert output.read_bytes() == whole
 
 
 def test_the_program_and_its_aliases(
