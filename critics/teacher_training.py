@@ -99,18 +99,28 @@ class TeacherOptions:
         return {name: value for name, value in values.items() if value is not None}
 
 
+def refuse_finished(output: Path) -> None:
+    """Raises where there is a teacher already, unless a killed run has still to tidy up."""
+    if output.exists() and not run_path(output).exists():
+        raise UserError(f"{output} exists already; delete it or choose another --output.")
+
+
 def train_teacher(
     options: TeacherOptions, network: RoadNetwork, train: TripDataset, val: TripDataset
 ) -> Path:
     """Trains, resuming what a killed run left, and writes the weights of the best epoch."""
-    if options.output.exists():
-        raise UserError(f"{options.output} exists already; delete it or choose another --output.")
+    refuse_finished(options.output)
     unfinished = run_path(options.output)
     lock = FolderLock(unfinished.parent, name=f"{unfinished.name}.lock", guards=options.output)
     with lock, out_of_memory_advice(MEMORY_ADVICE):
         run = _Training(options, network, train, val)
         run.resume()
-        run.run()
+        if options.output.exists() and run.step < run.total_steps:
+            raise UserError(
+                f"{options.output} exists already, beside the unfinished training {unfinished}; "
+                "delete one of them or choose another --output."
+            )
+        run.run()  # nothing, where a run was killed just before its end
         save_weights(options.output, run.weights())
         unfinished.unlink(missing_ok=True)
     logger.info("Wrote the teacher %s.", options.output)

@@ -13,12 +13,12 @@ from config import load_config
 from config.arguments import example_parser
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
-from critics.teacher_training import TeacherLoss, TeacherOptions, train_teacher
+from critics.teacher_training import TeacherLoss, TeacherOptions, refuse_finished, train_teacher
 from critics.weights import Vocabulary
 from data.road_network import Bounds, RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
-from runtime.errors import UserError, run_main
+from runtime.errors import run_main
 from runtime.logs import get_logger, setup_logging
 
 logger = get_logger("train_lmtad")
@@ -131,8 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     setup_logging()
     options = _options(args)
-    if options.output.exists():
-        raise UserError(f"{options.output} exists already; delete it or choose another --output.")
+    refuse_finished(options.output)
     network = RoadNetwork.load(args.data_dir)
     train, val = (
         TripDataset.load(

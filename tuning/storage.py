@@ -200,7 +200,8 @@ def _open_database(address: StorageAddress) -> BaseStorage:
             return RDBStorage(address.location, engine_kwargs=options)
         except (IntegrityError, OperationalError, ProgrammingError) as error:
             text = str(error).lower()
-            racing = any(word in text for word in ("already exists", "duplicate", "locked"))
+            signs = ("already exists", "duplicate", "unique constraint", "locked", "no such table")
+            racing = any(sign in text for sign in signs)
             if not racing or attempt == OPEN_ATTEMPTS - 1:
                 raise
         time.sleep(0.1 * 2**attempt)

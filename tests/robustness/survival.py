@@ -22,6 +22,7 @@ class Survival:
     prepare: Callable[[Path], None]
     result: Callable[[Path], Any]
     root: Path
+    is_over: Callable[[Path], bool] = lambda folder: False
     kills: int = 0
     undisturbed: Ended = field(init=False)
     expected: Any = field(init=False)
@@ -48,6 +49,9 @@ class Survival:
             ended = kill_at(self.programs, moment, *self.command(folder), watch=folder, cwd=folder)
             if ended.code != -signal.SIGKILL:
                 self._check(ended, folder)
+                folder = self._fresh()
+            elif self.is_over(folder):  # killed after its last change
+                assert self.result(folder) == self.expected
                 folder = self._fresh()
             if self.programs.kills - before == kills:
                 break

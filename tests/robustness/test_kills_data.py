@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from config import dump_config
+from critics.teacher_runs import run_path
 from critics.weights import load_weights
 from tests.robustness.programs import Programs
 from tests.robustness.survival import Survival, contents
@@ -70,6 +71,9 @@ def test_teacher_training(programs: Programs, tiny_city: Path, tmp_path: Path) -
     def result(folder: Path) -> str:
         return load_weights(folder / "teacher.pt").fingerprint()
 
+    def is_over(folder: Path) -> bool:
+        return (folder / "teacher.pt").exists() and not run_path(folder / "teacher.pt").exists()
+
     sizes = ("--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--epochs", "6")
     Survival(
         programs,
@@ -81,4 +85,5 @@ def test_teacher_training(programs: Programs, tiny_city: Path, tmp_path: Path) -
         lambda folder: None,
         result,
         tmp_path,
+        is_over,
     ).endure(kills=6, seed=3)
