@@ -1,10 +1,15 @@
-"""The robustness suite's fixtures: programs that start at once."""
+"""The robustness suite's fixtures: programs that start at once, a trained student."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from config import Config, dump_config
+from tests.training_helpers import tiny_config
+from train_with_distill import train
 
 pytest.register_assert_rewrite("tests.robustness.programs", "tests.robustness.survival")
 
@@ -17,3 +22,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     server = Programs(tmp_path_factory.mktemp("programs"))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The configuration of a student that is trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny_config(tiny_city, folder / "save", optimizer_config__max_epoch=1)
+    train(config)
+    (folder / "config.yaml").write_text(dump_config(config))
+    return config

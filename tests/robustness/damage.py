@@ -58,3 +58,14 @@ def read_or_refuse(what: str, path: Path, read: Callable[[], Result]) -> Result 
         raise AssertionError(f"{path.name} with {what}: {type(error).__name__}: {error}") from error
     assert path.read_bytes() == before, f"{what}: {path.name} was changed"
     return result
+
+
+def spoil(path: Path, seed: int, judge: Callable[[str], None], **amounts: int) -> None:
+    """Calls `judge` for each damaged version of a file, which is mended afterwards."""
+    original = path.read_bytes()
+    try:
+        for what, data in damaged_versions(original, seed, **amounts):
+            path.write_bytes(data)
+            judge(what)
+    finally:
+        path.write_bytes(original)

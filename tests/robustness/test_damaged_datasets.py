@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from metrics.trips import read_real_trips
 from runtime.errors import UserError
-from tests.robustness.damage import damaged_versions, read_or_refuse
+from tests.robustness.damage import damaged_versions, read_or_refuse, spoil
 from tests.robustness.programs import Programs, assert_refused, assert_succeeded
 from tests.training_helpers import command_line, distilled, tiny_config
 
@@ -30,17 +29,6 @@ def city(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damaged") / "city"
     shutil.copytree(tiny_city, folder, ignore=shutil.ignore_patterns(".*"))
     return folder
-
-
-def spoil(path: Path, seed: int, judge: Callable[[str], None], **amounts: int) -> None:
-    """Calls `judge` for each damaged version of a file, which is mended afterwards."""
-    original = path.read_bytes()
-    try:
-        for what, data in damaged_versions(original, seed, **amounts):
-            path.write_bytes(data)
-            judge(what)
-    finally:
-        path.write_bytes(original)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -22,18 +22,7 @@ from tests.robustness.damage import damaged_versions, read_or_refuse
 from tests.robustness.programs import Programs, assert_refused, assert_succeeded
 from tests.robustness.survival import contents
 from tests.training_helpers import tiny_config
-from train_with_distill import train
 from training.folder import RunFolder
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The configuration of a student that is trained."""
-    folder = tmp_path_factory.mktemp("results")
-    config = tiny_config(tiny_city, folder / "save", optimizer_config__max_epoch=1)
-    train(config)
-    (folder / "config.yaml").write_text(dump_config(config))
-    return config
 
 
 def some_trips(config: Config, output: Path, **changes: Any) -> Path:
@@ -144,22 +133,28 @@ def test_pipeline_with_damaged_records(programs: Programs, trained: Config, tmp_
     assert "Traceback" not in ended.stderr, ended.stderr
 
 
+def study_command(city: Path, folder: Path, storage: str) -> tuple[str | Path, ...]:
+    """The smallest study, which keeps everything in `folder`."""
+    config = tiny_config(
+        city,
+        folder / "save",
+        optuna__storage=storage,
+        optuna__n_trials=1,
+        optuna__max_epochs=1,
+        optuna__trials_dir=str(folder / "trials"),
+        optuna__results_dir=str(folder / "results"),
+        optuna__plots=False,
+    )
+    (folder / "config.yaml").write_text(dump_config(config))
+    return ("tune_hoser.py", "--config", folder / "config.yaml", "--skip-phase2")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_damaged_studies(programs: Programs, tiny_city: Path, tmp_path: Path, kind: str) -> None:
     store = tmp_path / ("study.db" if kind == "sqlite" else "study.log")
-    config = tiny_config(
-        tiny_city,
-        tmp_path / "save",
-        optuna__storage=f"{kind}:///{store}" if kind == "sqlite" else f"journal://{store}",
-        optuna__n_trials=1,
-        optuna__max_epochs=1,
-        optuna__trials_dir=str(tmp_path / "trials"),
-        optuna__results_dir=str(tmp_path / "results"),
-        optuna__plots=False,
-    )
-    (tmp_path / "config.yaml").write_text(dump_config(config))
-    command = ("tune_hoser.py", "--config", tmp_path / "config.yaml", "--skip-phase2")
+    storage = f"sqlite:///{store}" if kind == "sqlite" else f"journal://{store}"
+    command = study_command(tiny_city, tmp_path, storage)
     assert_succeeded(programs.run(*command, cwd=tmp_path))
     original = store.read_bytes()
     for what, data in damaged_versions(original, 2, cuts=6, flips=10, blocks=8):
@@ -178,18 +173,7 @@ def test_damaged_studies(programs: Programs, tiny_city: Path, tmp_path: Path, ki
 def test_damaged_records_of_a_study(
     programs: Programs, tiny_city: Path, tmp_path: Path, name: str
 ) -> None:
-    config = tiny_config(
-        tiny_city,
-        tmp_path / "save",
-        optuna__storage=f"sqlite:///{tmp_path}/study.db",
-        optuna__n_trials=1,
-        optuna__max_epochs=1,
-        optuna__trials_dir=str(tmp_path / "trials"),
-        optuna__results_dir=str(tmp_path / "results"),
-        optuna__plots=False,
-    )
-    (tmp_path / "config.yaml").write_text(dump_config(config))
-    command = ("tune_hoser.py", "--config", tmp_path / "config.yaml", "--skip-phase2")
+    command = study_command(tiny_city, tmp_path, f"sqlite:///{tmp_path}/study.db")
     assert_succeeded(programs.run(*command, cwd=tmp_path))
     found = [path for path in tmp_path.rglob("*.json") if path.name == name]
     for path in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from dataset import TripDataset
 from hoser import HOSER
 from runtime.errors import UserError
 from search.student import open_city
-from tests.robustness.damage import damaged_versions, read_or_refuse
+from tests.robustness.damage import damaged_versions, read_or_refuse, spoil
 from tests.robustness.programs import Programs, assert_refused
 from tests.training_helpers import (
     assert_same_weights,
@@ -69,17 +69,6 @@ def finished(
     )
     train(config, pool=pool)
     return config
-
-
-def spoil(path: Path, seed: int, judge: Callable[[str], None], **amounts: int) -> None:
-    """Calls `judge` for each damaged version of a file, which is mended afterwards."""
-    original = path.read_bytes()
-    try:
-        for what, data in damaged_versions(original, seed, **amounts):
-            path.write_bytes(data)
-            judge(what)
-    finally:
-        path.write_bytes(original)
 
 
 def tampered(content: Any, seed: int, count: int) -> Iterator[tuple[str, Any]]:

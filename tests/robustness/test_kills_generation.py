@@ -10,57 +10,41 @@ from typing import Any
 import pytest
 import yaml
 
-from config import Config, dump_config
+from config import Config
 from tests.robustness.programs import Programs
 from tests.robustness.survival import Survival, contents
-from tests.training_helpers import tiny_config
-from train_with_distill import train
 from training.folder import RunFolder
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The configuration of a student that is trained."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = tiny_config(tiny_city, folder / "save", optimizer_config__max_epoch=1)
-    train(config)
-    (folder / "config.yaml").write_text(dump_config(config))
-    return config
+def generation(programs: Programs, trained: Config, root: Path, *options: str) -> Survival:
+    """A generation that goes on with what an earlier one has left."""
+    config = Path(trained.save_dir).parent / "config.yaml"
+    return Survival(
+        programs,
+        lambda folder: [
+            "gene.py",
+            *("--config", config, "--output", folder / "trips.csv", "--resume", "--no-progress"),
+            *options,
+        ],
+        lambda folder: None,
+        lambda folder: contents(folder, "*.csv*"),
+        root,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("search", ["beam", "astar", "shortest_path"])
 def test_generation(programs: Programs, trained: Config, tmp_path: Path, search: str) -> None:
-    config = Path(trained.save_dir).parent / "config.yaml"
-    Survival(
-        programs,
-        lambda folder: [
-            "gene.py",
-            *("--config", config, "--output", folder / "trips.csv", "--resume"),
-            *("--num_gene", "300", "--search", search, "--batch_size", "16", "--no-progress"),
-        ],
-        lambda folder: None,
-        lambda folder: contents(folder, "*.csv*"),
-        tmp_path,
-    ).endure(kills=6, seed=6)
+    options = ("--num_gene", "300", "--search", search, "--batch_size", "16")
+    generation(programs, trained, tmp_path, *options).endure(kills=6, seed=6)
 
 
 @pytest.mark.slow
 def test_generation_in_several_processes(
     programs: Programs, trained: Config, tmp_path: Path
 ) -> None:
-    config = Path(trained.save_dir).parent / "config.yaml"
-    Survival(
-        programs,
-        lambda folder: [
-            "gene.py",
-            *("--config", config, "--output", folder / "trips.csv", "--resume"),
-            *("--num_gene", "600", "--batch_size", "8", "--processes", "2", "--no-progress"),
-        ],
-        lambda folder: None,
-        lambda folder: contents(folder, "*.csv*"),
-        tmp_path,
-    ).endure(kills=2, seed=7)
+    options = ("--num_gene", "600", "--batch_size", "8", "--processes", "2")
+    generation(programs, trained, tmp_path, *options).endure(kills=2, seed=7)
 
 
 @pytest.mark.slow
