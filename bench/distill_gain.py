@@ -1,10 +1,12 @@
 """Does distillation help? Students with and without a teacher, on few and on many trips.
 
     python -m bench.distill_gain --folder gain [--parts teachers tune gain variants report]
+    python -m bench.distill_gain --folder other --city 1 --chosen docs/distill_gain.json
 
 On a demo city of 5,000 roads: teachers that saw all training trips, λ and τ chosen on the
 validation split by a small study, the same seeds with and without the teacher, everything reported
-on the test split with paired tests. The folder keeps every part; what is done is not repeated.
+on the test split with paired tests. The second line confirms on another city what the first found,
+without choosing anything anew. The folder keeps every part; what is done is not repeated.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import numpy as np
 import torch
 
 from bench._common import RESULTS, machine, print_table
-from bench.gain_runs import NUM_GENERATED, NUM_ZONES, GainStudy, Run, run_all
+from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all
+from bench.oracle_teacher import OracleTeacher
 from config.schema import PrunerConfig, SearchSpace
 from critics.registry import teacher_path
 from critics.road_teacher import load_teacher
@@ -39,8 +42,9 @@ from tuning.comparison import PairedComparison, compare
 # Few validation trips, because every epoch ends with them; many test trips, for the figures.
 CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)
 EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
-SEEDS = {1000: 5, 3000: 5, None: 3}
-VARIANT_SEEDS = 1
+NUM_SEEDS = 5
+NUM_GENERATED = 3000
+VARIANT_SEEDS = 3
 VARIANT_EPOCHS = 12
 FEW = 1000
 NUM_TRIALS = 6
@@ -69,7 +73,9 @@ MEASURES = {
     "destination_reached_rate": "Destinations reached",
 }
 HIGHER_IS_BETTER = {"accuracy", "destination_reached_rate"}
-PARTS = ("teachers", "tune", "gain", "variants", "report")
+# Beside vanilla and distilled, on few trips: the shipped weight, and the best teacher there is.
+ARMS = ("lambda_10", ORACLE)
+PARTS = ("teachers", "tune", "gain", "arms", "variants", "report")
 
 
 def main() -> None:
@@ -77,19 +83,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("distill_gain"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--city", type=int, default=CITY.seed, help="the city's seed")
+    parser.add_argument("--chosen", type=Path, help="a report whose λ and τ are used: no study")
     parser.add_argument("--processes", type=int, default=2, help="students trained side by side")
     options = parser.parse_args()
     setup_logging("WARNING")
     torch.set_num_threads(max(1, options.processes))
-    study = GainStudy(options.folder)
-    make_demo_city(study.city, settings=CITY, progress=False)
+    study = GainStudy(options.folder, dataclasses.replace(CITY, seed=options.city))
+    make_demo_city(study.city, settings=study.settings, progress=False)
     ensure_zones(study.city, NUM_ZONES)
     if "teachers" in options.parts:
         make_teachers(study)
-    if "tune" in options.parts:
+    if options.chosen:
+        write_json(study.chosen, {"chosen": read_json(options.chosen)["chosen"]})
+    elif "tune" in options.parts:
         choose(study, options.processes)
     if "gain" in options.parts:
         run_all(study, gain_runs(study), options.processes)
+    if "arms" in options.parts:
+        run_all(study, arm_runs(study), options.processes)
     if "variants" in options.parts:
         run_all(study, variant_runs(study), options.processes)
     if "report" in options.parts:
@@ -122,10 +134,10 @@ def teacher_settings(study: GainStudy, name: str) -> dict[str, Any]:
 def choose(study: GainStudy, processes: int) -> None:
     """λ and τ for students of few trips, by validation accuracy in a study of `tune_hoser`."""
     context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_tune, args=(study.folder,)) for _ in range(processes - 1)]
+    others = [context.Process(target=_tune, args=(study,)) for _ in range(processes - 1)]
     for other in others:
         other.start()
-    result = _tune(study.folder)
+    result = _tune(study)
     for other in others:
         other.join()
     ended = [
@@ -141,14 +153,14 @@ def choose(study: GainStudy, processes: int) -> None:
     ]
     print_table("Trials", ["", "", "parameters", "epochs", "validation accuracy"], rows)
     trials = [dataclasses.asdict(trial) for trial in result.trials]
-    write_json(study.folder / "chosen.json", {"chosen": chosen, "trials": trials})
+    write_json(study.chosen, {"chosen": chosen, "trials": trials})
 
 
-def _tune(folder: Path) -> StudyResult:
+def _tune(study: GainStudy) -> StudyResult:
     """One worker's share of the study."""
     setup_logging("WARNING")
     torch.set_num_threads(1)
-    study = GainStudy(folder)
+    folder = study.folder
     settings = teacher_settings(study, "road")
     config = study.config(Run("tune", FEW, 0, EPOCHS[FEW], settings))
     changes = {
@@ -169,17 +181,27 @@ def _tune(folder: Path) -> StudyResult:
 
 def distilled(study: GainStudy, **changes: Any) -> dict[str, Any]:
     """The chosen way to distil, with changes."""
-    chosen = read_json(study.folder / "chosen.json")["chosen"]
+    chosen = read_json(study.chosen)["chosen"]
     return {**teacher_settings(study, "road"), **chosen, **changes}
 
 
 def gain_runs(study: GainStudy) -> list[Run]:
     """Vanilla and distilled, few trips first."""
     return [
-        Run(variant, size, seed, epochs, settings)
+        Run(variant, size, seed, epochs, settings, NUM_GENERATED)
         for size, epochs in EPOCHS.items()
-        for seed in range(SEEDS[size])
+        for seed in range(NUM_SEEDS)
         for variant, settings in (("vanilla", {}), ("distilled", distilled(study)))
+    ]
+
+
+def arm_runs(study: GainStudy) -> list[Run]:
+    """Students of few trips that are taught otherwise; the oracle's settings are the chosen."""
+    settings = {"lambda_10": distilled(study, **{"lambda": 10.0}), ORACLE: distilled(study)}
+    return [
+        Run(arm, FEW, seed, EPOCHS[FEW], settings[arm], NUM_GENERATED)
+        for seed in range(NUM_SEEDS)
+        for arm in ARMS
     ]
 
 
@@ -213,36 +235,49 @@ def variant_runs(study: GainStudy) -> list[Run]:
 
 def report(study: GainStudy) -> None:
     """Prints and keeps means, differences and tests."""
-    gain: dict[str, Any] = {}
-    for size in EPOCHS:
-        vanilla, taught = (_by_seed(study, variant, size) for variant in ("vanilla", "distilled"))
-        if vanilla and taught:
-            gain[str(size or "all")] = _compared(
-                f"Students of {size or 'all'} trips, {len(taught)} seeds", vanilla, taught
-            )
+    gain = {
+        str(size or "all"): _compared(study, "distilled", size)
+        for size in EPOCHS
+        if _by_seed(study, "distilled", size)
+    }
+    arms = {arm: _compared(study, arm, FEW) for arm in ARMS if _by_seed(study, arm, FEW)}
     results = {
         "machine": machine(),
-        "city": {**dataclasses.asdict(CITY), "generated": NUM_GENERATED},
+        "city": {**dataclasses.asdict(study.settings), "generated": NUM_GENERATED},
         "epochs": {str(size or "all"): epochs for size, epochs in EPOCHS.items()},
         "teachers": {name: read_json(study.teachers / f"{name}.json") for name in TEACHERS},
-        "chosen": read_json(study.folder / "chosen.json")["chosen"],
+        "chosen": read_json(study.chosen)["chosen"],
         "gain": gain,
+        "arms": arms,
+        "oracle": _oracle(study),
         "variants": _variants(study),
     }
-    path = RESULTS.parent / "distill_gain.json"
+    name = "distill_gain" + (f"_city{study.settings.seed}" if study.settings.seed else "")
+    path = RESULTS.parent / f"{name}.json"
     write_json(path, results)
     print(f"\nWritten to {path}.")
 
 
 def _by_seed(study: GainStudy, variant: str, size: int | None) -> dict[int, dict[str, float]]:
-    runs = [Run(variant, size, seed, 1) for seed in range(max(SEEDS.values()))]
+    runs = [Run(variant, size, seed, 1) for seed in range(NUM_SEEDS)]
     return {run.seed: study.result(run) for run in runs if study.result_file(run).exists()}
 
 
-def _compared(
-    title: str, vanilla: dict[int, dict[str, float]], taught: dict[int, dict[str, float]]
-) -> dict[str, Any]:
-    """Every measure of both kinds: paired t-tests over the seeds, corrected (Holm) together."""
+def _oracle(study: GainStudy) -> dict[str, Any]:
+    """The city's own drivers: how sure their choices are, and how much two trips of them differ."""
+    network = RoadNetwork.load(study.city)
+    train, test = (TripDataset.load(study.city, split, network) for split in ("train", "test"))
+    choices = teacher_report(OracleTeacher(study.settings), test, train, max_trips=len(test))
+    print(f"\n{choices.table()}")
+    driven = Laboratory(study).drivers(NUM_GENERATED)
+    shown = {key: driven[key] for key in MEASURES if key in driven}
+    print_table(f"The drivers again, {NUM_GENERATED} trips", ["", ""], list(shown.items()))
+    return {"choices": choices.to_dict(), "trips": shown}
+
+
+def _compared(study: GainStudy, variant: str, size: int | None) -> dict[str, Any]:
+    """Every measure against vanilla: paired t-tests over the seeds, corrected (Holm) together."""
+    vanilla, taught = (_by_seed(study, name, size) for name in ("vanilla", variant))
     found: dict[str, PairedComparison] = {}
     for measure in MEASURES:
         one, two = (
@@ -267,7 +302,8 @@ def _compared(
                 "better" if better else "worse",
             ]
         )
-    print_table(title, ["", "vanilla", "distilled", "difference", "p (Holm)", ""], rows)
+    title = f"{variant.capitalize()}, students of {size or 'all'} trips, {len(taught)} seeds"
+    print_table(title, ["", "vanilla", "taught", "difference", "p (Holm)", ""], rows)
     return {
         measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}
         for measure, each in found.items()

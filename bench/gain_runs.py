@@ -15,7 +15,10 @@ from typing import Any
 
 import torch
 
+from bench.oracle_teacher import OraclePool, drive_again
 from config import Config, load_config
+from data.demo_city import DemoCitySettings
+from dataset import TripDataset
 from evaluation import load_reference
 from gene import generate
 from hoser import HOSER
@@ -23,14 +26,15 @@ from metrics.assessment import Settings, assess
 from metrics.generated import read_generated
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
+from search.od import SampledOD
 from train_with_distill import train
 from training.folder import RunFolder
 from training.resources import ResourcePool, load_split
 from training.validation import validate
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
-NUM_GENERATED = 500
 NUM_ZONES = 60
+ORACLE = "oracle"  # the variant that the city's own drivers teach
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Run:
     seed: int
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)  # of `distill`; empty is vanilla
-    drive: bool = True  # whether trips are generated, too
+    num_generated: int = 500  # trips for OD pairs of the test split, 0 for none
 
     @property
     def name(self) -> str:
@@ -53,10 +57,12 @@ class Run:
 class GainStudy:
     """The folder of a study: the city, the teachers, the runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: DemoCitySettings) -> None:
         self.folder = folder
+        self.settings = settings
         self.city = folder / "city"
         self.teachers = folder / "teachers"
+        self.chosen = folder / "chosen.json"
 
     def config(self, run: Run) -> Config:
         """The demo's configuration on this city, with what the run changes."""
@@ -97,6 +103,7 @@ class Laboratory:
     def __init__(self, study: GainStudy) -> None:
         self.study = study
         self.pool = ResourcePool()
+        self.oracle_pool: OraclePool | None = None
         self.reference = load_reference(study.city, "test", Settings(0.001, 0.1, "exact", 0, 0))
 
     def do(self, run: Run) -> None:
@@ -105,12 +112,27 @@ class Laboratory:
         folder = self.study.result_file(run).parent
         if folder.exists():
             shutil.rmtree(folder)
-        result = train(config, pool=self.pool, folder=RunFolder(folder / "training"))
+        pool = self._oracle_pool() if run.variant == ORACLE else self.pool
+        result = train(config, pool=pool, folder=RunFolder(folder / "training"))
         figures = {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
         figures |= self._measure(config, result.checkpoint)
-        if run.drive:
-            figures |= self._drive(config, result.checkpoint, folder / "trips.csv")
+        if run.num_generated:
+            figures |= self._drive(config, result.checkpoint, run.num_generated, folder)
         write_json(self.study.result_file(run), {"run": asdict(run), "figures": figures})
+
+    def drivers(self, num_generated: int) -> dict[str, float]:
+        """What the city's own drivers reach, sent out again between the students' roads."""
+        network = self.reference.network
+        test = TripDataset.load(self.study.city, "test", network)
+        requests = next(SampledOD(test, num_generated, 0).requests(0, num_generated))
+        output = self.study.folder / "runs" / "drivers" / f"trips_{num_generated}.csv"
+        drive_again(self.study.settings, requests, output)
+        return self._assess(output)
+
+    def _oracle_pool(self) -> OraclePool:
+        if self.oracle_pool is None:
+            self.oracle_pool = OraclePool(self.study.settings)
+        return self.oracle_pool
 
     def _measure(self, config: Config, checkpoint: Path) -> dict[str, float]:
         """The student's choices on all test trips."""
@@ -131,17 +153,23 @@ class Laboratory:
             "mape_seconds": found.time_pred_mape_seconds,
         }
 
-    def _drive(self, config: Config, checkpoint: Path, output: Path) -> dict[str, float]:
+    def _drive(
+        self, config: Config, checkpoint: Path, num_generated: int, folder: Path
+    ) -> dict[str, float]:
         """Trips for OD pairs of the test split, the same for every student."""
+        output = folder / "trips.csv"
         generate(
             config=config,
             model_path=checkpoint,
-            num_gene=NUM_GENERATED,
+            num_gene=num_generated,
             seed=0,
             od_source="test",
             output=output,
         )
-        found = assess(output.stem, read_generated(output, self.reference.network), self.reference)
+        return self._assess(output)
+
+    def _assess(self, trips: Path) -> dict[str, float]:
+        found = assess(trips.stem, read_generated(trips, self.reference.network), self.reference)
         return {key: value for key, value in found.overall.values.items() if value is not None}
 
 
@@ -155,7 +183,7 @@ def run_all(study: GainStudy, runs: Sequence[Run], processes: int) -> None:
     queue = context.SimpleQueue()
     for item in [*missing, *[None] * processes]:
         queue.put(item)
-    workers = [context.Process(target=_work, args=(study.folder, queue)) for _ in range(processes)]
+    workers = [context.Process(target=_work, args=(study, queue)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -164,10 +192,10 @@ def run_all(study: GainStudy, runs: Sequence[Run], processes: int) -> None:
         raise RuntimeError("a worker of the study failed; its traceback is above")
 
 
-def _work(folder: Path, queue: Any) -> None:
+def _work(study: GainStudy, queue: Any) -> None:
     torch.set_num_threads(1)
     setup_logging("WARNING")
-    laboratory = Laboratory(GainStudy(folder))
+    laboratory = Laboratory(study)
     while (run := queue.get()) is not None:
         laboratory.do(run)
         accuracy = laboratory.study.result(run)["accuracy"]

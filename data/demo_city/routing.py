@@ -13,7 +13,7 @@ from data.demo_city.search import Number, gaussian, heap_pop, heap_push, mix, un
 from runtime.jit import kernel
 
 MIN_TRIP_ROADS = 5
-_DECISION_NOISE_S = 4.0
+DECISION_NOISE_S = 4.0
 _SHARED_NOISE = 0.10
 _TIME_NOISE = 0.18
 _STOP_SHARE = 0.4
@@ -62,7 +62,7 @@ class TripTable(NamedTuple):
     length: IntArray  # [n] roads of the trip, 0 as long as it has none
 
 
-class _TreeCost(NamedTuple):
+class TreeCost(NamedTuple):
     """What roads cost on one search tree: usual cost, habit, and a mood of the moment."""
 
     usual: Float32Array  # [R]
@@ -70,7 +70,7 @@ class _TreeCost(NamedTuple):
     mood_key: Number
 
 
-class _Workspace(NamedTuple):
+class Workspace(NamedTuple):
     to_go: FloatArray  # [R] cost from a road's start to the destination
     touched: IntArray  # [R] roads whose `to_go` is set
     cost_heap: FloatArray  # [E + 1]
@@ -79,20 +79,40 @@ class _Workspace(NamedTuple):
 
 
 @kernel()
-def _road_cost(cost: _TreeCost, chain: Number, road: Number) -> Number:
+def make_workspace(num_roads: int, num_edges: int) -> Workspace:
+    """Room for one tree at a time."""
+    return Workspace(
+        np.full(num_roads, np.inf),
+        np.empty(num_roads, dtype=np.int64),
+        np.empty(num_edges + 1),
+        np.empty(num_edges + 1, dtype=np.int64),
+        np.full(num_roads, -1, dtype=np.int64),
+    )
+
+
+@kernel()
+def tree_cost(key: Number, tree: Number, tables: RouteTables) -> TreeCost:
+    """The costs of a tree, whose number tells destination, kind of driver and time of day."""
+    kind = tree // NUM_BUCKETS % len(tables.habit)
+    usual = tables.route_cost[kind // NUM_HABIT_GROUPS, tree % NUM_BUCKETS]
+    return TreeCost(usual, tables.habit[kind], mix(mix(key, 2), tree))
+
+
+@kernel()
+def _road_cost(cost: TreeCost, chain: Number, road: Number) -> Number:
     mood = 1.0 + _SHARED_NOISE * (2.0 * uniform(cost.mood_key, chain) - 1.0)
     return cost.usual[road] * cost.habit[chain] * mood
 
 
 @kernel()
-def _farthest(to_go: Number) -> Number:
+def farthest(to_go: Number) -> Number:
     """How far from the destination a trip may stray that starts `to_go` away."""
     return 1.05 * to_go + 20.0
 
 
 @kernel()
-def _grow_tree(
-    destination: Number, origins: IntArray, cost: _TreeCost, tables: RouteTables, work: _Workspace
+def grow_tree(
+    destination: Number, origins: IntArray, cost: TreeCost, tables: RouteTables, work: Workspace
 ) -> Number:
     """Fills `to_go` as far from the destination as any trip from the origins may stray.
 
@@ -114,7 +134,7 @@ def _grow_tree(
                 if origin == road:
                     settled += 1
             if settled == len(origins):
-                limit = _farthest(now)
+                limit = farthest(now)
         for slot in range(tables.back_offsets[road], tables.back_offsets[road + 1]):
             before = tables.back_sources[slot]
             new = now + tables.back_turns[slot] + _road_cost(cost, tables.chain[before], before)
@@ -134,12 +154,12 @@ def _follow(
     noise_s: float,
     key: Number,
     tables: RouteTables,
-    work: _Workspace,
+    work: Workspace,
     stamp: int,
     out: Int32Array,
 ) -> Number:
     """Drives along the tree with noise at each crossing; returns the roads, 0 if it got stuck."""
-    limit = _farthest(work.to_go[origin])
+    limit = farthest(work.to_go[origin])
     road, count = origin, 1
     out[0] = road
     work.seen[road] = stamp
@@ -192,29 +212,20 @@ def route_trips(
     key: Number, bounds: IntArray, wanted: WantedTrips, tables: RouteTables, table: TripTable
 ) -> None:
     """Routes and times of trips grouped by tree (`bounds`); too short ones keep the length 0."""
-    num_roads, num_edges = len(tables.chain), len(tables.reach_targets)
-    work = _Workspace(
-        np.full(num_roads, np.inf),
-        np.empty(num_roads, dtype=np.int64),
-        np.empty(num_edges + 1),
-        np.empty(num_edges + 1, dtype=np.int64),
-        np.full(num_roads, -1, dtype=np.int64),
-    )
+    work = make_workspace(len(tables.chain), len(tables.reach_targets))
     stamp = 0
     for group in range(len(bounds) - 1):
         low, high = bounds[group], bounds[group + 1]
         tree = wanted.tree[low]
-        kind = tree // NUM_BUCKETS % len(tables.habit)
-        usual = tables.route_cost[kind // NUM_HABIT_GROUPS, tree % NUM_BUCKETS]
-        cost = _TreeCost(usual, tables.habit[kind], mix(mix(key, 2), tree))
-        num_touched = _grow_tree(
+        cost = tree_cost(key, tree, tables)
+        num_touched = grow_tree(
             wanted.destination[low], wanted.origin[low:high], cost, tables, work
         )
         for i in range(low, high):
             trip = wanted.trip[i]
             trip_key = mix(mix(key, 3), table.first + trip)
             count = 0
-            for noise_s in (_DECISION_NOISE_S, 0.0):  # without noise nothing gets stuck
+            for noise_s in (DECISION_NOISE_S, 0.0):  # without noise nothing gets stuck
                 if count == 0:
                     count = _follow(
                         wanted.origin[i],

@@ -37,6 +37,7 @@ from data.demo_city.streets import Streets
 IntArray = NDArray[np.int64]
 
 CHUNK_TRIPS = 65_536
+NUM_KINDS = len(PROFILES) * NUM_HABIT_GROUPS  # of drivers
 _MAX_DRAWS = 400
 FIRST_DAY_S = int(FIRST_DAY.astype(np.int64))
 _DAY_S = 86_400
@@ -69,7 +70,7 @@ class TripMaker:
         self.drivers: Drivers = make_drivers(self.places, settings.num_trips, tables)
         self.key = int(np.random.default_rng([settings.seed, 8]).integers(2**62))
         self._demand_tables = _demand_tables(self.places, self.drivers)
-        self._route_tables = _route_tables(streets, self.traffic, self.drivers)
+        self.route_tables = _route_tables(streets, self.traffic, self.drivers)
 
     def start_times(self) -> IntArray:
         """When each trip starts, in seconds since the epoch. [num_trips]"""
@@ -121,17 +122,33 @@ class TripMaker:
         driver, origin, destination = draw_trips(
             self.key, draw, table.first, trips, table.clock_s, self._demand_tables
         )
-        bucket = _bucket_of(table.clock_s[trips])
+        return self._wanted(trips, driver, origin, destination, table)
+
+    def _wanted(
+        self,
+        trips: IntArray,
+        driver: IntArray,
+        origin: IntArray,
+        destination: IntArray,
+        table: TripTable,
+    ) -> WantedTrips:
         kind = self.drivers.profile[driver] * NUM_HABIT_GROUPS + self.drivers.habit_group[driver]
-        tree = (destination * (len(PROFILES) * NUM_HABIT_GROUPS) + kind) * NUM_BUCKETS + bucket
+        tree = tree_number(destination, kind, bucket_of(table.clock_s[trips]))
         wanted = WantedTrips(trips, driver, origin, destination, tree)
         order = np.argsort(tree, kind="stable")
         return WantedTrips(*(column[order] for column in wanted))
 
+    def route(
+        self, driver: IntArray, origin: IntArray, destination: IntArray, table: TripTable
+    ) -> None:
+        """Fills `table` with trips whose drivers and ends are given; too short ones stay empty."""
+        trips = np.arange(len(driver))
+        self._route(self._wanted(trips, driver, origin, destination, table), table)
+
     def _route(self, wanted: WantedTrips, table: TripTable) -> None:
         changes = np.flatnonzero(np.diff(wanted.tree)) + 1
         bounds = np.concatenate([[0], changes, [len(wanted.tree)]]).astype(np.int64)
-        route_trips(self.key, bounds, wanted, self._route_tables, table)
+        route_trips(self.key, bounds, wanted, self.route_tables, table)
 
 
 def _demand_tables(places: Places, drivers: Drivers) -> DemandTables:
@@ -186,7 +203,13 @@ def _split_by_tree(wanted: WantedTrips, threads: int) -> list[WantedTrips]:
     ]
 
 
-def _bucket_of(clock_s: IntArray) -> IntArray:
+def tree_number(destination: IntArray, kind: IntArray, bucket: IntArray) -> IntArray:
+    """The search tree of a destination, a kind of driver and a time of day."""
+    return (destination * NUM_KINDS + kind) * NUM_BUCKETS + bucket
+
+
+def bucket_of(clock_s: IntArray) -> IntArray:
+    """The time of day (see `demand.BUCKET_HOURS`) of seconds since the first day's midnight."""
     day, hour = clock_s // _DAY_S % 7, clock_s % _DAY_S // 3600
     choices = [day >= 5, (hour < 6) | (hour >= 21), hour < 10, hour < 16]
     return np.select(choices, [4, 0, 1, 2], 3).astype(np.int64)
