@@ -36,6 +36,7 @@ from dataset import TripDataset
 from metrics.statistics import holm
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
+from search.session import SearchName
 from tune_hoser import StudyResult, tune
 from tuning.comparison import PairedComparison, compare
 
@@ -44,7 +45,8 @@ CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)
 EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
 NUM_SEEDS = 5
 NUM_GENERATED = 3000
-VARIANT_SEEDS = 3
+NUM_SEARCHED = 1000  # with every other search
+VARIANT_SEEDS = 2
 VARIANT_EPOCHS = 12
 FEW = 1000
 NUM_TRIALS = 6
@@ -75,7 +77,9 @@ MEASURES = {
 HIGHER_IS_BETTER = {"accuracy", "destination_reached_rate"}
 # Beside vanilla and distilled, on few trips: the shipped weight, and the best teacher there is.
 ARMS = ("lambda_10", ORACLE)
-PARTS = ("teachers", "tune", "gain", "arms", "variants", "report")
+# The same students with other searches than a beam of 4.
+SEARCHES: dict[str, tuple[SearchName, int]] = {"beam_16": ("beam", 16), "best_first": ("astar", 4)}
+PARTS = ("teachers", "tune", "gain", "arms", "searches", "variants", "report")
 
 
 def main() -> None:
@@ -83,6 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("distill_gain"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    sizes = {str(size or "all"): size for size in EPOCHS}
+    parser.add_argument("--sizes", nargs="+", choices=sizes, default=list(sizes))
     parser.add_argument("--city", type=int, default=CITY.seed, help="the city's seed")
     parser.add_argument("--chosen", type=Path, help="a report whose λ and τ are used: no study")
     parser.add_argument("--processes", type=int, default=2, help="students trained side by side")
@@ -99,9 +105,12 @@ def main() -> None:
     elif "tune" in options.parts:
         choose(study, options.processes)
     if "gain" in options.parts:
-        run_all(study, gain_runs(study), options.processes)
+        chosen_sizes = [sizes[name] for name in options.sizes]
+        run_all(study, gain_runs(study, chosen_sizes), options.processes)
     if "arms" in options.parts:
         run_all(study, arm_runs(study), options.processes)
+    if "searches" in options.parts:
+        run_all(study, search_runs(), options.processes)
     if "variants" in options.parts:
         run_all(study, variant_runs(study), options.processes)
     if "report" in options.parts:
@@ -185,11 +194,11 @@ def distilled(study: GainStudy, **changes: Any) -> dict[str, Any]:
     return {**teacher_settings(study, "road"), **chosen, **changes}
 
 
-def gain_runs(study: GainStudy) -> list[Run]:
-    """Vanilla and distilled, few trips first."""
+def gain_runs(study: GainStudy, sizes: Sequence[int | None]) -> list[Run]:
+    """Vanilla and distilled, size by size."""
     return [
-        Run(variant, size, seed, epochs, settings, NUM_GENERATED)
-        for size, epochs in EPOCHS.items()
+        Run(variant, size, seed, EPOCHS[size], settings, NUM_GENERATED)
+        for size in sizes
         for seed in range(NUM_SEEDS)
         for variant, settings in (("vanilla", {}), ("distilled", distilled(study)))
     ]
@@ -202,6 +211,26 @@ def arm_runs(study: GainStudy) -> list[Run]:
         Run(arm, FEW, seed, EPOCHS[FEW], settings[arm], NUM_GENERATED)
         for seed in range(NUM_SEEDS)
         for arm in ARMS
+    ]
+
+
+def search_runs() -> list[Run]:
+    """Vanilla and distilled students of few and of all trips, driven otherwise."""
+    return [
+        Run(
+            f"{variant}_{name}",
+            size,
+            seed,
+            EPOCHS[size],
+            num_generated=NUM_SEARCHED,
+            search=search,
+            beam_width=width,
+            of=variant,
+        )
+        for size in (FEW, None)
+        for name, (search, width) in SEARCHES.items()
+        for seed in range(NUM_SEEDS)
+        for variant in ("vanilla", "distilled")
     ]
 
 
@@ -236,11 +265,19 @@ def variant_runs(study: GainStudy) -> list[Run]:
 def report(study: GainStudy) -> None:
     """Prints and keeps means, differences and tests."""
     gain = {
-        str(size or "all"): _compared(study, "distilled", size)
+        str(size or "all"): _compared(study, "vanilla", "distilled", size)
         for size in EPOCHS
         if _by_seed(study, "distilled", size)
     }
-    arms = {arm: _compared(study, arm, FEW) for arm in ARMS if _by_seed(study, arm, FEW)}
+    arms = {arm: _compared(study, "vanilla", arm, FEW) for arm in ARMS if _by_seed(study, arm, FEW)}
+    searches = {
+        name: {
+            str(size or "all"): _compared(study, f"vanilla_{name}", f"distilled_{name}", size)
+            for size in (FEW, None)
+            if _by_seed(study, f"distilled_{name}", size)
+        }
+        for name in SEARCHES
+    }
     results = {
         "machine": machine(),
         "city": {**dataclasses.asdict(study.settings), "generated": NUM_GENERATED},
@@ -249,6 +286,7 @@ def report(study: GainStudy) -> None:
         "chosen": read_json(study.chosen)["chosen"],
         "gain": gain,
         "arms": arms,
+        "searches": searches,
         "oracle": _oracle(study),
         "variants": _variants(study),
     }
@@ -275,9 +313,9 @@ def _oracle(study: GainStudy) -> dict[str, Any]:
     return {"choices": choices.to_dict(), "trips": shown}
 
 
-def _compared(study: GainStudy, variant: str, size: int | None) -> dict[str, Any]:
-    """Every measure against vanilla: paired t-tests over the seeds, corrected (Holm) together."""
-    vanilla, taught = (_by_seed(study, name, size) for name in ("vanilla", variant))
+def _compared(study: GainStudy, base: str, variant: str, size: int | None) -> dict[str, Any]:
+    """Every measure of both: paired t-tests over the seeds, corrected (Holm) together."""
+    vanilla, taught = (_by_seed(study, name, size) for name in (base, variant))
     found: dict[str, PairedComparison] = {}
     for measure in MEASURES:
         one, two = (
@@ -302,7 +340,7 @@ def _compared(study: GainStudy, variant: str, size: int | None) -> dict[str, Any
                 "better" if better else "worse",
             ]
         )
-    title = f"{variant.capitalize()}, students of {size or 'all'} trips, {len(taught)} seeds"
+    title = f"{base} and {variant}, students of {size or 'all'} trips, {len(taught)} seeds"
     print_table(title, ["", "vanilla", "taught", "difference", "p (Holm)", ""], rows)
     return {
         measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}

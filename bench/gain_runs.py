@@ -27,6 +27,7 @@ from metrics.generated import read_generated
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
 from search.od import SampledOD
+from search.session import SearchName
 from train_with_distill import train
 from training.folder import RunFolder
 from training.resources import ResourcePool, load_split
@@ -39,19 +40,28 @@ ORACLE = "oracle"  # the variant that the city's own drivers teach
 
 @dataclass(frozen=True)
 class Run:
-    """A student to train: which trips it sees, who teaches it, and how."""
+    """A student to train: which trips it sees, who teaches it, and how; or one that is there
+    already, `of`, to be driven with another search."""
 
     variant: str
     size: int | None  # training trips, None for all
     seed: int
     epochs: int
     settings: dict[str, Any] = field(default_factory=dict)  # of `distill`; empty is vanilla
-    num_generated: int = 500  # trips for OD pairs of the test split, 0 for none
+    num_generated: int = 500  # trips for OD pairs of the test split
+    search: SearchName = "beam"
+    beam_width: int = 4
+    of: str | None = None
 
     @property
     def name(self) -> str:
         """The folder's name."""
-        return f"{self.variant}_{self.size or 'all'}_seed{self.seed}"
+        return f"{self.variant}_{self.of_seed}"
+
+    @property
+    def of_seed(self) -> str:
+        """What the names of runs of the same size and seed share."""
+        return f"{self.size or 'all'}_seed{self.seed}"
 
 
 class GainStudy:
@@ -112,12 +122,16 @@ class Laboratory:
         folder = self.study.result_file(run).parent
         if folder.exists():
             shutil.rmtree(folder)
-        pool = self._oracle_pool() if run.variant == ORACLE else self.pool
-        result = train(config, pool=pool, folder=RunFolder(folder / "training"))
-        figures = {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
-        figures |= self._measure(config, result.checkpoint)
-        if run.num_generated:
-            figures |= self._drive(config, result.checkpoint, run.num_generated, folder)
+        figures: dict[str, float] = {}
+        if run.of:
+            student = folder.parent / f"{run.of}_{run.of_seed}" / "training" / "best.pth"
+        else:
+            pool = self._oracle_pool() if run.variant == ORACLE else self.pool
+            result = train(config, pool=pool, folder=RunFolder(folder / "training"))
+            student = result.checkpoint
+            figures |= {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
+            figures |= self._measure(config, student)
+        figures |= self._drive(config, student, run, folder / "trips.csv")
         write_json(self.study.result_file(run), {"run": asdict(run), "figures": figures})
 
     def drivers(self, num_generated: int) -> dict[str, float]:
@@ -153,17 +167,16 @@ class Laboratory:
             "mape_seconds": found.time_pred_mape_seconds,
         }
 
-    def _drive(
-        self, config: Config, checkpoint: Path, num_generated: int, folder: Path
-    ) -> dict[str, float]:
+    def _drive(self, config: Config, checkpoint: Path, run: Run, output: Path) -> dict[str, float]:
         """Trips for OD pairs of the test split, the same for every student."""
-        output = folder / "trips.csv"
         generate(
             config=config,
             model_path=checkpoint,
-            num_gene=num_generated,
+            num_gene=run.num_generated,
             seed=0,
             od_source="test",
+            search=run.search,
+            beam_width=run.beam_width,
             output=output,
         )
         return self._assess(output)
@@ -198,5 +211,6 @@ def _work(study: GainStudy, queue: Any) -> None:
     laboratory = Laboratory(study)
     while (run := queue.get()) is not None:
         laboratory.do(run)
-        accuracy = laboratory.study.result(run)["accuracy"]
-        print(f"  {run.name}: test accuracy {accuracy:.4f}", flush=True)
+        figures = laboratory.study.result(run)
+        shown = "dtw_km" if run.of else "accuracy"
+        print(f"  {run.name}: {shown} {figures[shown]:.4f}", flush=True)
