@@ -69,7 +69,7 @@ def _machine_lines(path: Path) -> list[str]:
         lines += [f"| {key} | {value} |" for key, value in figures]
         for key, value in results.items():
             if _is_table(value):
-                lines += ["", *_table(key, value)]
+                lines += ["", *_table(key, value)] if lines[-1] else _table(key, value)
     return lines
 
 
@@ -85,7 +85,10 @@ def _table(name: str, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        whole = value.is_integer() and abs(value) >= 1000
+        return f"{value:,.0f}" if whole else f"{value:,.4g}"
+    return str(value)
 
 
 def _flat(results: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
