@@ -63,13 +63,13 @@ def _machine_lines(path: Path) -> list[str]:
             str(machine[key]) for key in ("processor", "gpu", "cores") if machine.get(key)
         )
         with_what = f"torch {machine.get('torch')}, Python {machine.get('python')}"
-        lines += ["", f"### {name}", "", f"{where} cores, {with_what}, {machine.get('date')}", ""]
+        lines += ["", f"### {name}", "", f"{where} cores, {with_what}, {machine.get('date')}"]
         figures = _flat(results)
-        lines += ["| figure | value |", "|---|---|"] if figures else []
+        lines += ["", "| figure | value |", "|---|---|"] if figures else []
         lines += [f"| {key} | {value} |" for key, value in figures]
         for key, value in results.items():
             if _is_table(value):
-                lines += ["", *_table(key, value)] if lines[-1] else _table(key, value)
+                lines += ["", *_table(key, value)]
     return lines
 
 

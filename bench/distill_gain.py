@@ -1,6 +1,6 @@
 """Does distillation help? Students with and without a teacher, on few and on many trips.
 
-    python -m bench.distill_gain --folder gain [--parts teachers tune gain variants report]
+    python -m bench.distill_gain --folder gain [--parts teachers tune gain ... report]
     python -m bench.distill_gain --folder other --city 1 --chosen docs/distill_gain.json
 
 On a demo city of 5,000 roads: teachers that saw all training trips, λ and τ chosen on the
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from bench._common import RESULTS, machine, print_table
-from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all
+from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all, size_name
 from bench.oracle_teacher import OracleTeacher
 from config.schema import PrunerConfig, SearchSpace
 from critics.registry import teacher_path
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("distill_gain"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    sizes = {str(size or "all"): size for size in EPOCHS}
+    sizes = {size_name(size): size for size in EPOCHS}
     parser.add_argument("--sizes", nargs="+", choices=sizes, default=list(sizes))
     parser.add_argument("--city", type=int, default=CITY.seed, help="the city's seed")
     parser.add_argument("--chosen", type=Path, help="a report whose λ and τ are used: no study")
@@ -264,24 +264,16 @@ def variant_runs(study: GainStudy) -> list[Run]:
 
 def report(study: GainStudy) -> None:
     """Prints and keeps means, differences and tests."""
-    gain = {
-        str(size or "all"): _compared(study, "vanilla", "distilled", size)
-        for size in EPOCHS
-        if _by_seed(study, "distilled", size)
-    }
+    gain = _by_size(study, "vanilla", "distilled", EPOCHS)
     arms = {arm: _compared(study, "vanilla", arm, FEW) for arm in ARMS if _by_seed(study, arm, FEW)}
     searches = {
-        name: {
-            str(size or "all"): _compared(study, f"vanilla_{name}", f"distilled_{name}", size)
-            for size in (FEW, None)
-            if _by_seed(study, f"distilled_{name}", size)
-        }
+        name: _by_size(study, f"vanilla_{name}", f"distilled_{name}", (FEW, None))
         for name in SEARCHES
     }
     results = {
         "machine": machine(),
         "city": {**dataclasses.asdict(study.settings), "generated": NUM_GENERATED},
-        "epochs": {str(size or "all"): epochs for size, epochs in EPOCHS.items()},
+        "epochs": {size_name(size): epochs for size, epochs in EPOCHS.items()},
         "teachers": {name: read_json(study.teachers / f"{name}.json") for name in TEACHERS},
         "chosen": read_json(study.chosen)["chosen"],
         "gain": gain,
@@ -305,12 +297,24 @@ def _oracle(study: GainStudy) -> dict[str, Any]:
     """The city's own drivers: how sure their choices are, and how much two trips of them differ."""
     network = RoadNetwork.load(study.city)
     train, test = (TripDataset.load(study.city, split, network) for split in ("train", "test"))
-    choices = teacher_report(OracleTeacher(study.settings), test, train, max_trips=len(test))
+    laboratory = Laboratory(study)
+    choices = teacher_report(OracleTeacher(laboratory.oracle), test, train, max_trips=len(test))
     print(f"\n{choices.table()}")
-    driven = Laboratory(study).drivers(NUM_GENERATED)
+    driven = laboratory.drivers(NUM_GENERATED)
     shown = {key: driven[key] for key in MEASURES if key in driven}
     print_table(f"The drivers again, {NUM_GENERATED} trips", ["", ""], list(shown.items()))
     return {"choices": choices.to_dict(), "trips": shown}
+
+
+def _by_size(
+    study: GainStudy, base: str, variant: str, sizes: Iterable[int | None]
+) -> dict[str, Any]:
+    """The comparisons of the sizes that have been trained."""
+    return {
+        size_name(size): _compared(study, base, variant, size)
+        for size in sizes
+        if _by_seed(study, variant, size)
+    }
 
 
 def _compared(study: GainStudy, base: str, variant: str, size: int | None) -> dict[str, Any]:
@@ -340,7 +344,7 @@ def _compared(study: GainStudy, base: str, variant: str, size: int | None) -> di
                 "better" if better else "worse",
             ]
         )
-    title = f"{base} and {variant}, students of {size or 'all'} trips, {len(taught)} seeds"
+    title = f"{base} and {variant}, students of {size_name(size)} trips, {len(taught)} seeds"
     print_table(title, ["", "vanilla", "taught", "difference", "p (Holm)", ""], rows)
     return {
         measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from bench.oracle_teacher import OraclePool, drive_again
 from config import Config, load_config
 from data.demo_city import DemoCitySettings
+from data.demo_city.oracle import DemoCityOracle
 from dataset import TripDataset
 from evaluation import load_reference
 from gene import generate
@@ -56,12 +58,12 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return f"{self.variant}_{self.of_seed}"
+        return f"{self.variant}_{size_name(self.size)}_seed{self.seed}"
 
-    @property
-    def of_seed(self) -> str:
-        """What the names of runs of the same size and seed share."""
-        return f"{self.size or 'all'}_seed{self.seed}"
+
+def size_name(size: int | None) -> str:
+    """A number of training trips in names and reports."""
+    return str(size or "all")
 
 
 class GainStudy:
@@ -93,9 +95,18 @@ class GainStudy:
         own = {f"distill.{name}": value for name, value in run.settings.items()}
         return load_config(DEMO, {**changes, **own})
 
+    def run_folder(self, run: Run) -> Path:
+        """What a run leaves."""
+        return self.folder / "runs" / run.name
+
+    def training(self, run: Run) -> RunFolder:
+        """Where the run's student is."""
+        trained = replace(run, variant=run.of) if run.of else run
+        return RunFolder(self.run_folder(trained) / "training")
+
     def result_file(self, run: Run) -> Path:
         """Where the figures of a run are kept."""
-        return self.folder / "runs" / run.name / "result.json"
+        return self.run_folder(run) / "result.json"
 
     def result(self, run: Run) -> dict[str, float]:
         """The figures of a finished run."""
@@ -113,25 +124,31 @@ class Laboratory:
     def __init__(self, study: GainStudy) -> None:
         self.study = study
         self.pool = ResourcePool()
-        self.oracle_pool: OraclePool | None = None
         self.reference = load_reference(study.city, "test", Settings(0.001, 0.1, "exact", 0, 0))
+
+    @cached_property
+    def oracle(self) -> DemoCityOracle:
+        """The city's own drivers."""
+        return DemoCityOracle(self.study.settings)
+
+    @cached_property
+    def oracle_pool(self) -> OraclePool:
+        """What students read whom the oracle teaches."""
+        return OraclePool(self.oracle)
 
     def do(self, run: Run) -> None:
         """Trains, measures and drives one student, and writes its figures."""
         config = self.study.config(run)
-        folder = self.study.result_file(run).parent
+        folder, training = self.study.run_folder(run), self.study.training(run)
         if folder.exists():
             shutil.rmtree(folder)
         figures: dict[str, float] = {}
-        if run.of:
-            student = folder.parent / f"{run.of}_{run.of_seed}" / "training" / "best.pth"
-        else:
-            pool = self._oracle_pool() if run.variant == ORACLE else self.pool
-            result = train(config, pool=pool, folder=RunFolder(folder / "training"))
-            student = result.checkpoint
+        if not run.of:
+            pool = self.oracle_pool if run.variant == ORACLE else self.pool
+            result = train(config, pool=pool, folder=training)
             figures |= {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
-            figures |= self._measure(config, student)
-        figures |= self._drive(config, student, run, folder / "trips.csv")
+            figures |= self._measure(config, training.best)
+        figures |= self._drive(config, training.best, run, folder / "trips.csv")
         write_json(self.study.result_file(run), {"run": asdict(run), "figures": figures})
 
     def drivers(self, num_generated: int) -> dict[str, float]:
@@ -140,13 +157,8 @@ class Laboratory:
         test = TripDataset.load(self.study.city, "test", network)
         requests = next(SampledOD(test, num_generated, 0).requests(0, num_generated))
         output = self.study.folder / "runs" / "drivers" / f"trips_{num_generated}.csv"
-        drive_again(self.study.settings, requests, output)
+        drive_again(self.oracle, requests, output)
         return self._assess(output)
-
-    def _oracle_pool(self) -> OraclePool:
-        if self.oracle_pool is None:
-            self.oracle_pool = OraclePool(self.study.settings)
-        return self.oracle_pool
 
     def _measure(self, config: Config, checkpoint: Path) -> dict[str, float]:
         """The student's choices on all test trips."""

@@ -17,7 +17,6 @@ from config import Config
 from critics.distill_hook import DistillationManager
 from data.batch import Batch
 from data.demo_city.oracle import DemoCityOracle
-from data.demo_city.settings import DemoCitySettings
 from dataset import TripDataset
 from runtime.files import sha256_of_json
 from search.trips import GeneratedTrip, TripRequests
@@ -28,16 +27,15 @@ from training.resources import ResourcePool, Resources
 class OracleTeacher:
     """A `RoadTeacher` that answers whole trips, as a teacher cache asks for them."""
 
-    def __init__(self, settings: DemoCitySettings) -> None:
+    def __init__(self, oracle: DemoCityOracle) -> None:
         self.name = "oracle"
         self.device = torch.device("cpu")
         self.tie_keys: Tensor | None = None
         self.repeats_histories = False
-        self.settings = settings
-        self.oracle = DemoCityOracle(settings)
+        self.oracle = oracle
 
     def identity(self) -> dict[str, str]:
-        return {"teacher": "oracle", "city": sha256_of_json(self.settings.as_json())}
+        return {"teacher": "oracle", "city": sha256_of_json(self.oracle.settings.as_json())}
 
     def trip_logits(self, dataset: TripDataset, trip_id: NDArray[np.int64]) -> NDArray[np.float32]:
         roads = [np.asarray(dataset.trip(int(trip))[0], dtype=np.int32) for trip in trip_id]
@@ -57,9 +55,9 @@ class OracleTeacher:
 class OraclePool(ResourcePool):
     """Resources whose teacher is the oracle of the city."""
 
-    def __init__(self, settings: DemoCitySettings) -> None:
+    def __init__(self, oracle: DemoCityOracle) -> None:
         super().__init__()
-        self._oracle = OracleTeacher(settings)
+        self._oracle = OracleTeacher(oracle)
 
     def teacher(
         self, config: Config, resources: Resources, device: torch.device
@@ -67,9 +65,9 @@ class OraclePool(ResourcePool):
         return DistillationManager(config, resources.network, device, self._oracle)
 
 
-def drive_again(settings: DemoCitySettings, requests: TripRequests, output: Path) -> None:
+def drive_again(oracle: DemoCityOracle, requests: TripRequests, output: Path) -> None:
     """Writes trips of the city's drivers, in the format of generated trips."""
-    table = DemoCityOracle(settings).drive(requests.origin, requests.destination, requests.start)
+    table = oracle.drive(requests.origin, requests.destination, requests.start)
     rows = [HEADER]
     for number in np.flatnonzero(table.length):
         length = table.length[number]

@@ -68,7 +68,7 @@ def test_the_oracle_teaches_what_a_teacher_cache_holds(
     trips: TripDataset, oracle: DemoCityOracle
 ) -> None:
     some = np.array([5, 2, 700])
-    logits = OracleTeacher(TOWN).trip_logits(trips, some)
+    logits = OracleTeacher(oracle).trip_logits(trips, some)
     assert logits.dtype == np.float32
     whole = oracle.log_probabilities(trips.road_ids, trips.offsets, trips.starts)
     begin, count, _ = _positions(trips)
@@ -82,7 +82,7 @@ def test_the_oracle_teaches_what_a_teacher_cache_holds(
 
 
 def test_drivers_sent_out_again_make_other_trips_between_the_same_roads(
-    trips: TripDataset, tmp_path: Path
+    trips: TripDataset, oracle: DemoCityOracle, tmp_path: Path
 ) -> None:
     ends = trips.offsets[1:] - 1
     requests = TripRequests(
@@ -92,7 +92,7 @@ def test_drivers_sent_out_again_make_other_trips_between_the_same_roads(
         np.asarray(trips.starts),
     )
     for name in ("one.csv", "two.csv"):
-        drive_again(TOWN, requests, tmp_path / name)
+        drive_again(oracle, requests, tmp_path / name)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     again = read_generated(tmp_path / "one.csv", trips.network)
     assert len(again) > 0.98 * len(trips)

@@ -50,18 +50,16 @@ class DemoCityOracle:
         )
         return true_choices(self.maker.key, trips, self.prior, tables)
 
-    def drive(
-        self, origin: IntArray, destination: IntArray, start: IntArray, seed: int = 0
-    ) -> TripTable:
+    def drive(self, origin: IntArray, destination: IntArray, start: IntArray) -> TripTable:
         """New trips between given roads, by drivers drawn at random.
 
         A trip that comes out with fewer than five roads has none.
         """
         count, width = len(origin), self.settings.max_trip_roads
         drivers = self.maker.drivers
-        driver = np.random.default_rng([seed, 10]).integers(0, len(drivers.home), count)
+        driver = np.random.default_rng([0, 10]).integers(0, len(drivers.home), count)
         table = TripTable(
-            first=_NEW_TRIPS + seed * count,
+            first=_NEW_TRIPS,
             clock_s=start - FIRST_DAY_S,
             roads=np.empty((count, width), dtype=np.int32),
             elapsed_s=np.empty((count, width), dtype=np.int32),

@@ -12,7 +12,9 @@ from data.demo_city.routing import (
     DECISION_NOISE_S,
     RouteTables,
     Workspace,
+    cost_of_turn,
     farthest,
+    forget_tree,
     grow_tree,
     make_workspace,
     tree_cost,
@@ -50,16 +52,11 @@ def _choices_of_kind(
         begin, end = tables.reach_offsets[road], tables.reach_offsets[road + 1]
         lowest = np.inf
         for slot in range(begin, end):
-            target = tables.reach_targets[slot]
-            if work.seen[target] != stamp and work.to_go[target] <= limit:
-                lowest = min(lowest, tables.turn_cost[slot] + work.to_go[target])
+            lowest = min(lowest, cost_of_turn(slot, limit, stamp, tables, work))
         total = 0.0
         for slot in range(begin, end):
-            target = tables.reach_targets[slot]
-            weight = 0.0
-            if work.seen[target] != stamp and work.to_go[target] <= limit:
-                score = tables.turn_cost[slot] + work.to_go[target]
-                weight = math.exp((lowest - score) / DECISION_NOISE_S)
+            score = cost_of_turn(slot, limit, stamp, tables, work)
+            weight = math.exp((lowest - score) / DECISION_NOISE_S) if score < np.inf else 0.0
             out[first + slot - begin] = weight
             total += weight
         for place in range(first, first + end - begin):
@@ -113,8 +110,7 @@ def true_choices(
             cost = tree_cost(key, trips.tree[trip, kind], tables)
             num_touched = grow_tree(roads[-1], roads[:1], cost, tables, work)
             _choices_of_kind(roads, tables, work, stamp, by_kind[kind])
-            for i in range(num_touched):
-                work.to_go[work.touched[i]] = np.inf
+            forget_tree(num_touched, work)
             stamp += 1
         _mix_kinds(roads, by_kind, prior.copy(), tables, out[first:last])
     return out

@@ -116,7 +116,7 @@ def grow_tree(
 ) -> Number:
     """Fills `to_go` as far from the destination as any trip from the origins may stray.
 
-    Returns how many roads were touched; the caller sets them back to infinity.
+    Returns how many roads were touched, for `forget_tree`.
     """
     num_touched = 1
     work.touched[0] = destination
@@ -148,6 +148,27 @@ def grow_tree(
 
 
 @kernel()
+def forget_tree(num_touched: Number, work: Workspace) -> None:
+    """Makes room for the next tree."""
+    for i in range(num_touched):
+        work.to_go[work.touched[i]] = np.inf
+
+
+@kernel()
+def cost_of_turn(
+    slot: Number, limit: Number, stamp: int, tables: RouteTables, work: Workspace
+) -> Number:
+    """What is still to pay if a driver turns here; infinite where no driver would.
+
+    Roads that `stamp` has seen and those farther than `limit` from the destination are not taken.
+    """
+    target = tables.reach_targets[slot]
+    if work.seen[target] == stamp or work.to_go[target] > limit:
+        return np.inf
+    return tables.turn_cost[slot] + work.to_go[target]
+
+
+@kernel()
 def _follow(
     origin: Number,
     destination: Number,
@@ -166,14 +187,13 @@ def _follow(
     while road != destination and count < len(out):
         best, chosen = np.inf, -1
         for slot in range(tables.reach_offsets[road], tables.reach_offsets[road + 1]):
-            target = tables.reach_targets[slot]
-            if work.seen[target] == stamp or work.to_go[target] > limit:
+            score = cost_of_turn(slot, limit, stamp, tables, work)
+            if score == np.inf:
                 continue
-            score = tables.turn_cost[slot] + work.to_go[target]
             if noise_s > 0.0:
                 score += noise_s * math.log(-math.log(uniform(key, count * 16 + slot % 16)))
             if score < best:
-                best, chosen = score, target
+                best, chosen = score, tables.reach_targets[slot]
         if chosen < 0:
             return 0
         road = chosen
@@ -244,5 +264,4 @@ def route_trips(
                 out = table.elapsed_s[trip]
                 _drive(table.roads[trip], count, clock_s, speed_factor, drive_key, tables, out)
                 table.length[trip] = count
-        for i in range(num_touched):
-            work.to_go[work.touched[i]] = np.inf
+        forget_tree(num_touched, work)
