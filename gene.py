@@ -22,12 +22,13 @@ from config.arguments import CONFIG_FOLDER, add_config_arguments, example_parser
 from config.loading import parse_assignments
 from config.schema import WandbConfig
 from runtime.device import resolve_device
+from runtime.distributed import join, leave, local_device
 from runtime.errors import UserError, run_main
 from runtime.files import timestamp, write_json
 from runtime.logs import get_logger, setup_logging
 from runtime.memory import out_of_memory_advice
 from runtime.wandb_run import TrackedRun, start_run
-from search.launch import Ranks, RunPlan, RunReport, run_request
+from search.launch import SLOWEST_SHARE, RunPlan, RunReport, run_request
 from search.output import performance_path
 from search.session import (
     DEFAULT_MAX_STEPS,
@@ -36,7 +37,6 @@ from search.session import (
     SearchName,
     SplitName,
 )
-from training.distributed import local_device
 
 logger = get_logger("generate")
 
@@ -114,18 +114,18 @@ def generate(
         max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps,
         trips_in_flight=batch_size,
     )
-    ranks = Ranks.join()
+    group = join(torch.device("cpu"), SLOWEST_SHARE)
     place = local_device(resolve_device(cuda, device or config.training.device))
-    if processes > 1 and (ranks.world_size > 1 or place.type != "cpu"):
+    if processes > 1 and (group.world_size > 1 or place.type != "cpu"):
         raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
-    path = Path(ranks.share(str(output or _default_output(request))))
+    path = Path(group.broadcast(str(output or _default_output(request))))
     if path.suffix == ".json":
         raise UserError(f"The output {path} must not end in .json; the figures go beside it.")
-    plan = RunPlan(path, place, ranks, processes, resume, progress and ranks.rank == 0)
+    plan = RunPlan(path, place, group, processes, resume, progress and group.is_main)
     try:
-        return _run(request, plan, wandb if wandb is not None and ranks.rank == 0 else None)
+        return _run(request, plan, wandb if wandb is not None and group.is_main else None)
     finally:
-        ranks.leave()
+        leave()
 
 
 def _run(request: GenerationRequest, plan: RunPlan, wandb: WandbConfig | None) -> GenerationResult:
@@ -139,7 +139,7 @@ def _run(request: GenerationRequest, plan: RunPlan, wandb: WandbConfig | None) -
         with torch.inference_mode(), out_of_memory_advice(MEMORY_ADVICE):
             report = run_request(request, plan)
         result = _result(request, plan, report)
-        if plan.ranks.rank == 0:
+        if plan.group.is_main:
             _record(result, report.identity)
         tracked.summarize(_figures(result))
     except BaseException:
@@ -214,7 +214,7 @@ def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> Gen
         performance=performance_path(plan.output),
         search=_search_label(request),
         device=str(plan.device),
-        processes=max(plan.processes, plan.ranks.world_size),
+        processes=max(plan.workers, plan.group.world_size),
         trips=tally.trips,
         reached=tally.reached,
         reached_rate=tally.reached / trips,

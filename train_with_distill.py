@@ -14,11 +14,11 @@ from __future__ import annotations
 from config import Config, dump_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from runtime.device import resolve_device
+from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, remove_leftovers
 from runtime.logs import setup_logging
 from runtime.memory import out_of_memory_advice
-from training.distributed import is_main_process, join, leave, local_device
 from training.folder import RunFolder
 from training.resources import ResourcePool
 from training.run import EpochCallback, TrainingRun, TrainResult

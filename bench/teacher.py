@@ -30,10 +30,11 @@ from data.road_network import RoadNetwork
 from data.sampling import training_batches
 from dataset import Batch, TripDataset
 from hoser import HOSER
+from runtime.distributed import Processes
+from runtime.precision import Precision
 from training.accumulation import AccumulationStep
 from training.compilation import StudentCalls
-from training.distributed import Processes
-from training.optimization import Optimization, Precision
+from training.optimization import Optimization
 from training.profiling import StepProfiler
 
 BEIJING = LMTADConfig(vocab_size=51_663, block_size=512, n_layer=8, n_head=12, n_embd=768)

@@ -24,10 +24,11 @@ from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from hoser import HOSER
 from runtime.device import resolve_device
+from runtime.distributed import Processes
+from runtime.precision import Precision
 from training.accumulation import AccumulationStep
 from training.compilation import compile_student
-from training.distributed import Processes
-from training.optimization import Optimization, Precision
+from training.optimization import Optimization
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
 from training.resources import ResourcePool

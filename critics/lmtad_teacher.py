@@ -20,6 +20,7 @@ from critics.losses import candidate_mask
 from critics.weights import TeacherWeights, build_lmtad, load_weights
 from runtime.errors import UserError
 from runtime.logs import get_logger
+from runtime.precision import fastest_dtype
 
 logger = get_logger("teacher")
 DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
@@ -185,8 +186,5 @@ def _chunks(lengths: list[int], max_tokens: int) -> list[tuple[int, int]]:
 
 def resolve_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     """The precision of the teacher's network on a device."""
-    if name == "auto":
-        if device.type == "cpu":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+    types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    return fastest_dtype(device) if name == "auto" else types[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ from types import TracebackType
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from tqdm import tqdm
 
-from runtime.errors import UserError
+from runtime.distributed import Processes
 from runtime.logs import get_logger
 from search.output import Output
 from search.scorer import ScoringCost
@@ -24,50 +22,8 @@ from search.writer import Tally
 
 logger = get_logger("generate")
 
-# Ranks wait for the slowest one, however long a large request takes.
-_TIMEOUT = datetime.timedelta(days=30)
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those that `torchrun` has started."""
-
-    rank: int = 0
-    world_size: int = 1
-
-    @classmethod
-    def join(cls) -> Ranks:
-        """Joins the others over gloo, whatever the device: only plain values are exchanged."""
-        world_size = os.environ.get("WORLD_SIZE", "1")
-        if world_size in ("", "1"):
-            return cls()
-        if not dist.is_initialized():
-            try:
-                dist.init_process_group("gloo", timeout=_TIMEOUT)
-            except (RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"Joining {world_size} processes failed ({error}); start them with torchrun."
-                ) from error
-        return cls(dist.get_rank(), dist.get_world_size())
-
-    def leave(self) -> None:
-        """Leaves the others."""
-        if self.world_size > 1 and dist.is_initialized():
-            dist.destroy_process_group()
-
-    def share(self, value: Any) -> Any:
-        """The first process's value, on every process."""
-        box = [value]
-        if self.world_size > 1:
-            dist.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def gather(self, value: Any) -> list[Any]:
-        """Every process's value, on every process, once all are there."""
-        box = [value] * self.world_size
-        if self.world_size > 1:
-            dist.all_gather_object(box, value)
-        return box
+# Processes wait for the slowest one, however long a large request takes.
+SLOWEST_SHARE = datetime.timedelta(days=30)
 
 
 class Progress:
@@ -118,8 +74,8 @@ class RunPlan:
 
     output: Path
     device: torch.device
-    ranks: Ranks
-    processes: int
+    group: Processes  # that torchrun has started, this one among them
+    workers: int  # processes that this one starts itself, on the CPU
     resume: bool
     show_progress: bool
 
@@ -128,9 +84,9 @@ def run_request(request: GenerationRequest, plan: RunPlan) -> RunReport:
     """Generates what is missing of the output; under `torchrun`, this process's share of it."""
     started = time.perf_counter()
     session = Session(request, plan.device)
-    if plan.processes == 1:
+    if plan.workers == 1:
         session.prepare()
-    if plan.ranks.rank > 0:
+    if not plan.group.is_main:
         return _help(session, plan, started)
     output = Output(plan.output, session.source, session.identity())
     try:
@@ -156,20 +112,20 @@ def _generate(
     plan: RunPlan,
     progress: Progress,
 ) -> ScoringCost:
-    ranks, processes = plan.ranks, plan.processes
+    group = plan.group
     missing = output.missing()
-    if ranks.world_size > 1:
-        shares = ranks.share(share_out(missing, ranks.world_size))
+    if group.world_size > 1:
+        shares = group.broadcast(share_out(missing, group.world_size))
         generate_parts(session, output.path, shares[0], progress.add)
         cost = ScoringCost()
-        for of_rank, tally in ranks.gather((session.scorer.cost, Tally())):
+        for of_rank, tally in group.gather((session.scorer.cost, Tally())):
             cost.add(of_rank)
             progress.add(tally)
         output.find_parts()
         return cost
     num_missing = sum(end - begin for begin, end in missing)
-    if processes > 1 and num_missing > 1:
-        shares = [share for share in share_out(missing, processes) if share]
+    if plan.workers > 1 and num_missing > 1:
+        shares = [share for share in share_out(missing, plan.workers) if share]
         cost = run_workers(request, output.path, shares, progress.add)
         output.find_parts()
         return cost
@@ -186,11 +142,11 @@ def _generate(
 
 def _help(session: Session, plan: RunPlan, started: float) -> RunReport:
     """What every process but the first does under `torchrun`."""
-    shares = plan.ranks.share(None)
+    shares = plan.group.broadcast(None)
     generating = time.perf_counter()
     tally = Tally()
-    generate_parts(session, plan.output, shares[plan.ranks.rank], tally.add)
+    generate_parts(session, plan.output, shares[plan.group.rank], tally.add)
     cost = session.scorer.cost
-    plan.ranks.gather((cost, tally))
+    plan.group.gather((cost, tally))
     wall = time.perf_counter() - generating
     return RunReport(tally, 0, cost, generating - started, wall, {})

@@ -15,7 +15,9 @@ from config import Config, load_config
 from data.road_network import RoadNetwork
 from hoser import HOSER
 from models.losses import mask_candidates
+from runtime.distributed import Processes
 from runtime.errors import UserError
+from runtime.precision import Precision
 from tests.training_helpers import (
     assert_same_weights,
     distilled,
@@ -25,10 +27,8 @@ from tests.training_helpers import (
 from train_with_distill import TrainResult, train
 from training.accumulation import AccumulationStep
 from training.compilation import StudentCalls, compile_mode, compile_student
-from training.distributed import Processes
 from training.optimization import (
     Optimization,
-    Precision,
     configure_backends,
     learning_rate_factor,
     total_norm,

@@ -18,9 +18,10 @@ from critics.distill_hook import DistillationManager, DistillTargets
 from data.batch import Batch
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates, supervised_losses
+from runtime.distributed import Processes
+from runtime.precision import Precision
 from training.compilation import StudentCalls
-from training.distributed import Processes
-from training.optimization import Optimization, Precision
+from training.optimization import Optimization
 from training.profiling import StepProfiler
 
 SUMS = (

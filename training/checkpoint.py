@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from runtime.errors import UserError, one_line
+from runtime.random_state import random_state
 from runtime.torch_files import DamagedFile, load_plain, save_plain
 
 FORMAT = "hoser-distil-run"
@@ -73,7 +74,7 @@ def save_run(
             "progress": asdict(progress),
             "model": model.state_dict(),
             "optimization": optimization,
-            "rng": rng_state(),
+            "rng": random_state(),
         },
     )
 
@@ -153,16 +154,3 @@ def check_identity(found: dict[str, Any], expected: dict[str, Any], path: Path) 
 def _short(value: Any) -> str:
     text = str(value)
     return text[:12] + "…" if len(text) == 64 else text[:80]
-
-
-def rng_state() -> dict[str, Any]:
-    """The states of torch's random generators."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_rng(state: dict[str, Any]) -> None:
-    """Restores what `rng_state` gave, as far as the devices are still there."""
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,53 +1,19 @@
-"""The optimizer's side of a step: AdamW, mixed precision, clipping, warm-up and cosine."""
+"""The optimizer's side of a step: AdamW, scaled gradients, clipping, warm-up and cosine."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from config.schema import OptimizerConfig
 from runtime.logs import get_logger
+from runtime.precision import Precision
 
 logger = get_logger("train")
-
-AmpChoice = Literal["auto", "off", "float16", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Precision:
-    """In which type the forward pass computes; None is float32 throughout."""
-
-    device_type: str
-    dtype: torch.dtype | None
-
-    @classmethod
-    def choose(cls, choice: AmpChoice, device: torch.device) -> Precision:
-        """`auto` is bfloat16 where the GPU has it, else float16 there, and off on the CPU."""
-        if choice == "auto":
-            if device.type != "cuda":
-                return cls(device.type, None)
-            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-            return cls(device.type, torch.bfloat16 if bf16 else torch.float16)
-        types = {"off": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
-        return cls(device.type, types[choice])
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context of a forward pass."""
-        if self.dtype is None:
-            return contextlib.nullcontext()
-        return torch.amp.autocast(self.device_type, dtype=self.dtype)
-
-    @property
-    def needs_scaling(self) -> bool:
-        """Whether gradients would underflow without a `GradScaler`."""
-        return self.dtype is torch.float16
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -9,7 +9,7 @@ from config.schema import Config
 from data.features import TripRows
 from data.sampling import crop_starts, rank_share, training_batches
 from dataset import RowSpec, TripDataset
-from training.distributed import Processes
+from runtime.distributed import Processes
 
 
 class EpochPlan:

@@ -20,8 +20,11 @@ from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
 from hoser import HOSER
+from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
+from runtime.precision import Precision
+from runtime.random_state import restore_random_state
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.checkpoint import (
     Progress,
@@ -29,14 +32,12 @@ from training.checkpoint import (
     check_identity,
     load_run,
     named_errors,
-    restore_rng,
 )
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher
-from training.distributed import Processes
 from training.folder import RunFolder
 from training.identity import run_identity, run_mode
-from training.optimization import Optimization, Precision, configure_backends
+from training.optimization import Optimization, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
 from training.recorder import Recorder
@@ -171,7 +172,7 @@ class TrainingRun:
         with named_errors(self.folder.latest):
             self.model.load_state_dict(state.model)
             self.optimization.load_state_dict(state.optimization)
-            restore_rng(state.rng)
+            restore_random_state(state.rng)
         self.progress = state.progress
         if self.progress.finished:
             logger.info("This run is finished; --fresh starts it over.")

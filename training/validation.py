@@ -20,8 +20,8 @@ from data.sampling import evaluation_batches, rank_share
 from dataset import TripDataset
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates
-from training.distributed import Processes
-from training.optimization import Precision
+from runtime.distributed import Processes
+from runtime.precision import Precision
 
 CALIBRATION_BINS = 15
 ROWS_PER_BATCH_FACTOR = 2

@@ -1,7 +1,8 @@
 """One process or many: who am I, and sums over all of us.
 
-Without `torchrun` everything here is a no-op. Gradients are summed explicitly, once per optimizer
-step, because a step's losses are normalised over the whole global batch.
+Without `torchrun` everything here is a no-op. Training sums gradients explicitly, once per optimizer
+step, because a step's losses are normalised over the whole global batch; generation exchanges plain
+values only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from runtime.errors import UserError
 
-TIMEOUT = datetime.timedelta(minutes=10)
+TIMEOUT = datetime.timedelta(minutes=10)  # of a step that all take together
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,31 @@ class Processes:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's plain value, on every process, once all are there."""
+        box = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(box, value)
+        return box
+
     def barrier(self) -> None:
         """Waits for all processes."""
         if self.world_size > 1:
             dist.barrier()
 
 
-def join(device: torch.device) -> Processes:
-    """Joins the process group that `torchrun` describes in the environment, if it does."""
+def join(device: torch.device, timeout: datetime.timedelta = TIMEOUT) -> Processes:
+    """Joins the process group that `torchrun` describes in the environment, if it does.
+
+    `device` is where the tensors are that will be summed: the CPU where only plain values travel.
+    """
     world_size = _integer("WORLD_SIZE", 1)
     if world_size <= 1:
         return Processes()
     if not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         try:
-            dist.init_process_group(backend, timeout=TIMEOUT)
+            dist.init_process_group(backend, timeout=timeout)
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"Joining {world_size} processes failed ({error}); start them with torchrun."
