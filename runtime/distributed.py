@@ -1,8 +1,8 @@
 """One process or many: who am I, and sums over all of us.
 
-Without `torchrun` everything here is a no-op. Training sums gradients explicitly, once per optimizer
-step, because a step's losses are normalised over the whole global batch; generation exchanges plain
-values only.
+Without `torchrun` everything here is a no-op. Training sums gradients explicitly, once per
+optimizer step, because a step's losses are normalised over the whole global batch; generation
+exchanges plain values only.
 """
 
 from __future__ import annotations

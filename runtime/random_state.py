@@ -1,4 +1,4 @@
-"""The states of torch's random generators, saved and restored, so that a run goes on bit for bit."""
+"""The states of torch's random generators, so that a run goes on bit for bit."""
 
 from __future__ import annotations
 
