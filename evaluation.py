@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,9 @@ from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
-from data.trip_csv import OnBadRows
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
-from metrics.local import DtwKind
 from metrics.trips import read_real_trips
 from report.document import Run, write_comparison, write_report
 from report.inputs import find_data_dir, find_generated_file, learning_curves
@@ -33,7 +31,7 @@ from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_tabl
 from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file, timestamp
 from runtime.logs import get_logger, setup_logging
-from runtime.wandb_run import TrackedRun, start_run
+from runtime.wandb_run import start_run
 
 logger = get_logger("evaluation")
 
@@ -61,30 +59,19 @@ def evaluate(
     run_dir: str | Path | None = None,
     output_dir: str | Path | None = None,
     name: str | None = None,
-    grid_size: float = DEFAULTS.grid_size,
-    edr_eps: float = DEFAULTS.edr_eps,
-    dtw: DtwKind = DEFAULTS.dtw,
-    bootstrap: int = DEFAULTS.bootstrap,
-    seed: int = 0,
-    on_bad_rows: OnBadRows = "error",
-    wandb: WandbConfig | None = None,
-    wandb_name: str | None = None,
-    wandb_dir: str | Path | None = None,
-    on_tracked: Callable[[Path | None], None] | None = None,
+    settings: Settings | None = None,
     reference: Reference | None = None,
     report: bool = True,
 ) -> EvaluationResult:
     """Measures one generated file against the real trips of `<data_dir>/<od_source>.csv`.
 
     Without `generated_file` the newest one in `run_dir` is taken. `reference`, real trips
-    measured before, replaces `data_dir`, `od_source` and the settings.
+    measured before, replaces `data_dir`, `od_source` and `settings`.
     """
     file = find_generated_file(generated_file, run_dir)
     if reference is None:
-        settings = Settings(grid_size, edr_eps, dtw, bootstrap, seed)
-        reference = load_reference(
-            find_data_dir(data_dir, run_dir), od_source, settings, on_bad_rows
-        )
+        folder = find_data_dir(data_dir, run_dir)
+        reference = load_reference(folder, od_source, settings or Settings())
     name = name or file.stem
     started = time.perf_counter()
     assessment = assess(name, read_generated(file, reference.network), reference)
@@ -96,28 +83,17 @@ def evaluate(
     )
     _warn_where_nothing_matches(assessment)
     folder = _output_folder(output_dir, run_dir)
-    metadata = _metadata(file, reference, od_source, run_dir)
-    metrics = write_results(assessment, metadata, folder)
-    if wandb is not None:
-        directory = Path(wandb_dir) if wandb_dir is not None else folder
-        run = start_run(
-            wandb, wandb_name or f"eval_{name}", metadata, directory, job_type="evaluation"
-        )
-        tracked = _track(run, assessment)
-        if on_tracked is not None:
-            on_tracked(tracked)
+    metrics = write_results(assessment, _metadata(file, reference, od_source, run_dir), folder)
     if report:
         write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
     return EvaluationResult(metrics, folder, assessment)
 
 
-def load_reference(
-    data_dir: str | Path, od_source: str, settings: Settings, on_bad_rows: OnBadRows = "error"
-) -> Reference:
+def load_reference(data_dir: str | Path, od_source: str, settings: Settings) -> Reference:
     """Reads and measures the real trips of a split."""
     _check_settings(settings, od_source)
     network = RoadNetwork.load(data_dir)
-    trips = read_real_trips(data_dir, od_source, network, on_bad_rows)
+    trips = read_real_trips(data_dir, od_source, network, settings.on_bad_rows)
     logger.info("Comparing with %d real trips (%s) of %s.", len(trips), od_source, data_dir)
     return Reference.of(trips, network, settings)
 
@@ -178,8 +154,10 @@ def _metadata(
     }
 
 
-def _track(run: TrackedRun, assessment: Assessment) -> Path | None:
-    """Records the measures and closes the run; returns where its files lie."""
+def track(result: EvaluationResult, wandb: WandbConfig, name: str, directory: Path) -> Path | None:
+    """Records the measures as a WandB run; returns where its files lie, if it was made."""
+    assessment = result.assessment
+    run = start_run(wandb, name, result.metrics["metadata"], directory, job_type="evaluation")
     values = {key: value for key, value in assessment.overall.values.items() if value is not None}
     for scenario, found in assessment.scenarios.items():
         for key, value in found.measures.values.items():
@@ -197,12 +175,10 @@ def main() -> int:
     arguments = _parse_arguments()
     setup_logging()
     files = arguments.generated_file or [None]
-    settings = Settings(
-        arguments.grid_size, arguments.edr_eps, arguments.dtw, arguments.bootstrap, arguments.seed
-    )
+    settings = _settings(arguments)
     first = find_generated_file(files[0], arguments.run_dir)
     data_dir = find_data_dir(arguments.data_dir, arguments.run_dir)
-    reference = load_reference(data_dir, arguments.od_source, settings, arguments.on_bad_rows)
+    reference = load_reference(data_dir, arguments.od_source, settings)
     names = _names([first, *map(Path, files[1:])])
     folder = _output_folder(arguments.output_dir, arguments.run_dir)
     found = [
@@ -212,12 +188,14 @@ def main() -> int:
             run_dir=arguments.run_dir,
             output_dir=folder if len(names) == 1 else folder / name,
             name=name,
-            wandb=_wandb_settings(arguments),
             reference=reference,
             report=False,
         )
         for name, file in names.items()
     ]
+    for each in found:
+        name = each.assessment.name
+        track(each, _wandb_settings(arguments), f"eval_{name}", each.folder)
     _print(found)
     comparisons = []
     if len(found) > 1:
@@ -261,6 +239,17 @@ def _names(files: list[Path]) -> dict[str, Path]:
     return names
 
 
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return Settings(
+        grid_size=arguments.grid_size,
+        edr_eps=arguments.edr_eps,
+        dtw=arguments.dtw,
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
+        on_bad_rows=arguments.on_bad_rows,
+    )
+
+
 def _wandb_settings(arguments: argparse.Namespace) -> WandbConfig:
     return WandbConfig(
         enable=arguments.wandb,
@@ -295,7 +284,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--dtw", choices=["fastdtw", "exact"], default=DEFAULTS.dtw, help="as published, or exact")
     add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
     add("--seed", type=int, default=0, help="of the resamples")
-    add("--on_bad_rows", choices=["error", "skip"], default="error", help="of the real trips")
+    add("--on_bad_rows", choices=["error", "skip"], default="error", help="real or generated")
     add("--output_dir", help="instead of eval/<time>")
     add("--no_report", action="store_true", help="no HTML report and no pictures")
     add("--wandb", action="store_true", help="record the results with WandB")

@@ -20,9 +20,10 @@ from bench._common import parser, peak_memory_mib, print_table, save, timed
 from data.demo_city import make_demo_city
 from data.road_network import RoadNetwork
 from metrics.assessment import Reference, Settings, assess
-from metrics.distributions import bin_edges, histogram, jensen_shannon, measure
+from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.local import DtwKind, PairMetrics, measure_local
+from metrics.measures import measure_quantities, pair_values
 from metrics.od import Pairs
 from metrics.trips import Trips
 
@@ -90,7 +91,7 @@ def _local(network: RoadNetwork, count: int) -> dict[str, float]:
     started = time.perf_counter()
     plain = _plain_loops(real, generated, network, count)
     plain_s = time.perf_counter() - started
-    found = ours("fastdtw")().named()
+    found = pair_values(ours("fastdtw")())
     for name, values in plain.items():
         difference = np.abs(found[name] - values).max()
         assert difference < 1e-6, f"{name} differs by {difference} from the plain loops"
@@ -149,7 +150,7 @@ def _global(network: RoadNetwork, count: int) -> dict[str, float]:
     real, generated = _walks(network, count, 3), _walks(network, count, 4)
 
     def divergences() -> list[float]:
-        sides = measure(real, network).named(), measure(generated, network).named()
+        sides = measure_quantities(real, network), measure_quantities(generated, network)
         found = []
         for name, values in sides[0].items():
             edges = bin_edges(values.values)

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
+from data.trip_csv import OnBadRows
 from metrics.distributions import (
     NUM_BINS,
-    TripQuantities,
     Values,
     bin_edges,
     bin_index,
     histogram,
     jensen_shannon,
-    measure,
 )
 from metrics.generated import GeneratedTrips
 from metrics.local import DtwKind, PairMetrics, measure_local
+from metrics.measures import OVERALL_MEASURES, Subject, measure_quantities, pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
 from metrics.scenarios import DESCRIPTIONS, Centre, label_trips
 from metrics.statistics import Bootstrap, Interval, divergence_interval
@@ -39,6 +39,7 @@ class Settings:
     dtw: DtwKind = "fastdtw"
     bootstrap: int = 1000
     seed: int = 0
+    on_bad_rows: OnBadRows = "error"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Reference:
     trips: Trips
     settings: Settings
     grid: OdGrid
-    quantities: TripQuantities
+    quantities: dict[str, Values]
     centre: Centre
     labels: dict[str, BoolArray]
     bootstrap: Bootstrap
@@ -63,7 +64,7 @@ class Reference:
             trips=trips,
             settings=settings,
             grid=OdGrid.over(network, settings.grid_size),
-            quantities=measure(trips, network),
+            quantities=measure_quantities(trips, network),
             centre=centre,
             labels=label_trips(trips, centre),
             bootstrap=Bootstrap(
@@ -119,7 +120,7 @@ class Assessment:
     name: str
     reference: Reference
     generated: GeneratedTrips
-    quantities: TripQuantities
+    quantities: dict[str, Values]
     pairs: Pairs
     local: PairMetrics
     overall: Measures
@@ -163,7 +164,7 @@ def assess(
     """Measures generated trips against the real ones of `reference`."""
     settings = reference.settings
     rng = np.random.default_rng([settings.seed, 1])
-    quantities = measure(generated.trips, reference.network)
+    quantities = measure_quantities(generated.trips, reference.network)
     pairs = pair_trips(reference.trips, generated.trips, reference.grid)
     local = measure_local(
         reference.trips,
@@ -184,7 +185,8 @@ def assess(
     )
     everything = np.ones(len(reference.trips), dtype=bool), np.ones(len(generated), dtype=bool)
     overall = sides.measures(*everything)
-    _add_rates(overall, generated, pairs, sides.generated_bootstrap)
+    subject = Subject(reference.network, reference.trips, generated, pairs)
+    _add_overall(overall, subject, sides.generated_bootstrap)
     generated_labels = label_trips(generated.trips, reference.centre)
     scenarios = {
         label: ScenarioMeasures(
@@ -213,7 +215,7 @@ class _Sides:
     """Real and generated trips side by side, ready to be measured in part."""
 
     reference: Reference
-    quantities: TripQuantities
+    quantities: dict[str, Values]
     pairs: Pairs
     local: PairMetrics
     generated_bootstrap: Bootstrap
@@ -222,7 +224,7 @@ class _Sides:
     def measures(self, real_mask: BoolArray, generated_mask: BoolArray) -> Measures:
         """The measures over the chosen real and generated trips; a pair follows its real trip."""
         measures = Measures()
-        real_values, generated_values = self.reference.quantities.named(), self.quantities.named()
+        real_values, generated_values = self.reference.quantities, self.quantities
         for name in real_values:
             self._add_divergence(
                 measures,
@@ -231,7 +233,7 @@ class _Sides:
                 _restrict(generated_values[name], generated_mask),
             )
         chosen = np.flatnonzero(real_mask[self.pairs.real])
-        for name, values in self.local.named().items():
+        for name, values in pair_values(self.local).items():
             mean = float(values[chosen].mean()) if len(chosen) else None
             interval = self.pair_bootstrap.mean_interval(values[chosen], chosen)
             measures.add(name, mean, interval)
@@ -268,25 +270,23 @@ def _mean(values: Values) -> float | None:
     return float(values.values.mean()) if len(values.values) else None
 
 
-def _add_rates(
-    measures: Measures, generated: GeneratedTrips, pairs: Pairs, bootstrap: Bootstrap
-) -> None:
-    measures.values["od_match_rate"] = pairs.od_match_rate
-    if generated.reached is None:
-        measures.values["destination_reached_rate"] = None
-    else:
-        reached = generated.reached.astype(np.float64)
-        interval = bootstrap.mean_interval(reached, np.arange(len(reached)))
-        measures.add("destination_reached_rate", float(reached.mean()), interval)
-    transitions = int((generated.trips.lengths - 1).sum())
-    joined = 1.0 - float(generated.unjoined.sum()) / transitions if transitions else None
-    measures.values["joined_transition_rate"] = joined
+def _add_overall(measures: Measures, subject: Subject, bootstrap: Bootstrap) -> None:
+    for measure in OVERALL_MEASURES:
+        found = measure.of(subject)
+        if found.by_trip is None:
+            measures.values[measure.name] = found.value
+            continue
+        known = np.flatnonzero(~np.isnan(found.by_trip))
+        interval = bootstrap.mean_interval(found.by_trip[known], known)
+        measures.add(measure.name, found.value, interval)
 
 
-def _distributions(real: TripQuantities, generated: TripQuantities) -> dict[str, Distribution]:
+def _distributions(
+    real: dict[str, Values], generated: dict[str, Values]
+) -> dict[str, Distribution]:
     found = {}
-    for name, real_values in real.named().items():
-        generated_values = generated.named()[name]
+    for name, real_values in real.items():
+        generated_values = generated[name]
         if not len(real_values.values):
             continue
         edges = bin_edges(real_values.values)

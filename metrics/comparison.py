@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metrics.assessment import Assessment
 from metrics.distributions import NUM_BINS, Values, bin_edges, bin_index, histogram
+from metrics.measures import PAIR_MEASURES
 from metrics.statistics import (
     MAX_BLOCKS,
     Interval,
@@ -23,7 +24,6 @@ from metrics.statistics import (
 
 IntArray = NDArray[np.int64]
 
-COMPARED_LOCAL = ("hausdorff_km", "dtw_km", "edr")
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -133,15 +133,17 @@ def _local_rows(
     rng: np.random.Generator,
 ) -> list[ComparisonRow]:
     rows = []
-    for name in COMPARED_LOCAL:
-        values_first = first.local.named()[name][at_first]
-        values_second = second.local.named()[name][at_second]
+    for measure in PAIR_MEASURES:
+        if not measure.compared:
+            continue
+        values_first = measure.of(first.local)[at_first]
+        values_second = measure.of(second.local)[at_second]
         test = paired_test(values_first, values_second, samples, rng)
         rows.append(
             ComparisonRow(
                 first=first.name,
                 second=second.name,
-                measure=name,
+                measure=measure.name,
                 count=test.count,
                 mean_first=test.mean_first,
                 mean_second=test.mean_second,
@@ -171,12 +173,12 @@ def _divergence_rows(
     generated_second = second.pairs.generated[at_second]
     # Trips are exchanged in at most MAX_BLOCKS random groups, which bounds the work.
     block = rng.permutation(len(at_first)) % MAX_BLOCKS
-    for name, real in first.reference.quantities.named().items():
+    for name, real in first.reference.quantities.items():
         if not len(real.values):
             continue
         edges = bin_edges(real.values)
         tables = [
-            _block_histograms(quantities.named()[name], chosen, block, edges)
+            _block_histograms(quantities[name], chosen, block, edges)
             for quantities, chosen in (
                 (first.quantities, generated_first),
                 (second.quantities, generated_second),

@@ -1,7 +1,6 @@
-"""How alike two sets of trips are as a whole: distance, duration and radius of gyration.
+"""Values of trips as histograms, and the Jensen-Shannon divergence between two of them.
 
-Values, histograms and the Jensen-Shannon divergence between them; confidence is
-`metrics.statistics`.
+Which values are compared is `metrics.measures`; how certain a divergence is, `metrics.statistics`.
 """
 
 from __future__ import annotations
@@ -11,13 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.road_network import RoadNetwork
-from metrics.trips import Trips
-
 FloatArray = NDArray[np.float64]
 
 NUM_BINS = 100
-SECONDS_PER_MINUTE = 60.0
 
 
 @dataclass(frozen=True)
@@ -26,46 +21,6 @@ class Values:
 
     values: FloatArray  # [v]
     unit: NDArray[np.int64]  # [v], ascending
-
-
-@dataclass(frozen=True)
-class TripQuantities:
-    """The three quantities that are compared as distributions."""
-
-    distance_km: Values
-    duration_minutes: Values  # one value per segment
-    radius_km: Values
-
-    def named(self) -> dict[str, Values]:
-        """Each quantity under its name in the results."""
-        return {
-            "distance": self.distance_km,
-            "duration": self.duration_minutes,
-            "radius": self.radius_km,
-        }
-
-
-def measure(trips: Trips, network: RoadNetwork) -> TripQuantities:
-    """Distance, segment durations and radius of each trip.
-
-    A trip of one road has neither distance nor duration, as published.
-    """
-    from metrics.trip_kernels import measure_trips
-
-    distance, radius = np.empty(len(trips)), np.empty(len(trips))
-    measure_trips(
-        trips.road_ids, trips.offsets, network.center_lat, network.center_lon, distance, radius
-    )
-    lengths = trips.lengths
-    moving = np.flatnonzero(lengths > 1)
-    inside = np.ones(len(trips.times), dtype=bool)
-    inside[trips.offsets[:-1]] = False
-    minutes = np.diff(trips.times, prepend=0)[inside] / SECONDS_PER_MINUTE
-    return TripQuantities(
-        distance_km=Values(distance[moving], moving),
-        duration_minutes=Values(minutes, np.repeat(np.arange(len(trips)), lengths - 1)),
-        radius_km=Values(radius, np.arange(len(trips))),
-    )
 
 
 def bin_edges(real: FloatArray) -> FloatArray:

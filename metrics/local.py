@@ -29,16 +29,6 @@ class PairMetrics:
     edits: NDArray[np.int64]  # [K]
     points: NDArray[np.int64]  # [K]
 
-    def named(self) -> dict[str, FloatArray]:
-        """Each measure under its name in the results. EDR counts edits per point as it is."""
-        return {
-            "hausdorff_km": self.hausdorff_km,
-            "dtw_km": self.dtw_km,
-            "edr": self.edits / self.points,
-            "hausdorff_km_per_point": self.hausdorff_km / self.points,
-            "dtw_km_per_point": self.dtw_km / self.points,
-        }
-
 
 def measure_local(
     real: Trips,

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.geometry_kernels import haversine
 from runtime.jit import kernel
 
 FloatArray = NDArray[np.float64]
@@ -20,16 +21,6 @@ FloatArray = NDArray[np.float64]
 DTW_RADIUS_KM = 6378.0
 EDR_RADIUS_M = 6378137.0
 _RADIANS = math.pi / 180.0
-
-
-@kernel()
-def haversine_km(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
-    """The distance of two points in degrees, as published for Hausdorff and DTW."""
-    lat1, lon1, lat2, lon2 = lat1 * _RADIANS, lon1 * _RADIANS, lat2 * _RADIANS, lon2 * _RADIANS
-    sin_lat = math.sin((lat2 - lat1) / 2.0)
-    sin_lon = math.sin((lon2 - lon1) / 2.0)
-    chord = sin_lat * sin_lat + math.cos(lat1) * math.cos(lat2) * (sin_lon * sin_lon)
-    return 2.0 * DTW_RADIUS_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
 @kernel()
@@ -130,7 +121,7 @@ def _windowed_dtw(
     came_from = np.empty(starts[n], dtype=np.int8)
     for i in range(n):
         for j in range(low[i], high[i]):
-            step = haversine_km(lat1[i], lon1[i], lat2[j], lon2[j])
+            step = haversine(lat1[i], lon1[i], lat2[j], lon2[j], DTW_RADIUS_KM)
             up, left, diagonal = np.inf, np.inf, np.inf
             if i == 0:
                 if j == 0:

@@ -14,7 +14,7 @@ from typing import Any
 
 from config.loading import dump_config
 from data.road_network import RoadNetwork
-from evaluation import evaluate
+from evaluation import evaluate, track
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
@@ -190,13 +190,11 @@ class Pipeline:
             od_source=job.od_source,
             output_dir=job.evaluation_folder,
             name=job.model.name,
-            wandb=self.config.wandb.model_copy(update={"run_name": ""}),
-            wandb_name=job.eval_run,
-            wandb_dir=self.plan.eval_dir,
-            on_tracked=self.sync.start,
             reference=reference,
             report=False,
         )
+        wandb = self.config.wandb.model_copy(update={"run_name": ""})
+        self.sync.start(track(evaluated, wandb, job.eval_run, self.plan.eval_dir))
         entry.finish([job.evaluation_folder / name for name in evaluated.files])
         result.results, result.assessment = evaluated.metrics, evaluated.assessment
         result.evaluation = "done"

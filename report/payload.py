@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from data.road_network import RoadNetwork
 from metrics.assessment import Assessment, Measures
 from metrics.comparison import Comparison
+from metrics.measures import MEASURES, QUANTITIES, pair_values
 from metrics.scenarios import DESCRIPTIONS
 from metrics.trips import Trips
 from report.inputs import LearningCurve
-from report.tables import MARKS_LEGEND, MEASURES, comparison_rows
+from report.tables import MARKS_LEGEND, comparison_rows
 
 MICRODEGREES = 1e6
 TRIPS_SHOWN = 60
@@ -57,9 +58,17 @@ def build_payload(
         },
         "runs": [_run(run, shown[run.od_source]) for run in runs],
         "measures": [
-            {"key": key, "title": name, "unit": unit, "smaller_is_better": better}
-            for key, (name, unit, better) in MEASURES.items()
+            {
+                "key": measure.name,
+                "title": measure.title,
+                "unit": measure.unit,
+                "smaller_is_better": None if measure.better is None else measure.better == "lower",
+                "headline": measure.headline,
+                "plotted": measure.plotted,
+            }
+            for measure in MEASURES.values()
         ],
+        "quantities": [[each.name, each.title, each.unit] for each in QUANTITIES if each.plotted],
         "scenarios": DESCRIPTIONS,
         "curves": _curves(runs),
         "comparisons": [_comparison(comparison) for comparison in comparisons],
@@ -121,7 +130,7 @@ def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
     assessment = run.assessment
     generated = assessment.generated.trips
     position = {int(real): k for k, real in enumerate(assessment.pairs.real)}
-    measures = assessment.local.named()
+    measures = pair_values(assessment.local)
     trips: list[dict[str, Any] | None] = []
     for real in shown.tolist():
         k = position.get(real)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metrics.comparison import Comparison
+from metrics.measures import MEASURES, PLOTTED, QUANTITIES
 from report.payload import Run
-from report.tables import HEADLINE, heading
 from runtime.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ INK, MUTED, REAL = "#1c2733", "#8a949e", "#3b4650"
 BETTER, WORSE = "#12855f", "#c2334a"
 MODEL_COLOURS = ["#d9660a", "#1f6fd1", "#12855f", "#9b3fb0", "#c2334a", "#6a760c", "#0b829e"]
 BINS_JOINED = 3  # of the 99 closed bins, so that the shape can be seen
-QUANTITIES = {
-    "distance": ("Trip distance", "km"),
-    "duration": ("Segment duration", "min"),
-    "radius": ("Radius of gyration", "km"),
-}
 CURVES = {
     "train_loss": "Training loss",
     "val_next_step_acc": "Next-step accuracy",
@@ -72,7 +67,7 @@ def write_comparison_plot(path: Path, comparisons: Sequence[Comparison]) -> None
         better = [BETTER if value < 0 else WORSE for value in change]
         axis.barh(position, change, color=better, height=0.62)
         labels = [
-            f"{_plain(row.first)} → {_plain(row.second)}   {heading(row.measure)}"
+            f"{_plain(row.first)} → {_plain(row.second)}   {MEASURES[row.measure].heading}"
             for row in comparison.rows
         ]
         axis.set_yticks(position, labels, fontsize=8)
@@ -90,8 +85,10 @@ def write_comparison_plot(path: Path, comparisons: Sequence[Comparison]) -> None
 
 
 def _distributions(runs: Sequence[Run]) -> Figure:
-    figure = _figure(11, 3.4)
-    for axis, (name, (title, unit)) in zip(figure.subplots(1, 3), QUANTITIES.items()):
+    shown = [quantity for quantity in QUANTITIES if quantity.plotted]
+    figure, axes = _grid(len(shown), 3.4)
+    for axis, quantity in zip(axes, shown):
+        name = quantity.name
         for k, run in enumerate(runs):
             found = run.assessment.distributions.get(name)
             if found is None:
@@ -110,9 +107,9 @@ def _distributions(runs: Sequence[Run]) -> Figure:
                 linewidth=1.3,
                 label=label,
             )
-        axis.set_title(title, fontsize=10, loc="left")
-        axis.set_xlabel(unit, fontsize=9)
-        axis.set_ylabel("share of values (%)" if name == "distance" else "", fontsize=9)
+        axis.set_title(quantity.title, fontsize=10, loc="left")
+        axis.set_xlabel(quantity.unit, fontsize=9)
+        axis.set_ylabel("share of values (%)" if axis is axes[0] else "", fontsize=9)
         axis.legend(fontsize=7.5, frameon=False)
         _clean(axis)
     return figure
@@ -125,13 +122,13 @@ def _share(counts: Sequence[int]) -> np.ndarray:
 
 
 def _measures(runs: Sequence[Run]) -> Figure:
-    figure = _figure(11, 1.1 + 0.5 * len(runs) + 2.0)
-    for axis, measure in zip(figure.subplots(2, 3).flat, HEADLINE):
+    figure, axes = _grid(len(PLOTTED), 1.55 + 0.25 * len(runs))
+    for axis, measure in zip(axes, PLOTTED):
         for k, run in enumerate(runs):
-            value = run.assessment.overall.values.get(measure)
+            value = run.assessment.overall.values.get(measure.name)
             if value is None:
                 continue
-            interval = run.assessment.overall.intervals.get(measure)
+            interval = run.assessment.overall.intervals.get(measure.name)
             colour = MODEL_COLOURS[k % len(MODEL_COLOURS)]
             if interval is not None:
                 axis.plot([interval.low, interval.high], [-k, -k], color=colour, linewidth=2.2)
@@ -139,7 +136,7 @@ def _measures(runs: Sequence[Run]) -> Figure:
         names = [_plain(run.assessment.name) for run in runs]
         axis.set_yticks([-k for k in range(len(runs))], names, fontsize=8)
         axis.set_ylim(-len(runs) + 0.5, 0.5)
-        axis.set_title(heading(measure), fontsize=9.5, loc="left")
+        axis.set_title(measure.heading, fontsize=9.5, loc="left")
         axis.margins(x=0.15)
         _clean(axis)
     return figure
@@ -207,6 +204,16 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _grid(count: int, row_height: float) -> tuple[Figure, list[Any]]:
+    """A figure with three axes a row, and as many of them as are needed."""
+    rows = -(-count // 3)
+    figure = _figure(11, row_height * rows)
+    axes = figure.subplots(rows, 3, squeeze=False).ravel().tolist()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
 
 
 def _clean(axis: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from metrics.assessment import Assessment
+from metrics.measures import pair_values
 from runtime.files import replace_atomically, write_json
 
 PAIRS_PER_CHUNK = 4096
@@ -30,7 +31,7 @@ def write_trajectory_metrics(assessment: Assessment, path: Path) -> None:
     """
     pairs, local = assessment.pairs, assessment.local
     real, generated = assessment.reference.trips, assessment.generated.trips
-    measures = local.named()
+    measures = pair_values(local)
     if assessment.reference.settings.dtw == "fastdtw":
         measures = {**measures, "fastdtw_km": local.dtw_km}
     columns: dict[str, NDArray[Any]] = {

@@ -7,28 +7,7 @@ from typing import Any
 
 from metrics.assessment import Measures
 from metrics.comparison import Comparison, ComparisonRow
-
-# name in the results -> heading, unit, whether smaller is better (None: neither)
-MEASURES: dict[str, tuple[str, str, bool | None]] = {
-    "distance_jsd": ("Distance JSD", "nats", True),
-    "duration_jsd": ("Duration JSD", "nats", True),
-    "radius_jsd": ("Radius JSD", "nats", True),
-    "hausdorff_km": ("Hausdorff", "km", True),
-    "dtw_km": ("DTW", "km", True),
-    "edr": ("EDR", "per point", True),
-    "hausdorff_km_per_point": ("Hausdorff per point", "km", True),
-    "dtw_km_per_point": ("DTW per point", "km", True),
-    "od_match_rate": ("OD match rate", "", False),
-    "destination_reached_rate": ("Destination reached", "", False),
-    "joined_transition_rate": ("Drivable transitions", "", False),
-}
-HEADLINE = ["distance_jsd", "duration_jsd", "radius_jsd", "hausdorff_km", "dtw_km", "edr"]
-
-
-def heading(name: str) -> str:
-    """The measure's name and unit as a column heading."""
-    title, unit, _ = MEASURES[name]
-    return f"{title} ({unit})" if unit else title
+from metrics.measures import HEADLINE, MEASURES
 
 
 def number(value: float | None) -> str:
@@ -67,7 +46,7 @@ def _escape_cell(text: str) -> str:
 def measures_table(measures: Measures) -> str:
     """One evaluation's measures with their intervals."""
     rows = []
-    for name in MEASURES:
+    for name, measure in MEASURES.items():
         if name not in measures.values:
             continue
         interval = measures.intervals.get(name)
@@ -77,7 +56,7 @@ def measures_table(measures: Measures) -> str:
         if quantity != name:
             real = number(measures.values[f"{quantity}_real_mean"])
             generated = number(measures.values[f"{quantity}_gen_mean"])
-        rows.append([heading(name), number(measures.values[name]), between, real, generated])
+        rows.append([measure.heading, number(measures.values[name]), between, real, generated])
     header = ["measure", "value", "95 % interval", "real mean", "generated mean"]
     return screen_table(rows, header)
 
@@ -87,17 +66,16 @@ def models_rows(
 ) -> tuple[list[list[str]], list[str]]:
     """Models side by side, with stars where one differs from the first; rows and header."""
     names = list(results)
-    columns = [*HEADLINE, "od_match_rate", "destination_reached_rate"]
     rows = []
     for name in names:
         row = [name]
-        for measure in columns:
+        for measure in HEADLINE:
             tested = None
             if comparison is not None and name != names[0]:
-                tested = comparison.row(names[0], name, measure)
-            row.append(number(results[name].get(measure)) + _mark(tested))
+                tested = comparison.row(names[0], name, measure.name)
+            row.append(number(results[name].get(measure.name)) + _mark(tested))
         rows.append(row)
-    return rows, ["model", *(heading(measure) for measure in columns)]
+    return rows, ["model", *(measure.heading for measure in HEADLINE)]
 
 
 def _mark(row: ComparisonRow | None) -> str:
@@ -118,7 +96,7 @@ def _comparison_row(row: ComparisonRow) -> list[str]:
     interval = row.interval
     return [
         f"{row.first} → {row.second}",
-        heading(row.measure),
+        MEASURES[row.measure].heading,
         str(row.count),
         number(row.mean_first),
         number(row.mean_second),

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
-from evaluation import evaluate
+from evaluation import evaluate, track
+from metrics.assessment import Settings
 from metrics.generated import read_generated
 from runtime.errors import UserError
 
@@ -53,7 +53,9 @@ def test_evaluate_writes_the_published_numbers(
     parity_dir: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = evaluate(parity_dir / "generated.csv", city, report=False, bootstrap=50)
+    result = evaluate(
+        parity_dir / "generated.csv", city, report=False, settings=Settings(bootstrap=50)
+    )
     assert result.folder.parent.resolve() == (tmp_path / "eval").resolve()
     published = json.loads((parity_dir / "metrics.json").read_text())
     stored = json.loads((result.folder / "results.json").read_text())
@@ -90,7 +92,7 @@ def test_run_dir_gives_the_newest_generated_file_and_the_dataset(
     shutil.copy(city / "test.csv", run / "gene" / "real.csv")
     shutil.copy(parity_dir / "generated.csv", run / "gene" / "made.csv")
     (run / "config.yaml").write_text(f"data_dir: {city}\n")
-    result = evaluate(run_dir=run, report=False, bootstrap=0)
+    result = evaluate(run_dir=run, report=False, settings=Settings(bootstrap=0))
     assert result.metrics["metadata"]["generated_file"].endswith("made.csv")
     assert result.folder.is_relative_to(run / "eval")
     assert result.metrics["intervals"]["edr"] is None
@@ -192,7 +194,7 @@ def test_no_common_od_pair_still_gives_the_distributions(
     city: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     generated = write_csv(tmp_path / "far.csv", [["[8, 5]", TIMES]])
-    result = evaluate(generated, city, output_dir=tmp_path / "out", report=True, bootstrap=20)
+    result = evaluate(generated, city, output_dir=tmp_path / "out", settings=Settings(bootstrap=20))
     assert result["od_match_rate"] == 0.0 and result["hausdorff_km"] is None
     assert result["distance_jsd"] > 0
     assert json.loads((tmp_path / "out" / "trajectory_metrics.json").read_text()) == []
@@ -236,15 +238,13 @@ def test_wandb_is_offline_without_credentials_and_never_fails(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_MODE", "offline")
-    found: list[Any] = []
-    evaluate(
+    result = evaluate(
         parity_dir / "generated.csv",
         city,
         output_dir=tmp_path / "out",
-        wandb=WandbConfig(enable=True, project="test"),
-        wandb_name="eval_model_seed42_testod",
-        on_tracked=found.append,
+        settings=Settings(bootstrap=0),
         report=False,
-        bootstrap=0,
     )
-    assert found[0] is not None and found[0].name.startswith("offline-run")
+    wandb = WandbConfig(enable=True, project="test")
+    folder = track(result, wandb, "eval_model_seed42_testod", tmp_path / "out")
+    assert folder is not None and folder.name.startswith("offline-run")

@@ -21,9 +21,11 @@ from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
+from metrics.geometry_kernels import haversine as haversine_of_points
 from metrics.local import measure_local
+from metrics.measures import pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
-from metrics.pair_kernels import fast_dtw, haversine_km
+from metrics.pair_kernels import DTW_RADIUS_KM, fast_dtw
 from metrics.scenarios import Centre, label_trips
 from metrics.statistics import Bootstrap, benjamini_hochberg, holm, paired_test
 from metrics.trips import Trips, read_real_trips
@@ -95,7 +97,7 @@ def test_pairs_equal_the_published_numbers(
         ("dtw_km", "fastdtw_km"),
         ("edr", "edr"),
     ):
-        values = assessment.local.named()[ours]
+        values = pair_values(assessment.local)[ours]
         np.testing.assert_allclose(values, [pair[theirs] for pair in expected], atol=1e-6)
 
 
@@ -122,7 +124,10 @@ def test_fast_dtw_is_the_package_bit_for_bit(
         trip = np.array([lat, lon]).T * 1e-3 + [39.9, 116.3]
         trips.append(trip + rng.normal(size=trip.shape) * 1e-4 if jitter else trip)
     expected, _ = fastdtw(
-        trips[0], trips[1], radius, lambda a, b: haversine_km(a[0], a[1], b[0], b[1])
+        trips[0],
+        trips[1],
+        radius,
+        lambda a, b: haversine_of_points(a[0], a[1], b[0], b[1], DTW_RADIUS_KM),
     )
     lat1, lon1, lat2, lon2 = (np.ascontiguousarray(t[:, axis]) for t in trips for axis in (0, 1))
     assert fast_dtw(lat1, lon1, lat2, lon2, radius) == expected
@@ -154,7 +159,7 @@ def plain_measures(first: np.ndarray, second: np.ndarray, eps: float) -> tuple[f
 def test_local_measures_equal_their_definitions(network: RoadNetwork) -> None:
     first, second = walks(network, 40, 1), walks(network, 40, 2)
     pairs = Pairs(np.arange(40), np.arange(40), 0, 0)
-    found = measure_local(first, second, pairs, network, edr_eps=150.0, dtw="exact").named()
+    found = pair_values(measure_local(first, second, pairs, network, edr_eps=150.0, dtw="exact"))
     for k in range(40):
         trips = [
             np.stack([network.center_lat[t.trip(k)[0]], network.center_lon[t.trip(k)[0]]], 1)

@@ -5,12 +5,11 @@ const CURVES = [
   ["val_next_step_nll", "Negative log-likelihood"], ["val_time_pred_mape", "Travel-time MAPE (log1p)"],
   ["val_time_pred_mape_seconds", "Travel-time MAPE (seconds)"], ["val_kl", "KL to the teacher"],
 ];
-const SCENARIO_MEASURES = ["hausdorff_km", "dtw_km", "edr", "distance_jsd", "duration_jsd", "radius_jsd"];
 
 const sources = Object.keys(data.sources);
 const state = {
   source: sources[0], model: models[0], view: "trip", trip: null, traffic: "difference",
-  hidden: new Set(), scenarioMeasure: "hausdorff_km",
+  hidden: new Set(), scenarioMeasure: PLOTTED.includes("hausdorff_km") ? "hausdorff_km" : PLOTTED[0],
 };
 
 const runsOf = (source) => data.runs.filter((run) => run.source === source);
@@ -249,7 +248,7 @@ function drawDistributions() {
 
 function drawMeasures() {
   const runs = runsOf(state.source);
-  measureBody.replaceChildren(el("div", { class: "charts" }, HEADLINE.slice(0, 6).map((key) => {
+  measureBody.replaceChildren(el("div", { class: "charts" }, PLOTTED.map((key) => {
     const rows = runs.map((run) => {
       const [value, low, high] = run.measures[key] || [null, null, null];
       return { name: run.model, color: modelColor(run.model), value, low, high };
@@ -259,7 +258,7 @@ function drawMeasures() {
 }
 
 function drawScenarios() {
-  const choice = select("scenario-measure", "Measure", SCENARIO_MEASURES.map((key) => [key, measureInfo(key).title]), state.scenarioMeasure,
+  const choice = select("scenario-measure", "Measure", PLOTTED.map((key) => [key, measureInfo(key).title]), state.scenarioMeasure,
     (value) => { state.scenarioMeasure = value; holder.replaceChildren(scenarioTable(runsOf(state.source), value)); });
   const holder = el("div", {}, scenarioTable(runsOf(state.source), state.scenarioMeasure));
   scenarioBody.replaceChildren(el("div", { class: "controls" }, choice.field), holder);

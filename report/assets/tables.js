@@ -1,9 +1,10 @@
 // The tables: models side by side, scenarios, paired tests.
 
-const HEADLINE = ["distance_jsd", "duration_jsd", "radius_jsd", "hausdorff_km", "dtw_km", "edr"];
-const RATES = ["od_match_rate", "destination_reached_rate"];
-const FURTHER = ["hausdorff_km_per_point", "dtw_km_per_point", "joined_transition_rate"];
-const QUANTITIES = [["distance", "Trip distance", "km"], ["duration", "Segment duration", "min"], ["radius", "Radius of gyration", "km"]];
+const keysOf = (wanted) => data.measures.filter(wanted).map((measure) => measure.key);
+const HEADLINE = keysOf((measure) => measure.headline);
+const PLOTTED = keysOf((measure) => measure.plotted);
+const FURTHER = keysOf((measure) => !measure.headline);
+const QUANTITIES = data.quantities;
 
 function table(caption, header, rows) {
   const head = el("tr", {}, header.map(([title, unit, kind]) =>
@@ -38,7 +39,7 @@ function known(runs, keys) {
 }
 
 function modelsTable(runs, source) {
-  const columns = known(runs, [...HEADLINE, ...RATES]);
+  const columns = known(runs, HEADLINE);
   const best = Object.fromEntries(columns.map((key) =>
     [key, bestOf(runs.map((run) => run.measures[key] && run.measures[key][0]), measureInfo(key).smaller_is_better)]));
   const rows = runs.map((run) => el("tr", {},

@@ -95,7 +95,7 @@ def test_learning_curves(trained: Config, tmp_path: Path) -> None:
     trips = some_trips(trained, tmp_path / "trips.csv")
     for junk in (b'{"epochs": 3}', b'{"epochs": [{"epoch": 1e999}]}', b"[]", b'{"epochs": [[]]}'):
         metrics.write_bytes(junk)
-        evaluate(trips, trained.data_dir, run_dir=tmp_path, bootstrap=0)
+        evaluate(trips, trained.data_dir, run_dir=tmp_path, settings=Settings(bootstrap=0))
     assert Settings().bootstrap > 0
 
 

@@ -1,0 +1,204 @@
+"""Every measure of generated trips, one entry each: its name, how it reads, how it is computed.
+
+Results, comparison, tables, plots and the report read these tables and nothing else, so a new
+measure is one entry: in QUANTITIES (compared as a distribution), PAIR_MEASURES (one value for
+each pair of a real and a generated trip) or OVERALL_MEASURES (one value for a whole file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.road_network import RoadNetwork
+from metrics.distributions import Values
+from metrics.generated import GeneratedTrips
+from metrics.local import PairMetrics
+from metrics.od import Pairs
+from metrics.quantities import radius_of_gyration, segment_duration, trip_distance
+from metrics.trips import Trips
+
+FloatArray = NDArray[np.float64]
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is named, and where it is shown."""
+
+    name: str  # in result files
+    title: str
+    unit: str = ""
+    better: Better | None = None
+    headline: bool = False  # in the table of models side by side
+    plotted: bool = False  # with its interval, for every model
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One or more values of each trip; real and generated ones are compared as distributions."""
+
+    name: str
+    title: str
+    unit: str
+    of: Callable[[Trips, RoadNetwork], Values]
+    short: str  # in the divergence's title
+    plotted: bool = True
+
+    @property
+    def divergence(self) -> Measure:
+        """The Jensen-Shannon divergence of generated from real values."""
+        return Measure(f"{self.name}_jsd", f"{self.short} JSD", "nats", "lower", True, self.plotted)
+
+
+@dataclass(frozen=True)
+class PairMeasure(Measure):
+    """One value for each pair; `compared` ones are tested between models."""
+
+    of: Callable[[PairMetrics], FloatArray] = lambda pairs: pairs.hausdorff_km
+    compared: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A generated file beside the real trips, as overall measures see it."""
+
+    network: RoadNetwork
+    real: Trips
+    generated: GeneratedTrips
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value; where it is a mean over generated trips, theirs too: an interval follows."""
+
+    value: float | None
+    by_trip: FloatArray | None = None  # [n]; NaN where a trip has none
+
+    @classmethod
+    def mean(cls, by_trip: FloatArray) -> Found:
+        """The mean over the trips that have a value."""
+        known = by_trip[~np.isnan(by_trip)]
+        return cls(float(known.mean()) if len(known) else None, by_trip)
+
+
+@dataclass(frozen=True)
+class OverallMeasure(Measure):
+    """One value for a whole file; None where it cannot be known."""
+
+    of: Callable[[Subject], Found] = lambda _: Found(None)
+
+
+def _od_match_rate(subject: Subject) -> Found:
+    return Found(subject.pairs.od_match_rate)
+
+
+def _reached_rate(subject: Subject) -> Found:
+    reached = subject.generated.reached
+    return Found(None) if reached is None else Found.mean(reached.astype(np.float64))
+
+
+def _joined_rate(subject: Subject) -> Found:
+    transitions = int((subject.generated.trips.lengths - 1).sum())
+    unjoined = float(subject.generated.unjoined.sum())
+    return Found(1.0 - unjoined / transitions if transitions else None)
+
+
+QUANTITIES = (
+    Quantity("distance", "Trip distance", "km", trip_distance, "Distance"),
+    Quantity("duration", "Segment duration", "min", segment_duration, "Duration"),
+    Quantity("radius", "Radius of gyration", "km", radius_of_gyration, "Radius"),
+)
+
+PAIR_MEASURES = (
+    PairMeasure(
+        "hausdorff_km",
+        "Hausdorff",
+        "km",
+        "lower",
+        headline=True,
+        plotted=True,
+        of=lambda pairs: pairs.hausdorff_km,
+        compared=True,
+    ),
+    PairMeasure(
+        "dtw_km",
+        "DTW",
+        "km",
+        "lower",
+        headline=True,
+        plotted=True,
+        of=lambda pairs: pairs.dtw_km,
+        compared=True,
+    ),
+    PairMeasure(
+        "edr",
+        "EDR",
+        "per point",
+        "lower",
+        headline=True,
+        plotted=True,
+        of=lambda pairs: pairs.edits / pairs.points,
+        compared=True,
+    ),
+    PairMeasure(
+        "hausdorff_km_per_point",
+        "Hausdorff per point",
+        "km",
+        "lower",
+        of=lambda pairs: pairs.hausdorff_km / pairs.points,
+    ),
+    PairMeasure(
+        "dtw_km_per_point",
+        "DTW per point",
+        "km",
+        "lower",
+        of=lambda pairs: pairs.dtw_km / pairs.points,
+    ),
+)
+
+OVERALL_MEASURES = (
+    OverallMeasure(
+        "od_match_rate", "OD match rate", "", "higher", headline=True, of=_od_match_rate
+    ),
+    OverallMeasure(
+        "destination_reached_rate",
+        "Destination reached",
+        "",
+        "higher",
+        headline=True,
+        of=_reached_rate,
+    ),
+    OverallMeasure("joined_transition_rate", "Drivable transitions", "", "higher", of=_joined_rate),
+)
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        *(quantity.divergence for quantity in QUANTITIES),
+        *PAIR_MEASURES,
+        *OVERALL_MEASURES,
+    )
+}
+HEADLINE = [measure for measure in MEASURES.values() if measure.headline]
+PLOTTED = [measure for measure in MEASURES.values() if measure.plotted]
+
+
+def measure_quantities(trips: Trips, network: RoadNetwork) -> dict[str, Values]:
+    """Every quantity of the trips, by name."""
+    return {quantity.name: quantity.of(trips, network) for quantity in QUANTITIES}
+
+
+def pair_values(local: PairMetrics) -> dict[str, FloatArray]:
+    """Every measure of pairs, by name. [K] each"""
+    return {measure.name: measure.of(local) for measure in PAIR_MEASURES}
