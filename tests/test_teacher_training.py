@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from critics import teacher_training
+from critics.lmtad import LMTADConfig
 from critics.lmtad_teacher import LMTADTeacher
 from critics.road_teacher import LMTADRoadTeacher, road_teacher
-from critics.teacher_examples import ExampleMaker
 from critics.teacher_report import expected_calibration_error, teacher_report
-from critics.teacher_runs import run_path
 from critics.teacher_training import TeacherOptions, train_teacher
+from critics.teacher_training.examples import ExampleMaker
+from critics.teacher_training.run import TeacherRun
+from critics.teacher_training.state import run_path
 from critics.weights import load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -98,14 +99,14 @@ def test_a_killed_run_resumes_bit_for_bit(
     whole = options(tmp_path / "whole.pt", random_start=0.5, checkpoint_minutes=0.0)
     train_teacher(whole, network, train, val)
     broken = replace(whole, output=tmp_path / "broken.pt")
-    step = teacher_training._Training._step
+    step = TeacherRun.take_step
 
-    def fail_at_seven(self: teacher_training._Training, examples: object) -> torch.Tensor:
+    def fail_at_seven(self: TeacherRun, examples: object) -> torch.Tensor:
         if self.step == 7:
             raise KeyboardInterrupt
         return step(self, examples)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(teacher_training._Training, "_step", fail_at_seven)
+    monkeypatch.setattr(TeacherRun, "take_step", fail_at_seven)
     with pytest.raises(KeyboardInterrupt):
         train_teacher(broken, network, train, val)
     monkeypatch.undo()
@@ -128,7 +129,7 @@ def test_examples_say_what_follows(
     destination_prefix: bool,
 ) -> None:
     train, _ = splits
-    config = teacher_training.LMTADConfig(network.num_roads + 3, block_size or 40, 1, 1, 4)
+    config = LMTADConfig(network.num_roads + 3, block_size or 40, 1, 1, 4)
     tokens = np.arange(network.num_roads)
     maker = ExampleMaker(config, network, tokens, destination_prefix, 0.0, 0, torch.device("cpu"))
     trips = np.array([3, 8, 20])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from config import dump_config
-from critics.teacher_runs import run_path
+from critics.teacher_training.state import run_path
 from critics.weights import load_weights
 from tests.robustness.programs import Programs
 from tests.robustness.survival import Survival, contents

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from runtime.errors import UserError
@@ -26,21 +25,7 @@ class RunState:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    cpu_random: Tensor
-    gpu_random: Tensor | None
-
-    @classmethod
-    def capture(cls, device: torch.device, **values: Any) -> RunState:
-        """The given values with the random generators' states."""
-        on_gpu = device.type == "cuda"
-        gpu_random = torch.cuda.get_rng_state(device) if on_gpu else None
-        return cls(**values, cpu_random=torch.get_rng_state(), gpu_random=gpu_random)
-
-    def restore_random(self, device: torch.device) -> None:
-        """Sets the random generators back."""
-        torch.set_rng_state(self.cpu_random)
-        if self.gpu_random is not None and device.type == "cuda":
-            torch.cuda.set_rng_state(self.gpu_random, device)
+    random: dict[str, Any]
 
 
 def run_path(output: Path) -> Path:

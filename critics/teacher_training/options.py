@@ -1,0 +1,72 @@
+"""What a teacher is and how it is trained; which of it a resumed training must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from critics.weights import Vocabulary
+from data.road_network import Bounds
+from runtime.errors import UserError
+
+TeacherLoss = Literal["candidates", "vocabulary"]
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """What the teacher is and how it is trained.
+
+    `loss` is what the head is trained on: the whole vocabulary, as published, or only the tokens
+    of the roads that can come next, which is all that distillation asks about. By default the
+    former for grid cells and the latter for roads.
+    """
+
+    output: Path
+    vocabulary: Vocabulary = "road"
+    destination_prefix: bool = True
+    grid_size: float = 0.001
+    downsample: int = 1
+    bounds: Bounds | None = None
+    n_layer: int = 2
+    n_head: int = 4
+    n_embd: int = 128
+    block_size: int | None = None  # by default what the longest trip needs, at most 512
+    dropout: float = 0.1
+    bias: bool = False
+    loss: TeacherLoss | None = None
+    geometry: float = 0.15  # how much of the initial embeddings is the places' geometry
+    random_start: float = 0.0  # share of trips read from a random road on, as windows are
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    warmup_ratio: float = 0.05
+    max_norm: float = 1.0
+    amp: Literal["auto", "off"] = "auto"
+    seed: int = 0
+    device: str = "cpu"
+    max_trips: int | None = None
+    checkpoint_minutes: float = 5.0
+    progress: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "learning_rate", "grid_size", "downsample")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0.0 <= self.geometry < float("inf"):
+            raise UserError(f"--geometry is {self.geometry}; it must be at least 0.")
+        if not 0.0 <= self.random_start <= 1.0:
+            raise UserError(f"--random_start is {self.random_start}; it must be in 0..1.")
+
+    @property
+    def trained_loss(self) -> TeacherLoss:
+        """`loss`, or the vocabulary's default."""
+        return self.loss or ("vocabulary" if self.vocabulary == "grid" else "candidates")
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must agree on."""
+        free = ("output", "progress", "device", "checkpoint_minutes")
+        values = {name: value for name, value in asdict(self).items() if name not in free}
+        return {name: value for name, value in values.items() if value is not None}
