@@ -288,7 +288,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--output_dir", help="instead of eval/<time>")
     add("--no_report", action="store_true", help="no HTML report and no pictures")
     add("--wandb", action="store_true", help="record the results with WandB")
-    add("--wandb_project", default="hoser-eval")
+    add("--wandb_project", default=DEFAULTS.wandb.project)
     add("--wandb_run_name", default="")
     add("--wandb_tags", nargs="*", default=["eval"])
     return parser.parse_args()

@@ -266,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--od_source", choices=get_args(SplitName), default="test", help="split to draw from")
     add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
     add("--search", choices=get_args(SearchName), default="beam", help="default: beam")
-    for alias, name in (("--beam_search", "beam"), ("--nx_astar", "astar")):
+    for alias, name in (("--beam_search", "beam"), ("--nx_astar", "shortest_path")):
         text = f"the same as --search {name}"
         add(alias, dest="search", action="store_const", const=name, help=text)
     add("--beam_width", type=int, default=4, metavar="B", help="default: 4; 1 is greedy")
@@ -277,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with --output where it stopped")
     add("--no-progress", action="store_true", help="no progress bar")
     add("--wandb", action="store_true", help="record the run with WandB")
-    add("--wandb_project", default="hoser-distil")
+    add("--wandb_project", default=WandbConfig().project)
     add("--wandb_run_name", default="")
     add("--wandb_tags", nargs="*", default=["generation"])
     return parser

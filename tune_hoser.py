@@ -169,11 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--max_epochs", type=int, metavar="N", help="of a trial in phase 1")
     group.add_argument("--trials_dir", help="where trials are kept; default: optuna_trials")
     group.add_argument("--results_dir", help="where results go; default: optuna_results")
-    group.add_argument("--skip-phase1", "--skip_phase1", action="store_true", help="no search")
-    group.add_argument("--skip-phase2", "--skip_phase2", action="store_true", help="no final runs")
-    group.add_argument(
-        "--dry_run", "--dry-run", action="store_true", help="print the plan and about how long"
-    )
+    group.add_argument("--skip-phase1", action="store_true", help="no search")
+    group.add_argument("--skip-phase2", action="store_true", help="no final runs")
+    group.add_argument("--dry_run", action="store_true", help="print the plan and about how long")
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,22 @@ CONFIG_FOLDER = Path(__file__).parent
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like every other mistake of a user's."""
+    """A parser to which dashes and underscores in a flag's name are alike.
+
+    Its errors are one line, like every other mistake of a user's.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses with every flag spelled as it was declared."""
+        words = list(sys.argv[1:] if args is None else args)
+        declared = {name.replace("_", "-"): name for name in self._option_string_actions}
+        flags = words.index("--") if "--" in words else len(words)
+        for place, word in enumerate(words[:flags]):
+            name, separator, value = word.partition("=")
+            known = declared.get(name.replace("_", "-"))
+            if name.startswith("--") and known is not None:
+                words[place] = f"{known}{separator}{value}"
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help.")

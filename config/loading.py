@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from config import presets
 from config.evaluation import EvaluationConfig
-from config.presets import DISTILL_PRESETS
 from config.schema import Config
 from runtime.errors import UserError, one_line
 
@@ -24,6 +24,22 @@ MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 20_000
 
 Model = TypeVar("Model", bound=BaseModel)
+
+# What other programs of this kind call the same things.
+OTHER_NAMES = {
+    "weight": "lambda",
+    "kl_weight": "lambda",
+    "tau": "temperature",
+    "temp": "temperature",
+    "temp_start": "temperature",
+    "temp_end": "temperature_end",
+    "curriculum_stages": "temperature_stages",
+    "teacher_ckpt": "ckpt",
+    "teacher_checkpoint": "ckpt",
+    "epochs": "max_epoch",
+    "lr": "learning_rate",
+    "n_epochs": "max_epoch",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,8 +65,12 @@ def load_config(
     YAML, as on the command line. Without `path`, the schema's defaults.
     """
     tree = read_yaml(path) if path is not None else {}
-    apply_overrides(tree, overrides or {}, Config)
-    _apply_preset(tree)
+    overrides = overrides or {}
+    if "distill.preset" in overrides:
+        presets.replace(tree, overrides["distill.preset"])
+    apply_overrides(tree, overrides, Config)
+    distill = tree.get("distill")
+    presets.fill_in(tree, distill.get("preset") if isinstance(distill, dict) else None)
     return validate(Config, tree, str(path) if path is not None else "the configuration")
 
 
@@ -146,8 +166,9 @@ def apply_overrides(tree: dict[str, Any], overrides: Mapping[str, Any], model: t
         *parents, leaf = path.split(".")
         section = tree
         for name in parents:
-            if not isinstance(section.get(name), dict):
-                section[name] = {}
+            below = section.get(name)
+            if not isinstance(below, dict):
+                section[name] = {"kind": below} if isinstance(below, str) else {}
             section = section[name]
         section[leaf] = value
 
@@ -184,21 +205,13 @@ def _section_of(annotation: Any) -> type | None:
 
 
 def _suggest(name: str, allowed: list[str]) -> str:
+    meant = OTHER_NAMES.get(name.lower().removeprefix("distill_"))
+    if meant in allowed:
+        return f"; here it is called {meant!r}"
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; allowed here: {', '.join(sorted(allowed))}" if allowed else "; nothing is below it"
-
-
-def _apply_preset(tree: dict[str, Any]) -> None:
-    """Fills the keys of `distill` that the file leaves out with the named preset's values."""
-    distill = tree.get("distill")
-    if not isinstance(distill, dict) or distill.get("preset") is None:
-        return
-    values = DISTILL_PRESETS.get(distill["preset"]) if isinstance(distill["preset"], str) else None
-    if values is None:  # the schema's check names the key and the choices
-        return
-    tree["distill"] = {**values, **distill}
 
 
 def validate(model: type[Model], tree: dict[str, Any], where: str) -> Model:

@@ -5,7 +5,7 @@ Only the shape of the tree lives here. Reading YAML, overrides and error texts a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -92,7 +92,7 @@ class DistillConfig(Section):
     """The teacher and the loss with which it teaches."""
 
     enable: bool = True
-    preset: Literal["default", "curriculum", "fast"] | None = None
+    preset: Literal["default", "curriculum", "gazelle", "fast"] | None = None
     teacher: Literal["lmtad", "hoser"] = "lmtad"
     teacher_name: str | None = None
     repo: str | None = None
@@ -164,7 +164,6 @@ class TrainingConfig(Section):
     max_nonfinite_steps: PositiveInt = 20
     log_interval: PositiveInt = 10
     progress: bool = True
-    save_optimizer: bool = True
 
 
 class ProfilingConfig(Section):
@@ -186,9 +185,19 @@ class WandbConfig(Section):
     tags: list[str] = []
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     background_sync: bool = False
+    log_artifacts: bool = False
 
 
-class PrunerConfig(Section):
+class Kind(Section):
+    """A section whose `kind` alone may stand for it: `sampler: tpe`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_name(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class PrunerConfig(Kind):
     """Which trials stop early."""
 
     kind: Literal["hyperband", "median", "none"] = "hyperband"
@@ -196,7 +205,7 @@ class PrunerConfig(Section):
     reduction_factor: Annotated[int, Field(ge=2)] = 3
 
 
-class SamplerConfig(Section):
+class SamplerConfig(Kind):
     """How the next trial's parameters are drawn."""
 
     kind: Literal["cmaes", "tpe", "random"] = "cmaes"

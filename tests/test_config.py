@@ -54,7 +54,50 @@ def test_presets_fill_what_is_left_out(tmp_path: Path) -> None:
     assert (distill.temperature_schedule, distill.temperature_stages) == ("linear", 5)
 
 
+def test_a_preset_of_the_command_line_replaces_what_the_file_says() -> None:
+    demo = CONFIG_FOLDER / "demo.yaml"
+    fast = load_config(demo, {"distill.preset": "fast", "distill.temperature": 1.5})
+    assert (fast.distill.lambda_, fast.distill.temperature, fast.distill.positions) == (
+        0.029,
+        1.5,
+        8,
+    )
+    assert fast.optimizer_config.max_epoch < load_config(demo).optimizer_config.max_epoch
+    assert fast.distill.vocabulary == "road"  # what no preset speaks of is the file's
+
+
+def test_the_fast_preset_leaves_epochs_and_trips_that_the_file_names(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("distill: {preset: fast}\noptimizer_config: {max_epoch: 7}\n")
+    config = load_config(path)
+    assert (config.optimizer_config.max_epoch, config.data.max_train_trips) == (7, 20_000)
+    assert isinstance(config.distill.positions, int) and config.distill.positions > 1
+
+
+def test_gazelle_cosine_preset() -> None:
+    distill = load_config(None, {"distill.preset": "gazelle"}).distill
+    assert (distill.temperature, distill.temperature_end) == (1.0, 4.0)
+    assert (distill.temperature_schedule, distill.tau_squared) == ("cosine", True)
+
+
+def test_sampler_and_pruner_by_plain_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("optuna: {sampler: tpe, pruner: median}\n")
+    optuna = load_config(path, {"optuna.sampler.seed": 3}).optuna
+    assert (optuna.sampler.kind, optuna.sampler.seed, optuna.pruner.kind) == ("tpe", 3, "median")
+    assert load_config(path, {"optuna.pruner": "none"}).optuna.pruner.kind == "none"
+
+
+def test_shipped_configurations_share_one_wandb_project() -> None:
+    loaders = [load_evaluation_config if p.stem == "evaluation" else load_config for p in SHIPPED]
+    projects = {load(path).wandb.project for load, path in zip(loaders, SHIPPED)}
+    assert projects == {Config().wandb.project}
+
+
 MISTAKES = [
+    ("distill: {weight: 0.3}", "distill.weight is not a configuration key; here it is called"),
+    ("distill: {distill_temp_end: 4}", "here it is called 'temperature_end'"),
+    ("optuna: {sampler: grid}", "optuna.sampler.kind is 'grid'; allowed: 'cmaes', 'tpe' or"),
     ("distil: {}", "distil is not a configuration key; did you mean 'distill'?"),
     ("distill: {windw: 3}", "distill.windw is not a configuration key; did you mean 'window'?"),
     (
