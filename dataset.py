@@ -68,6 +68,7 @@ class TripDataset:
         self.candidate_top_k = candidate_top_k
         self.time_mean, self.time_std = time_statistics
         self.content_hash = trips.content_hash
+        self.source_hash = trips.content_hash  # of the whole file
         self.road_ids = trips.road_ids  # int32 [S]
         self.seconds = trips.seconds  # int32 [S], since the trip's start
         self.starts = trips.starts  # int64 [n]
@@ -89,25 +90,31 @@ class TripDataset:
         cache_dir: str | Path | None = None,
         ram_fraction: float = 0.6,
         max_trips: int | None = None,
+        time_statistics: tuple[float, float] | None = None,
     ) -> TripDataset:
         """Opens `<folder>/<split>.csv`, through the cache, which is made where it is missing.
 
-        Times are normalised with mean and standard deviation of the training split, whichever
-        split is loaded. `max_trips` keeps only the first trips of the file.
+        Times are normalised with `time_statistics`, mean and standard deviation of log1p of the
+        seconds; by default those of the training split, whichever split is loaded. `max_trips`
+        keeps only the first trips of the file.
         """
         folder = Path(folder)
         if split not in SPLITS:
             raise UserError(f"The split {split!r} is unknown; allowed: {', '.join(SPLITS)}.")
         cache = Path(cache_dir) if cache_dir is not None else folder / ".cache"
         trips = open_trips(folder / f"{split}.csv", network, on_bad_rows, cache)
-        train = trips
-        if split != "train":
-            train = open_trips(folder / "train.csv", network, on_bad_rows, cache)
-        statistics = (train.time_log1p_mean, train.time_log1p_std)
+        source_hash = trips.content_hash
+        if time_statistics is None:
+            train = trips
+            if split != "train":
+                train = open_trips(folder / "train.csv", network, on_bad_rows, cache)
+            time_statistics = (train.time_log1p_mean, train.time_log1p_std)
         if max_trips is not None and max_trips < len(trips.lengths):
             trips = _first_trips(trips, max_trips)
         trips = _into_memory(trips, split, ram_fraction)
-        return cls(network, trips, statistics, max_len, candidate_top_k, split)
+        dataset = cls(network, trips, time_statistics, max_len, candidate_top_k, split)
+        dataset.source_hash = source_hash
+        return dataset
 
     def __len__(self) -> int:
         return len(self.num_roads_of_trip)

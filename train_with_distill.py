@@ -81,7 +81,7 @@ EXAMPLES = """\
 """
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line of `train`."""
     parser = example_parser("Train HOSER, with or without a teacher.", EXAMPLES)
     add_config_arguments(parser)
@@ -97,14 +97,13 @@ def main() -> int:
         "--profile_max_batches", type=int, metavar="N", help="profile N batches, then stop"
     )
     run.add_argument("--print_config", action="store_true", help="print the configuration and exit")
-    arguments = parser.parse_args()
-    if arguments.no_distill:
-        arguments.set.append("distill.enable=false")
-    if arguments.save_dir is not None:
-        arguments.set.append(f"save_dir={arguments.save_dir}")
-    if arguments.profile_max_batches is not None:
-        arguments.set.append(f"profiling.max_batches={arguments.profile_max_batches}")
-    config = config_from_arguments(arguments)
+    arguments = parser.parse_args(argv)
+    own = {
+        "distill.enable": False if arguments.no_distill else None,
+        "save_dir": arguments.save_dir,
+        "profiling.max_batches": arguments.profile_max_batches,
+    }
+    config = config_from_arguments(arguments, own)
     if arguments.print_config:
         print(dump_config(config), end="")
         return 0

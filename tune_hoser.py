@@ -11,7 +11,6 @@ parameters and the vanilla baseline fully on several seeds. The parts are in `tu
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 from config import Config
@@ -178,19 +177,14 @@ def _parser() -> argparse.ArgumentParser:
 def _config(arguments: argparse.Namespace) -> Config:
     """The configuration with the study's own arguments, which stand for keys of `optuna`."""
     names = ("study_name", "storage", "n_trials", "max_epochs", "trials_dir", "results_dir")
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None:
-            arguments.set.append(f"optuna.{name}={json.dumps(value)}")
-    if arguments.seed is not None:
-        arguments.set.append(f"optuna.base_seed={arguments.seed}")
-        arguments.set.append(f"optuna.sampler.seed={arguments.seed}")
-    return config_from_arguments(arguments)
+    own = {f"optuna.{name}": getattr(arguments, name) for name in names}
+    own |= {"optuna.base_seed": arguments.seed, "optuna.sampler.seed": arguments.seed}
+    return config_from_arguments(arguments, own)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line of `tune`."""
-    arguments = _parser().parse_args()
+    arguments = _parser().parse_args(argv)
     config = _config(arguments)
     phase1, phase2 = not arguments.skip_phase1, not arguments.skip_phase2
     setup_logging()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,16 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_from_arguments(arguments: argparse.Namespace) -> Config:
-    """The configuration that the arguments of `add_config_arguments` describe."""
+def config_from_arguments(
+    arguments: argparse.Namespace, own: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration that the arguments of `add_config_arguments` describe.
+
+    `own` are the values of a program's own arguments, by their keys; those that are None were
+    not given.
+    """
     overrides = parse_assignments(arguments.set)
+    overrides |= {key: value for key, value in (own or {}).items() if value is not None}
     if arguments.dataset is not None:
         overrides["dataset"] = arguments.dataset
     if arguments.data_dir is not None:

@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,10 @@ OTHER_NAMES = {
 }
 
 
+class Written(str):
+    """A value as somebody wrote it after `--set key=`, where quotes and `null` are YAML's."""
+
+
 class _Loader(yaml.SafeLoader):
     """Plain YAML that also refuses duplicate keys and aliases that would multiply."""
 
@@ -61,8 +65,8 @@ def load_config(
 ) -> Config:
     """Loads a training configuration.
 
-    `overrides` maps dotted paths to values, `{"training.seed": 1}`; a string value is read as
-    YAML, as on the command line. Without `path`, the schema's defaults.
+    `overrides` maps dotted paths to values, `{"training.seed": 1}`. A string stands for itself
+    where the key holds text, and is read as YAML elsewhere. Without `path`, the schema's defaults.
     """
     tree = read_yaml(path) if path is not None else {}
     overrides = overrides or {}
@@ -109,7 +113,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason} at {error.start}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+    except Exception as error:  # a scalar with a tag can raise anything from its constructor
         raise UserError(f"{path} is not valid YAML: {one_line(error)}") from error
     if tree is None:
         return {}
@@ -150,19 +154,16 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         path, separator, value = assignment.partition("=")
         if not separator or not path.strip():
             raise UserError(f"--set {assignment!r} is not of the form section.key=value.")
-        overrides[path.strip()] = value
+        overrides[path.strip()] = Written(value)
     return overrides
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Mapping[str, Any], model: type) -> None:
     """Writes `overrides` into `tree`, refusing paths that the schema does not have."""
     for path, value in overrides.items():
-        _check_path(path, model)
+        annotation = _annotation_at(path, model)
         if isinstance(value, str):
-            try:
-                value = _parse(value)
-            except (yaml.YAMLError, ValueError, RecursionError) as error:
-                raise UserError(f"{path}={value!r} is not a YAML value.") from error
+            value = _read_text(path, value, annotation)
         *parents, leaf = path.split(".")
         section = tree
         for name in parents:
@@ -173,30 +174,58 @@ def apply_overrides(tree: dict[str, Any], overrides: Mapping[str, Any], model: t
         section[leaf] = value
 
 
-def _check_path(path: str, model: type) -> None:
+def _read_text(path: str, text: str, annotation: Any) -> Any:
+    """The value that a string stands for: itself where the key holds text, else YAML."""
+    is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is Union
+    options = typing.get_args(annotation) if is_union else (annotation,)
+    if str in options:
+        written = isinstance(text, Written)
+        quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
+        if written and type(None) in options and text in ("", "null", "~"):
+            return None
+        if not (written and quoted):
+            return str(text)
+    try:
+        return _parse(text)
+    except Exception as error:  # a scalar with a tag can raise anything from its constructor
+        raise UserError(f"{path}={_show(str(text))} is not a YAML value.") from error
+
+
+def _annotation_at(path: str, model: type) -> Any:
+    """The type of the key at a dotted path; a `UserError` where the schema has no such key."""
     current: type | None = model
+    annotation: Any = model
     walked: list[str] = []
     for name in path.split("."):
-        names = dict(_fields(current)) if current is not None else {}
-        if name not in names:
+        annotations = dict(_annotations(current))
+        if name not in annotations:
             where = ".".join([*walked, name])
-            raise UserError(f"{where} is not a configuration key{_suggest(name, list(names))}.")
-        current = names[name]
+            hint = _suggest(name, list(annotations))
+            raise UserError(f"{where} is not a configuration key{hint}.")
+        annotation = annotations[name]
+        current = _section_of(annotation)
         walked.append(name)
+    return annotation
+
+
+def _annotations(model: type | None) -> Iterator[tuple[str, Any]]:
+    """The keys of a section as a user writes them, with the type of each."""
+    if model is None or not issubclass(model, BaseModel):
+        return
+    for name, field in model.model_fields.items():
+        yield field.alias or name, field.annotation
 
 
 def _fields(model: type | None) -> Iterator[tuple[str, type | None]]:
     """The keys of a section as a user writes them, with the section below each, if any."""
-    if model is None or not issubclass(model, BaseModel):
-        return
-    for name, field in model.model_fields.items():
-        yield field.alias or name, _section_of(field.annotation)
+    for name, annotation in _annotations(model):
+        yield name, _section_of(annotation)
 
 
 def _section_of(annotation: Any) -> type | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is Union:
         for option in typing.get_args(annotation):
             found = _section_of(option)
             if found is not None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-LARGEST_INT = 2**62  # sums with it still fit into 64 bits
 LARGEST_INT = 2**62  # sums of a few still fit into 64 bits
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
@@ -23,6 +22,15 @@ class Section(BaseModel):
     """A part of the tree: unknown keys are errors, values are not coerced between kinds."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, validate_assignment=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        """No path and no name of any system holds a NUL character."""
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise ValueError("it holds a NUL character, which no path or name may")
+        return value
 
 
 class RoadNetworkEncoderConfig(Section):

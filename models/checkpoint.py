@@ -6,6 +6,7 @@ the road network is reported in the user's terms.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,12 +32,36 @@ _FEATURE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """What a student saw of its training trips: needed to read its travel times as seconds."""
+
+    train_hash: str  # of train.csv as it was read
+    time_log1p_mean: float
+    time_log1p_std: float
+
+    @classmethod
+    def read(cls, content: object, path: Path) -> TrainingData | None:
+        """Checks what a file says; None where it says nothing, as the original's files."""
+        if content is None:
+            return None
+        try:
+            found = cls(**content)  # type: ignore[arg-type]
+            usable = math.isfinite(found.time_log1p_mean) and 0 < found.time_log1p_std < math.inf
+        except TypeError:
+            usable = False
+        if not usable or not isinstance(found.train_hash, str):
+            raise UserError(f"{path} is damaged: it does not say which travel times it was taught.")
+        return found
+
+
+@dataclass(frozen=True)
 class StudentFile:
     """What a student's file says."""
 
     state: dict[str, Tensor]  # the original's unused names included
     max_len: int | None  # longest trip it was configured for, where the file tells
     config: Mapping[str, object] | None = None  # what it was trained with, where the file tells
+    trained_on: TrainingData | None = None  # where the file tells
 
 
 def load_student_state(path: str | Path) -> dict[str, Tensor]:
@@ -63,7 +88,10 @@ def read_student_file(path: str | Path) -> StudentFile:
         raise UserError(f"{path} holds no HOSER student (found {some}; expected {_ROADS}, ...)")
     config = content.get("config")
     return StudentFile(
-        state, _trained_max_len(content, state), config if isinstance(config, Mapping) else None
+        state=state,
+        max_len=_trained_max_len(content, state),
+        config=config if isinstance(config, Mapping) else None,
+        trained_on=TrainingData.read(content.get("trained_on"), Path(path)),
     )
 
 

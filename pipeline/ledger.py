@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,20 @@ from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_file, sha256_of_json, write_json
 
 FORMAT_VERSION = 1
+SOURCES = Path(__file__).parent.parent
+MEASURES = ("metrics", "data/geometry.py")
+
+
+@cache
+def measures_version() -> str:
+    """A hash of the code that measures: figures of another version do not compare."""
+    digest = hashlib.sha256()
+    for name in MEASURES:
+        place = SOURCES / name
+        for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            digest.update(f"{file.name}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class Entry:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from config.loading import dump_config
+from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from evaluation import evaluate, track
 from metrics.assessment import Assessment, Reference, Settings, assess
@@ -20,7 +21,7 @@ from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
 from pipeline.generation import run_generator, training_config
-from pipeline.ledger import Entry
+from pipeline.ledger import Entry, measures_version
 from pipeline.plan import Job, Plan, search_of
 from pipeline.sync import BackgroundSync
 from report.document import Run, write_comparison, write_report
@@ -152,6 +153,22 @@ class Pipeline:
         self.sync.start(folder)
         return "done"
 
+    def _zones_hash(self, job: Job) -> str:
+        """The zones that the job will read; made now where they are missing."""
+        folder = self.plan.data_dir
+        zones = self.network.zones
+        if zones is None:
+            data = training_config(job.model, self.plan).data
+            ensure_zones(
+                folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir
+            )
+            zones = RoadNetwork.load(folder).require_zones()
+        return zones.content_hash
+
+    def _split_sha256(self, split: str) -> str | None:
+        file = self.plan.data_dir / f"{split}.csv"
+        return sha256_of_file(file) if file.is_file() else None
+
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
         return {
@@ -159,7 +176,9 @@ class Pipeline:
             "model_sha256": sha256_of_file(job.model.file),
             "model_config": dump_config(training_config(job.model, self.plan)),
             "network": self.network.content_hash,
-            "od_pairs_sha256": sha256_of_file(self.plan.data_dir / f"{job.od_source}.csv"),
+            "zones": self._zones_hash(job),
+            "train_sha256": self._split_sha256("train"),
+            "od_pairs_sha256": self._split_sha256(job.od_source),
             "od_source": job.od_source,
             "num_gene": config.num_gene,
             "seed": config.seed,
@@ -178,6 +197,7 @@ class Pipeline:
             "network": self.network.content_hash,
             "real_trips": reference.trips.content_hash,
             "settings": dict(self.settings.__dict__),
+            "measures": measures_version(),
         }
         entry = Entry(job.evaluation_folder / "ledger.json", inputs)
         result.evaluation_key = entry.key

@@ -88,6 +88,7 @@ def run_request(request: GenerationRequest, plan: RunPlan) -> RunReport:
         session.prepare()
     if not plan.group.is_main:
         return _help(session, plan, started)
+    session.city.say_what_differs()
     output = Output(plan.output, session.source, session.identity())
     try:
         output.open(resume=plan.resume)

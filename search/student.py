@@ -14,9 +14,10 @@ from torch import Tensor
 from config.schema import Config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
+from data.trip_cache import open_trips
 from dataset import TripDataset
 from hoser import HOSER
-from models.checkpoint import read_student_file
+from models.checkpoint import StudentFile, TrainingData, read_student_file
 from runtime.errors import UserError, one_line
 from runtime.files import sha256_of_file
 from runtime.logs import get_logger
@@ -37,6 +38,7 @@ class City:
     config: Config
     network: RoadNetwork
     model_path: Path
+    trained_on: TrainingData | None = None  # what the student's file says of its trips
 
     def load_student(self, device: torch.device) -> HOSER:
         """The student, ready to generate."""
@@ -52,7 +54,34 @@ class City:
             on_bad_rows=data.on_bad_rows,
             cache_dir=data.cache_dir,
             ram_fraction=data.ram_fraction,
+            time_statistics=self._time_statistics(),
         )
+
+    def _time_statistics(self) -> tuple[float, float] | None:
+        """What turns the student's travel times into seconds belongs to the student."""
+        known = self.trained_on
+        return (known.time_log1p_mean, known.time_log1p_std) if known is not None else None
+
+    def say_what_differs(self) -> None:
+        """Warns where the training trips here are not those that the student has seen."""
+        train, data = Path(self.config.data_dir) / "train.csv", self.config.data
+        if self.trained_on is None:
+            logger.warning(
+                "%s does not say which travel times it was taught; its times are read with those "
+                "of %s, which must be the file it was trained on.",
+                self.model_path,
+                train,
+            )
+        elif train.is_file():
+            cache = Path(data.cache_dir) if data.cache_dir else train.parent / ".cache"
+            found = open_trips(train, self.network, data.on_bad_rows, cache).content_hash
+            if found != self.trained_on.train_hash:
+                logger.warning(
+                    "%s was trained on other trips than those of %s; its travel times are read as "
+                    "it was taught.",
+                    self.model_path,
+                    train,
+                )
 
     def identity(self) -> dict[str, object]:
         """What the generated trips depend on, as plain data."""
@@ -67,14 +96,15 @@ class City:
 def open_city(config: Config, model_path: str | Path | None) -> City:
     """Loads the network and settles the student's architecture from its file."""
     path = Path(model_path) if model_path is not None else find_checkpoint(config)
-    config = _with_architecture(config, path)
+    student = read_student_file(path)
+    config = _with_architecture(config, student, path)
     folder = Path(config.data_dir)
     network = RoadNetwork.load(folder, config.data.angle_convention)
     if network.zones is None:
         data = config.data
         ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
         network = RoadNetwork.load(folder, config.data.angle_convention)
-    return City(config, network, path)
+    return City(config, network, path, student.trained_on)
 
 
 def find_checkpoint(config: Config) -> Path:
@@ -92,9 +122,8 @@ def find_checkpoint(config: Config) -> Path:
     )
 
 
-def _with_architecture(config: Config, path: Path) -> Config:
+def _with_architecture(config: Config, student: StudentFile, path: Path) -> Config:
     """`config` with the widths that the file was trained with, and its kind of angles."""
-    student = read_student_file(path)
     tree: dict[str, Any] = config.model_dump(by_alias=True)
     for section, widths in _widths_of(student.state).items():
         tree[section] |= widths

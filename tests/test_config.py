@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import Config, dump_config, load_config, load_evaluation_config
-from config.arguments import CONFIG_FOLDER
+from config.arguments import (
+    CONFIG_FOLDER,
+    add_config_arguments,
+    config_from_arguments,
+    example_parser,
+)
+from config.loading import parse_assignments
 from runtime.errors import UserError
 
 SHIPPED = sorted(CONFIG_FOLDER.glob("*.yaml"))
@@ -37,6 +43,58 @@ def test_overrides_are_read_as_yaml() -> None:
         None, {"training.seed": "7", "distill.window": "full", "distill.lambda": 0}
     )
     assert (config.training.seed, config.distill.window, config.distill.lambda_) == (7, "full", 0)
+
+
+PATHS = [
+    "city #2",
+    "2024",
+    "a: b",
+    "two\nlines",
+    "[1]",
+    "'quoted'",
+    "null",
+    "~",
+    "-",
+    "!!int 1",
+    "é",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_is_taken_as_it_is_written(path: str) -> None:
+    parser = example_parser("", "")
+    add_config_arguments(parser)
+    given = parser.parse_args([f"--data_dir={path}", "--set", f"save_dir=./{path}"])
+    config = config_from_arguments(given, {"optuna.trials_dir": path})
+    assert (config.data_dir, config.save_dir) == (path, f"./{path}")
+    assert config.optuna.trials_dir == path
+    assert load_evaluation_config(None, {"eval_dir": path}).eval_dir == path
+
+
+def test_set_knows_null_and_quotes() -> None:
+    written = ["distill.ckpt=null", "data_dir='a'", "wandb.tags=[x, y]", "training.seed=3"]
+    config = load_config(None, parse_assignments(written))
+    assert (config.distill.ckpt, config.data_dir) == (None, "a")
+    assert (config.wandb.tags, config.training.seed) == (["x", "y"], 3)
+
+
+@pytest.mark.parametrize("tag", ["int", "bool", "timestamp", "float", "binary", "omap", "null"])
+@pytest.mark.parametrize("text", ["", "x", "maybe", "=="])
+def test_tagged_values_load_or_are_a_user_error(tmp_path: Path, tag: str, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f'training: {{seed: !!{tag} "{text}"}}')
+    for load in (
+        lambda: load_config(path),
+        lambda: load_config(None, parse_assignments([f'training.seed=!!{tag} "{text}"'])),
+    ):
+        with pytest.raises(UserError, match=r"config\.yaml|training\.seed"):
+            load()
+
+
+def test_no_setting_holds_a_nul_character() -> None:
+    for key, value in (("data_dir", "a\0b"), ("wandb.tags", ["\0"]), ("distill.ckpt", "\0")):
+        with pytest.raises(UserError, match=f"{key}: it holds a NUL character"):
+            load_config(None, {key: value})
 
 
 def test_resolved_configuration_loads_back(tmp_path: Path) -> None:

@@ -79,6 +79,30 @@ def test_changed_model_or_dataset_is_generated_anew(folder: Path) -> None:
     assert run(folder, **only) == {("vanilla", "test"): ("done", "done")}
 
 
+def test_trips_are_made_anew_after_train_csv_or_the_zones_changed(folder: Path) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "skip_eval": True}
+    assert run(folder, **only) == {("vanilla", "test"): ("done", "not asked for")}
+    train = folder / "city" / "train.csv"
+    rows = train.read_text().splitlines(keepends=True)
+    train.write_text("".join(rows[:-1]))  # another travel time's mean
+    assert run(folder, **only) == {("vanilla", "test"): ("done", "not asked for")}
+    zones = folder / "city" / "road_network_partition"
+    lines = zones.read_text().split()
+    lines[0], lines[-1] = lines[-1], lines[0]
+    zones.write_text("\n".join(lines) + "\n")
+    refused = {("vanilla", "test"): ("failed", "not asked for")}  # the student knows its zones
+    assert run(folder, **only) == refused
+
+
+def test_figures_of_other_measures_are_not_up_to_date(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "report": False}
+    run(folder, **only)
+    monkeypatch.setattr("pipeline.steps.measures_version", lambda: "another")
+    assert run(folder, **only) == {("vanilla", "test"): ("up to date", "done")}
+
+
 def test_broken_model_does_not_stop_the_rest(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

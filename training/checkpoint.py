@@ -86,9 +86,15 @@ def save_student(
     identity: dict[str, Any],
     config: dict[str, Any],
     metrics: dict[str, Any],
+    trained_on: dict[str, Any],
 ) -> None:
-    """Writes the student alone, with the configuration that builds it."""
-    content = {"identity": identity, "config": config, "metrics": metrics}
+    """Writes the student alone, with the configuration and the travel times it belongs to."""
+    content = {
+        "identity": identity,
+        "config": config,
+        "metrics": metrics,
+        "trained_on": trained_on,
+    }
     save_plain(path, {"format": "hoser-distil-student", **content, "model": model.state_dict()})
 
 

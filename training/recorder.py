@@ -6,6 +6,7 @@ Only the main process records. How far the run is stays in `Progress`; this writ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from config import Config, dump_config
 from critics.distill_hook import DistillationManager
 from dataset import RowSpec
 from hoser import HOSER
+from models.checkpoint import TrainingData
 from runtime.files import atomic_write_bytes
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
@@ -34,9 +36,15 @@ class Recorder:
     """Writes a run's folder; with `writes` False it does nothing."""
 
     def __init__(
-        self, config: Config, folder: RunFolder, identity: dict[str, Any], writes: bool
+        self,
+        config: Config,
+        folder: RunFolder,
+        identity: dict[str, Any],
+        trained_on: TrainingData,
+        writes: bool,
     ) -> None:
         self.config = config
+        self.trained_on = trained_on
         self.folder = folder
         self.identity = identity
         self.writes = writes
@@ -120,7 +128,12 @@ class Recorder:
             return
         if is_best:
             save_student(
-                self.folder.best, model, identity=self.identity, config=self.tree, metrics=record
+                self.folder.best,
+                model,
+                identity=self.identity,
+                config=self.tree,
+                metrics=record,
+                trained_on=asdict(self.trained_on),
             )
         validation = {
             name.replace("val_", "val/", 1): value

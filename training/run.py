@@ -20,6 +20,7 @@ from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
 from hoser import HOSER
+from models.checkpoint import TrainingData
 from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
@@ -144,7 +145,9 @@ class TrainingRun:
         self._build_step()
         if self.teacher is not None and self.processes.is_main and not self.progress.step:
             self.pool.report_teacher(config, self.resources, self.teacher)
-        self.recorder = Recorder(config, self.folder, identity, self.processes.is_main)
+        train = self.resources.train
+        trained_on = TrainingData(train.source_hash, train.time_mean, train.time_std)
+        self.recorder = Recorder(config, self.folder, identity, trained_on, self.processes.is_main)
         self.recorder.open(self.progress)
         self.recorder.announce(
             self.resources, self.model, self.device, distilled=self.teacher is not None

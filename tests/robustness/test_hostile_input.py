@@ -237,11 +237,6 @@ def test_datasets_cannot_leave_the_output_folder(
     assert not written
 
 
-def _yaml(text: str) -> str:
-    """A text as an override, which is read as YAML."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace("\0", "\\0") + '"'
 
@@ -250,9 +245,7 @@ def _quoted(text: str) -> str:
 def test_unusual_names_work(programs: Programs, tiny_city: Path, tmp_path: Path, name: str) -> None:
     city = tmp_path / name / "the city"
     shutil.copytree(tiny_city, city)
-    config = tiny_config(
-        city, tmp_path / "out put", dataset=_yaml(name), optimizer_config__max_epoch=1
-    )
+    config = tiny_config(city, tmp_path / "out put", dataset=name, optimizer_config__max_epoch=1)
     _, _, *arguments = command_line(config, tmp_path / "program")
     assert_succeeded(programs.run("train_with_distill.py", *arguments, cwd=tmp_path))
     assert RunFolder.of(config).best.is_file()
@@ -271,7 +264,7 @@ def test_unusual_names_work(programs: Programs, tiny_city: Path, tmp_path: Path,
 def test_studies_cannot_leave_their_folders(
     programs: Programs, tiny_city: Path, tmp_path: Path, name: str
 ) -> None:
-    config = tiny_config(tiny_city, tmp_path / "save", optuna__study_name=_yaml(name))
+    config = tiny_config(tiny_city, tmp_path / "save", optuna__study_name=name)
     _, _, *arguments = command_line(config, tmp_path / "program")
     assert_refused(programs.run("tune_hoser.py", *arguments, cwd=tmp_path / "program"))
     assert [path.name for path in (tmp_path / "program").iterdir()] == ["config.yaml"]

@@ -1,0 +1,44 @@
+"""What an output was made from is written into it, and every reader holds it against its own."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from config import Config
+from gene import generate
+from training.folder import RunFolder
+
+
+def stretched(city: Path, target: Path, factor: int) -> Path:
+    """A copy of a city whose training trips take `factor` times as long."""
+    shutil.copytree(city, target, ignore=shutil.ignore_patterns(".cache"))
+    train = target / "train.csv"
+    header, *rows = train.read_text().splitlines()
+    lines = [header]
+    for row in rows:
+        begin = row.rindex('"', 0, len(row) - 1) + 1 if row.endswith('"') else row.rindex(',"') + 2
+        head, times = row[:begin], row[begin:].rstrip('"').split(",")
+        first = datetime.fromisoformat(times[0])
+        spread = [first + factor * (datetime.fromisoformat(t) - first) for t in times]
+        assert spread[-1] - first > timedelta(0)
+        text = ",".join(t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in spread)
+        lines.append(f'{head}{text}"')
+    train.write_text("\n".join(lines) + "\n")
+    return target
+
+
+def test_travel_times_are_read_as_the_student_was_taught(
+    trained: Config, tmp_path: Path, messages: list[str]
+) -> None:
+    model = RunFolder.of(trained).best
+    first = generate(config=trained, model_path=model, output=tmp_path / "a.csv", num_gene=12)
+    assert not any("other trips" in line for line in messages)
+    slow = stretched(Path(trained.data_dir), tmp_path / "slow", 10)
+    second = generate(
+        config=trained, model_path=model, data_dir=slow, output=tmp_path / "b.csv", num_gene=12
+    )
+    assert second.mean_trip_seconds == first.mean_trip_seconds
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert any("was trained on other trips than" in line for line in messages)
