@@ -20,7 +20,7 @@ from data.batch import Batch
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from data.sampling import training_batches
+from data.sampling import bucketed_batches
 from dataset import TripDataset
 from hoser import HOSER
 
@@ -85,7 +85,7 @@ def _with_trips(folder: Path, num_trips: int) -> dict[str, float]:
     trips = TripDataset.load(folder, "train", network)
     built = time.perf_counter() - start
     loading = timed(lambda: TripDataset.load(folder, "train", network), repeats=3)
-    order = timed(lambda: training_batches(trips.trace_lengths, BATCH_SIZE, 0, 0), repeats=3)
+    order = timed(lambda: bucketed_batches(trips.trace_lengths, BATCH_SIZE, 0, 0), repeats=3)
     batch = timed(lambda: trips.batch(range(BATCH_SIZE)), REPEATS)
     return {
         "trips": float(num_trips),

@@ -15,7 +15,7 @@ from config import Config
 from data.demo_city import make_demo_city
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from data.sampling import training_batches
+from data.sampling import bucketed_batches
 from dataset import TripDataset
 from hoser import HOSER
 from models.losses import supervised_losses
@@ -48,7 +48,7 @@ def _train(folder: Path, seed: int) -> HOSER:
     batches = [
         rows
         for epoch in range(1 + _STEPS * _BATCH_SIZE // len(trips))
-        for rows in training_batches(trips.trace_lengths, _BATCH_SIZE, seed, epoch)
+        for rows in bucketed_batches(trips.trace_lengths, _BATCH_SIZE, seed, epoch)
     ]
     for rows in tqdm(batches[:_STEPS], desc="Training a student", unit=" steps"):
         batch = trips.batch(rows)

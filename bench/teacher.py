@@ -27,7 +27,7 @@ from critics.weights import TeacherWeights
 from data.demo_city import make_demo_city
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from data.sampling import training_batches
+from data.sampling import bucketed_batches
 from dataset import Batch, TripDataset
 from hoser import HOSER
 from runtime.distributed import Processes
@@ -79,7 +79,7 @@ def _steps(
         {"distill.cache": True, "distill.cache_dir": str(scratch / "cache")},
     )
     teacher = _demo_teacher(network, device, "full")
-    batches = training_batches(train.trace_lengths, config.optimizer_config.batch_size, 0, 0)
+    batches = bucketed_batches(train.trace_lengths, config.optimizer_config.batch_size, 0, 0)
     runs: dict[str, Callable[[], None]] = {}
     managers = {
         "vanilla": None,

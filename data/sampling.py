@@ -1,6 +1,6 @@
-"""In which order trips are seen: batches of similar length, shuffled, the same for every rank.
+"""In which order trips are seen: shuffled, little padded, the same for every rank.
 
-An epoch's order follows from seed and epoch alone, so that a run can be resumed at any batch and
+An epoch's order follows from seed and epoch alone, so that a run can be resumed at any step and
 split over any number of processes.
 """
 
@@ -14,18 +14,40 @@ BATCHES_PER_POOL = 50
 IntArray = NDArray[np.int64]
 
 
-def training_batches(
-    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int, bucket: bool = True
-) -> list[IntArray]:
-    """The epoch's batches of row numbers; every row occurs exactly once.
+def training_steps(num_trips: int, trips_per_step: int, seed: int, epoch: int) -> list[IntArray]:
+    """The trips of each optimizer step of an epoch; every trip occurs exactly once.
 
-    With `bucket`, rows are sorted by length within random pools of fifty batches, which keeps
-    padding low while batches stay random.
+    Each step is a random sample, whatever the trips' lengths: steps of like-length trips would be
+    correlated, and a step's mean would weigh the positions of short trips more. For the same
+    reason no step is a remainder: all have the same number of trips, give or take one.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(num_trips)
+    return np.array_split(order, -(-num_trips // trips_per_step))
+
+
+def micro_batches(
+    trips: IntArray, lengths: NDArray[np.integer], count: int, by_length: bool = True
+) -> list[IntArray]:
+    """A step's trips in at most `count` parts of equal size.
+
+    `by_length` puts trips of like length together, which keeps padding low. The step's gradient
+    is that of all its trips, so it does not depend on how they are cut.
+    """
+    if by_length:
+        trips = trips[np.argsort(lengths[trips], kind="stable")]
+    return np.array_split(trips, min(count, len(trips)))
+
+
+def bucketed_batches(
+    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int
+) -> list[IntArray]:
+    """The epoch's batches of row numbers, each of trips of like length; every row occurs once.
+
+    Rows are sorted within random pools of fifty batches. For models that cannot cut a step: see
+    `training_steps` for what it costs.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
-    if not bucket:
-        return _cut(order, batch_size)
     pool_size = batch_size * BATCHES_PER_POOL
     batches: list[IntArray] = []
     for start in range(0, len(order), pool_size):

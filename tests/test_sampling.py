@@ -7,41 +7,63 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.loading import Prefetcher
-from data.sampling import crop_starts, evaluation_batches, rank_share, training_batches
+from data.sampling import (
+    bucketed_batches,
+    crop_starts,
+    evaluation_batches,
+    micro_batches,
+    rank_share,
+    training_steps,
+)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     count=st.integers(1, 500),
-    batch_size=st.integers(1, 64),
+    per_step=st.integers(1, 64),
+    parts=st.integers(1, 9),
     seed=st.integers(0, 5),
-    bucket=st.booleans(),
+    by_length=st.booleans(),
 )
-def test_every_trip_once_an_epoch(count: int, batch_size: int, seed: int, bucket: bool) -> None:
+def test_every_trip_once_an_epoch(
+    count: int, per_step: int, parts: int, seed: int, by_length: bool
+) -> None:
     lengths = np.random.default_rng(seed).integers(1, 100, count)
-    batches = training_batches(lengths, batch_size, seed, 0, bucket)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
-    again = training_batches(lengths, batch_size, seed, 0, bucket)
-    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    steps = training_steps(count, per_step, seed, 0)
+    assert len(steps) == -(-count // per_step)
+    sizes = [len(step) for step in steps]
+    assert max(sizes) <= per_step and max(sizes) - min(sizes) <= 1  # no step is a remainder
+    cut = [micro_batches(step, lengths, parts, by_length) for step in steps]
+    assert sorted(np.concatenate([trips for step in cut for trips in step])) == list(range(count))
+    for step, batches in zip(steps, cut, strict=True):
+        assert sorted(np.concatenate(batches)) == sorted(step)
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+    again = training_steps(count, per_step, seed, 0)
+    assert all(np.array_equal(a, b) for a, b in zip(steps, again, strict=True))
+    assert sorted(np.concatenate(bucketed_batches(lengths, per_step, seed, 0))) == list(
+        range(count)
+    )
 
 
 def test_epochs_and_seeds_differ() -> None:
-    lengths = np.full(200, 10)
-    first = np.concatenate(training_batches(lengths, 16, 0, 0))
-    assert not np.array_equal(first, np.concatenate(training_batches(lengths, 16, 0, 1)))
-    assert not np.array_equal(first, np.concatenate(training_batches(lengths, 16, 1, 0)))
+    first = np.concatenate(training_steps(200, 16, 0, 0))
+    assert not np.array_equal(first, np.concatenate(training_steps(200, 16, 0, 1)))
+    assert not np.array_equal(first, np.concatenate(training_steps(200, 16, 1, 0)))
 
 
-def test_buckets_hold_trips_of_like_length() -> None:
+def test_steps_are_random_in_length_and_their_parts_are_not() -> None:
     lengths = np.random.default_rng(0).integers(5, 100, 20_000)
+    steps = training_steps(len(lengths), 512, 0, 0)
+    spread = np.std([lengths[step].mean() for step in steps])
+    assert spread < 2 * lengths.std() / np.sqrt(512)  # as of independent draws
+    batches = [part for step in steps for part in micro_batches(step, lengths, 8)]
+    assert _padding(lengths, batches) < 0.15 < 0.5 < _padding(lengths, steps)
+    assert _padding(lengths, bucketed_batches(lengths, 64, 0, 0)) < 0.05
 
-    def padding(bucket: bool) -> float:
-        batches = training_batches(lengths, 64, 0, 0, bucket)
-        padded = sum(lengths[batch].max() * len(batch) for batch in batches)
-        return padded / lengths.sum() - 1
 
-    assert padding(bucket=True) < 0.05 < 0.5 < padding(bucket=False)
+def _padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
+    return padded / lengths.sum() - 1
 
 
 @given(count=st.integers(0, 50), world_size=st.integers(1, 8))

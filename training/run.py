@@ -244,7 +244,7 @@ class TrainingRun:
     def _train_group(
         self, rows: Iterator[TripRows | None], group: Sequence[RowSpec]
     ) -> GroupResult:
-        self.profiler.start_step(self.batches_done, len(group))
+        self.profiler.start_step(self.batches_done, self.plan.batches_per_step)
         self.learning_rate = self.optimization.set_learning_rate(self.progress.step)
         batches = []
         for _ in group:
@@ -254,7 +254,7 @@ class TrainingRun:
                 with self.profiler.phase("Data Transfer"):
                     batches.append(self.resources.train.features(gathered, self.device))
         result = self.step.run(batches, self.progress.step, self._interrupted)
-        self.batches_done += len(group)
+        self.batches_done += self.plan.batches_per_step
         return result
 
     def _after_step(self, group: Sequence[RowSpec], result: GroupResult) -> None:

@@ -22,7 +22,7 @@ from critics.teacher_training.vocabulary import token_vocabulary
 from critics.weights import TeacherWeights, save_weights
 from data.loading import Prefetcher
 from data.road_network import RoadNetwork
-from data.sampling import evaluation_batches, training_batches
+from data.sampling import bucketed_batches, evaluation_batches
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import FolderLock
@@ -158,7 +158,7 @@ class TeacherRun:
             while self.step < self.total_steps:
                 epoch, done = divmod(self.step, self.batches_per_epoch)
                 seed, size = self.options.seed, self.options.batch_size
-                batches = training_batches(lengths, size, seed, epoch)
+                batches = bucketed_batches(lengths, size, seed, epoch)
                 for examples in prefetch([(rows, epoch) for rows in batches[done:]]):
                     loss = self.take_step(examples)
                     bar.update()
