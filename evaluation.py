@@ -24,6 +24,7 @@ from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
+from metrics.usual import Usual
 from report.document import Run, write_comparison, write_report
 from report.inputs import find_data_dir, find_generated_file, learning_curves
 from report.results import write_results
@@ -74,7 +75,8 @@ def evaluate(
         reference = load_reference(folder, od_source, settings or Settings())
     name = name or file.stem
     started = time.perf_counter()
-    assessment = assess(name, read_generated(file, reference.network), reference)
+    generated = read_generated(file, reference.network, reference.settings.on_bad_rows)
+    assessment = assess(name, generated, reference)
     logger.info(
         "Measured %d generated trips of %s in %.1f s.",
         len(assessment.generated),
@@ -95,7 +97,15 @@ def load_reference(data_dir: str | Path, od_source: str, settings: Settings) -> 
     network = RoadNetwork.load(data_dir)
     trips = read_real_trips(data_dir, od_source, network, settings.on_bad_rows)
     logger.info("Comparing with %d real trips (%s) of %s.", len(trips), od_source, data_dir)
-    return Reference.of(trips, network, settings)
+    return Reference.of(trips, network, settings, load_usual(network, settings))
+
+
+def load_usual(network: RoadNetwork, settings: Settings) -> Usual | None:
+    """What is usual in the training trips; None where there are none, or it is not wanted."""
+    if not settings.behaviour or not (network.folder / "train.csv").is_file():
+        return None
+    trips = read_real_trips(network.folder, "train", network, settings.on_bad_rows)
+    return Usual.of(trips, network, settings.grid_size)
 
 
 def _check_settings(settings: Settings, od_source: str) -> None:
@@ -247,6 +257,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         bootstrap=arguments.bootstrap,
         seed=arguments.seed,
         on_bad_rows=arguments.on_bad_rows,
+        behaviour=not arguments.no_behaviour,
     )
 
 
@@ -285,6 +296,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
     add("--seed", type=int, default=0, help="of the resamples")
     add("--on_bad_rows", choices=["error", "skip"], default="error", help="real or generated")
+    add("--no_behaviour", action="store_true", help="nothing from the training trips")
     add("--output_dir", help="instead of eval/<time>")
     add("--no_report", action="store_true", help="no HTML report and no pictures")
     add("--wandb", action="store_true", help="record the results with WandB")

@@ -43,6 +43,8 @@ class EvaluationConfig(Section):
     edr_eps: PositiveFloat = 100.0
     dtw: Literal["fastdtw", "exact"] = "fastdtw"
     bootstrap: NonNegativeInt = 1000
+    on_bad_rows: Literal["error", "skip"] = "error"
+    behaviour: bool = True
     cuda_device: NonNegativeInt | None = None
     device: str | None = None
     skip_gene: bool = False

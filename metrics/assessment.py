@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
 from data.trip_csv import OnBadRows
+from metrics.behaviour import Behaviour, behave
 from metrics.distributions import (
     NUM_BINS,
     Values,
@@ -19,6 +21,7 @@ from metrics.distributions import (
     histogram,
     jensen_shannon,
 )
+from metrics.floor import SampleSizes, divergence_floor
 from metrics.generated import GeneratedTrips
 from metrics.local import DtwKind, PairMetrics, measure_local
 from metrics.measures import OVERALL_MEASURES, Subject, measure_quantities, pair_values
@@ -26,6 +29,7 @@ from metrics.od import OdGrid, Pairs, pair_trips
 from metrics.scenarios import DESCRIPTIONS, Centre, label_trips
 from metrics.statistics import Bootstrap, Interval, divergence_interval
 from metrics.trips import Trips
+from metrics.usual import Usual
 
 BoolArray = NDArray[np.bool_]
 
@@ -40,6 +44,7 @@ class Settings:
     bootstrap: int = 1000
     seed: int = 0
     on_bad_rows: OnBadRows = "error"
+    behaviour: bool = True  # whether training trips are read to learn what is usual
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,16 @@ class Reference:
     centre: Centre
     labels: dict[str, BoolArray]
     bootstrap: Bootstrap
+    usual: Usual | None = None  # of the training trips
 
     @classmethod
-    def of(cls, trips: Trips, network: RoadNetwork, settings: Settings) -> Reference:
+    def of(
+        cls,
+        trips: Trips,
+        network: RoadNetwork,
+        settings: Settings,
+        usual: Usual | None = None,
+    ) -> Reference:
         """Measures the real trips."""
         centre = Centre.of(trips, network)
         return cls(
@@ -70,7 +82,13 @@ class Reference:
             bootstrap=Bootstrap(
                 len(trips), settings.bootstrap, np.random.default_rng([settings.seed, 0])
             ),
+            usual=usual,
         )
+
+    @cached_property
+    def behaviour(self) -> Behaviour | None:
+        """How the real trips themselves behave: what to expect of a perfect model."""
+        return None if self.usual is None else behave(self.trips, self.usual)
 
 
 @dataclass(frozen=True)
@@ -126,6 +144,7 @@ class Assessment:
     overall: Measures
     scenarios: dict[str, ScenarioMeasures]
     distributions: dict[str, Distribution]
+    behaviour: Behaviour | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`, less its metadata."""
@@ -149,6 +168,9 @@ class Assessment:
             "pairs": len(self.pairs),
             "matched_od_pairs": self.pairs.matched_od,
             "generated_od_pairs": self.pairs.generated_od,
+            "generated_trips": len(self.generated),
+            "skipped_rows": self.generated.skipped,
+            "behaviour": None if self.behaviour is None else self.behaviour.to_json(),
             "scenarios": scenarios,
             "centre": {"lat": centre.lat, "lon": centre.lon, "radius_km": centre.radius_km},
             "distributions": distributions,
@@ -185,7 +207,8 @@ def assess(
     )
     everything = np.ones(len(reference.trips), dtype=bool), np.ones(len(generated), dtype=bool)
     overall = sides.measures(*everything)
-    subject = Subject(reference.network, reference.trips, generated, pairs)
+    behaviour = None if reference.usual is None else behave(generated.trips, reference.usual)
+    subject = Subject(reference.network, reference.trips, generated, pairs, behaviour)
     _add_overall(overall, subject, sides.generated_bootstrap)
     generated_labels = label_trips(generated.trips, reference.centre)
     scenarios = {
@@ -207,6 +230,7 @@ def assess(
         overall=overall,
         scenarios=scenarios,
         distributions=_distributions(reference.quantities, quantities),
+        behaviour=behaviour,
     )
 
 
@@ -242,19 +266,27 @@ class _Sides:
     def _add_divergence(
         self, measures: Measures, name: str, real: Values, generated: Values
     ) -> None:
-        divergence, interval = None, None
+        divergence, interval, floor = None, None, None
         if len(real.values) and len(generated.values):
             edges = bin_edges(real.values)
             real_bins = bin_index(real.values, edges)
             generated_bins = bin_index(generated.values, edges)
             counts = [np.bincount(bins, minlength=NUM_BINS) for bins in (real_bins, generated_bins)]
             divergence = float(jensen_shannon(counts[0], counts[1]))
+            blocks = self.reference.bootstrap.table(real_bins, real.unit)
             interval = divergence_interval(
-                self.reference.bootstrap.histograms(real_bins, real.unit),
+                self.reference.bootstrap.weights @ blocks,
                 self.generated_bootstrap.histograms(generated_bins, generated.unit),
                 divergence,
             )
+            floor = divergence_floor(
+                blocks,
+                SampleSizes(len(real.values), len(generated.values)),
+                clustered=bool((np.diff(real.unit) == 0).any()),
+                seed=self.reference.settings.seed,
+            )
         measures.add(f"{name}_jsd", divergence, interval)
+        measures.values[f"{name}_jsd_floor"] = floor
         measures.values[f"{name}_real_mean"] = _mean(real)
         measures.values[f"{name}_gen_mean"] = _mean(generated)
 

@@ -1,4 +1,4 @@
-"""Generated trips read from CSV; anything wrong stops with file, line and reason.
+"""Generated trips read from CSV; a bad row stops with file, line and reason, or is counted.
 
 Written by `gene.py`, or by the original program: then only the roads and times are there.
 """
@@ -6,6 +6,7 @@ Written by `gene.py`, or by the original program: then only the roads and times 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.csv_reading import read_columns, read_header
 from data.road_network import RoadNetwork
+from data.trip_csv import BadRows, OnBadRows
 from metrics.trips import Trips
 from runtime.errors import UserError
 
@@ -32,9 +34,20 @@ class GeneratedTrips:
     reached: NDArray[np.bool_] | None  # [n]
     log_prob: NDArray[np.float64] | None  # [n]
     seconds: NDArray[np.float64] | None  # [n], from the first road to the last
+    skipped: int = 0  # bad rows of the file that were left out
 
     def __len__(self) -> int:
         return len(self.trips)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row as text, and its optional columns as numbers."""
+
+    line: int
+    roads: str
+    times: str
+    extras: list[float]
 
 
 @dataclass(frozen=True)
@@ -43,35 +56,32 @@ class _Chunk:
     times: NDArray[np.int64]
     lengths: NDArray[np.int64]
     unjoined: NDArray[np.int64]
+    extras: NDArray[np.float64]  # [n, number of optional columns there are]
 
 
-def read_generated(path: str | Path, network: RoadNetwork) -> GeneratedTrips:
-    """Reads every row or raises `UserError` at the first bad one."""
+def read_generated(
+    path: str | Path, network: RoadNetwork, on_bad_rows: OnBadRows = "error"
+) -> GeneratedTrips:
+    """Reads every row; a bad one raises `UserError`, or is left out and counted."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The generated file {path} does not exist; make it with gene.py.")
-    header = read_header(path)
-    chunks: list[_Chunk] = []
-    extras: dict[str, list[float]] = {name: [] for name in OPTIONAL if name in header}
-    rows: list[tuple[int, str, str]] = []
-    for line, fields in read_columns(path, REQUIRED, OPTIONAL):
-        rows.append((line, fields[0], fields[1]))
-        for name, text in zip(OPTIONAL, fields[2:], strict=True):
-            if name in extras:
-                extras[name].append(_parse_extra(path, line, name, text))
-        if len(rows) == ROWS_PER_CHUNK:
-            chunks.append(_parse_chunk(path, rows, network))
-            rows = []
-    if rows:
-        chunks.append(_parse_chunk(path, rows, network))
-    if not chunks:
-        raise UserError(f"{path} has a header but no trips.")
+    reader = _Reader(path, network, on_bad_rows)
+    chunks = list(reader.chunks())
+    reader.bad_rows.log(path)
+    if not sum(len(chunk.lengths) for chunk in chunks):
+        raise UserError(
+            f"{path} has a header but no trips."
+            if not reader.bad_rows.total
+            else f"{path} has no usable trips: all {reader.bad_rows.total} rows are bad."
+        )
     trips = Trips.from_lengths(
         np.concatenate([chunk.road_ids for chunk in chunks]),
         np.concatenate([chunk.times for chunk in chunks]),
         np.concatenate([chunk.lengths for chunk in chunks]),
     )
-    columns = {name: np.array(values) for name, values in extras.items()}
+    extras = np.concatenate([chunk.extras for chunk in chunks])
+    columns = {name: extras[:, i] for i, name in enumerate(reader.optional)}
     reached = None
     if "reached" in columns:
         reached = columns["reached"] > 0
@@ -83,57 +93,102 @@ def read_generated(path: str | Path, network: RoadNetwork) -> GeneratedTrips:
         reached=reached,
         log_prob=columns.get("log_prob"),
         seconds=columns.get("seconds"),
+        skipped=reader.bad_rows.total,
     )
 
 
-def _parse_extra(path: Path, line: int, name: str, text: str) -> float:
-    """One value of an optional column as a number."""
+class _Reader:
+    """Goes through a file in chunks of bounded size and judges its rows."""
+
+    def __init__(self, path: Path, network: RoadNetwork, on_bad_rows: OnBadRows) -> None:
+        self.path, self.network, self.on_bad_rows = path, network, on_bad_rows
+        header = read_header(path)
+        self.optional = [name for name in OPTIONAL if name in header]
+        self.bad_rows = BadRows()
+
+    def chunks(self) -> Iterator[_Chunk]:
+        """The good rows, packed."""
+        rows: list[_Row] = []
+        for line, fields in read_columns(self.path, REQUIRED, self.optional):
+            try:
+                named = zip(self.optional, fields[2:], strict=True)
+                extras = [_parse_extra(name, text) for name, text in named]
+            except ValueError as error:
+                self._bad("unreadable column", line, str(error))
+                continue
+            rows.append(_Row(line, _unwrap(fields[0]), fields[1], extras))
+            if len(rows) == ROWS_PER_CHUNK:
+                yield self._parse(rows)
+                rows = []
+        if rows:
+            yield self._parse(rows)
+
+    def _bad(self, kind: str, line: int, reason: str) -> None:
+        message = f"{self.path}:{line}: {reason}"
+        if self.on_bad_rows == "error":
+            raise UserError(message)
+        self.bad_rows.add(kind, message)
+
+    def _parse(self, rows: list[_Row]) -> _Chunk:
+        from metrics.generated_kernels import OK, parse_generated
+
+        network = self.network
+        road_text, road_offsets = _concatenate([row.roads for row in rows])
+        time_text, time_offsets = _concatenate([row.times for row in rows])
+        commas = np.count_nonzero(road_text == 44) + np.count_nonzero(time_text == 44)
+        # A row holds at most one value more than separators, on whichever side has more.
+        capacity = int(commas) + 2 * len(rows)
+        road_ids = np.empty(capacity, dtype=np.int32)
+        times = np.empty(capacity, dtype=np.int64)
+        lengths = np.empty(len(rows), dtype=np.int64)
+        unjoined = np.empty(len(rows), dtype=np.int64)
+        status = np.empty(len(rows), dtype=np.int8)
+        detail = np.empty(len(rows), dtype=np.int64)
+        used = parse_generated(
+            road_text,
+            road_offsets,
+            time_text,
+            time_offsets,
+            network.num_roads,
+            network.reach_offsets,
+            network.reach_targets,
+            road_ids,
+            times,
+            lengths,
+            unjoined,
+            status,
+            detail,
+        )
+        for i in np.flatnonzero(status != OK):
+            kind, reason = _explain(int(status[i]), int(detail[i]), rows[i], network.num_roads)
+            self._bad(kind, rows[i].line, reason)
+        good = status == OK
+        extras = np.array([row.extras for row in rows], dtype=np.float64)
+        return _Chunk(
+            road_ids[:used].copy(),
+            times[:used].copy(),
+            lengths[good],
+            unjoined[good],
+            extras.reshape(len(rows), len(self.optional))[good],
+        )
+
+
+def _parse_extra(name: str, text: str) -> float:
+    """One value of an optional column as a number; a `ValueError` says what is wrong."""
     text = text.strip()
     if name == "reached":
         if text.lower() in ("true", "1"):
             return 1.0
         if text.lower() in ("false", "0"):
             return 0.0
-        raise UserError(f"{path}:{line}: reached is {text[:40]!r}; expected True or False.")
+        raise ValueError(f"reached is {text[:40]!r}; expected True or False.")
     try:
         value = float(text)
     except ValueError as error:
-        raise UserError(f"{path}:{line}: {name} is {text[:40]!r}, no number.") from error
+        raise ValueError(f"{name} is {text[:40]!r}, no number.") from error
     if math.isnan(value) or (name == "destination" and not value.is_integer()):
-        raise UserError(f"{path}:{line}: {name} is {text[:40]!r}, which it cannot be.")
+        raise ValueError(f"{name} is {text[:40]!r}, which it cannot be.")
     return value
-
-
-def _parse_chunk(path: Path, rows: list[tuple[int, str, str]], network: RoadNetwork) -> _Chunk:
-    from metrics.generated_kernels import OK, parse_generated
-
-    road_text, road_offsets = _concatenate([_unwrap(roads) for _, roads, _ in rows])
-    time_text, time_offsets = _concatenate([times for _, _, times in rows])
-    commas = np.count_nonzero(road_text == 44) + np.count_nonzero(time_text == 44)
-    # A row holds at most one value more than separators, on whichever side has more.
-    capacity = int(commas) + 2 * len(rows)
-    road_ids = np.empty(capacity, dtype=np.int32)
-    times = np.empty(capacity, dtype=np.int64)
-    lengths = np.empty(len(rows), dtype=np.int64)
-    unjoined = np.empty(len(rows), dtype=np.int64)
-    status, row, detail = parse_generated(
-        road_text,
-        road_offsets,
-        time_text,
-        time_offsets,
-        network.num_roads,
-        network.reach_offsets,
-        network.reach_targets,
-        road_ids,
-        times,
-        lengths,
-        unjoined,
-    )
-    if status != OK:
-        line, roads, time_list = rows[row]
-        reason = _explain(status, detail, _unwrap(roads), time_list, network.num_roads)
-        raise UserError(f"{path}:{line}: {reason}")
-    return _Chunk(road_ids[:detail].copy(), times[:detail].copy(), lengths, unjoined)
 
 
 def _unwrap(roads: str) -> str:
@@ -150,25 +205,29 @@ def _concatenate(fields: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64
     return text, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _explain(status: int, detail: int, roads: str, times: str, num_roads: int) -> str:
+def _explain(status: int, detail: int, row: _Row, num_roads: int) -> tuple[str, str]:
+    """The kind of a bad row, and the reason in words."""
     from metrics import generated_kernels as kernels
 
     if status == kernels.BAD_ROADS:
-        found = _excerpt(roads, detail)
-        return f'gene_trace_road_id is no list of road ids like "[1, 2]" (at {found}).'
+        found = _excerpt(row.roads, detail)
+        reason = f'gene_trace_road_id is no list of road ids like "[1, 2]" (at {found}).'
+        return "unparsable road", reason
     if status == kernels.BAD_TIMES:
-        found = _excerpt(times, detail)
-        return (
+        found = _excerpt(row.times, detail)
+        return "unparsable time", (
             "gene_trace_datetime is no list of times like \"['2015-11-05T23:29:48Z']\" "
             f"(at {found})."
         )
     if status == kernels.COUNTS_DIFFER:
-        return f"there are {detail & 0xFFFFFFFF} roads but {detail >> 32} times."
+        counts = f"there are {detail & 0xFFFFFFFF} roads but {detail >> 32} times."
+        return "counts differ", counts
     if status == kernels.UNKNOWN_ROAD:
-        return f"road {detail} is unknown; the network has 0 to {num_roads - 1}."
+        reason = f"road {detail} is unknown; the network has 0 to {num_roads - 1}."
+        return "unknown road", reason
     if status == kernels.TIME_BACKWARDS:
-        return f"time {detail + 1} is before time {detail}."
-    return "the trip is empty; it needs at least one road."
+        return "time runs backwards", f"time {detail + 1} is before time {detail}."
+    return "empty", "the trip is empty; it needs at least one road."
 
 
 def _excerpt(text: str, position: int) -> str:

@@ -34,29 +34,42 @@ def parse_generated(
     times: NDArray[np.int64],
     lengths: NDArray[np.int64],
     unjoined: NDArray[np.int64],
-) -> tuple[int, int, int]:
-    """Parses rows until one is bad: its status, its row and a detail; (OK, 0, steps) else."""
+    status: NDArray[np.int8],
+    detail: NDArray[np.int64],
+) -> int:
+    """Packs the good rows; a bad one gets its status, a detail and the length 0.
+
+    Returns the number of steps used.
+    """
     used = 0
     for row in range(len(lengths)):
+        lengths[row], unjoined[row], detail[row] = 0, 0, 0
         count = _parse_roads(road_text, road_offsets[row], road_offsets[row + 1], roads[used:])
         if count < 0:
-            return BAD_ROADS, row, -1 - count - road_offsets[row]
+            status[row], detail[row] = BAD_ROADS, -1 - count - road_offsets[row]
+            continue
         found = _parse_times(time_text, time_offsets[row], time_offsets[row + 1], times[used:])
         if found < 0:
-            return BAD_TIMES, row, -1 - found - time_offsets[row]
+            status[row], detail[row] = BAD_TIMES, -1 - found - time_offsets[row]
+            continue
         if found != count:
-            return COUNTS_DIFFER, row, found * (1 << 32) + count
+            status[row], detail[row] = COUNTS_DIFFER, found * (1 << 32) + count
+            continue
         if count == 0:
-            return EMPTY, row, 0
-        unjoined[row] = 0
+            status[row] = EMPTY
+            continue
+        status[row] = OK
         for step in range(used, used + count):
             if roads[step] >= num_roads:
-                return UNKNOWN_ROAD, row, roads[step]
+                status[row], detail[row] = UNKNOWN_ROAD, roads[step]
+                break
             if step > used:
                 if times[step] < times[step - 1]:
-                    return TIME_BACKWARDS, row, step - used
+                    status[row], detail[row] = TIME_BACKWARDS, step - used
+                    break
                 if not _joined(roads[step - 1], roads[step], reach_offsets, reach_targets):
                     unjoined[row] += 1
-        lengths[row] = count
-        used += count
-    return OK, 0, used
+        if status[row] == OK:
+            lengths[row] = count
+            used += count
+    return used

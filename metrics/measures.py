@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
+from metrics.behaviour import Behaviour
 from metrics.distributions import Values
 from metrics.generated import GeneratedTrips
 from metrics.local import PairMetrics
@@ -76,6 +77,7 @@ class Subject:
     real: Trips
     generated: GeneratedTrips
     pairs: Pairs
+    behaviour: Behaviour | None = None  # where there are training trips to learn the usual from
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,26 @@ def _joined_rate(subject: Subject) -> Found:
     transitions = int((subject.generated.trips.lengths - 1).sum())
     unjoined = float(subject.generated.unjoined.sum())
     return Found(1.0 - unjoined / transitions if transitions else None)
+
+
+def _by_trip(values: Callable[[Behaviour], FloatArray]) -> Callable[[Subject], Found]:
+    """The mean of a value of each trip, where the usual is known."""
+
+    def of(subject: Subject) -> Found:
+        behaviour = subject.behaviour
+        return Found(None) if behaviour is None else Found.mean(values(behaviour))
+
+    return of
+
+
+def _whole(value: Callable[[Behaviour], float | None]) -> Callable[[Subject], Found]:
+    """A value of the file as a whole, where the usual is known."""
+
+    def of(subject: Subject) -> Found:
+        behaviour = subject.behaviour
+        return Found(None if behaviour is None else value(behaviour))
+
+    return of
 
 
 QUANTITIES = (
@@ -180,6 +202,38 @@ OVERALL_MEASURES = (
         of=_reached_rate,
     ),
     OverallMeasure("joined_transition_rate", "Drivable transitions", "", "higher", of=_joined_rate),
+    OverallMeasure("detour", "Detour", "× shortest", of=_by_trip(lambda b: b.ratios.detour)),
+    OverallMeasure(
+        "detour_beyond_p95", "Detours beyond p95", of=_by_trip(lambda b: b.beyond["detour"])
+    ),
+    OverallMeasure(
+        "duration_ratio", "Duration", "× usual", of=_by_trip(lambda b: b.ratios.duration)
+    ),
+    OverallMeasure(
+        "duration_beyond_p95", "Durations beyond p95", of=_by_trip(lambda b: b.beyond["duration"])
+    ),
+    OverallMeasure("speed_ratio", "Speed", "× usual", of=_by_trip(lambda b: b.ratios.speed)),
+    OverallMeasure(
+        "speed_beyond_p95", "Speeds beyond p95", of=_by_trip(lambda b: b.beyond["speed"])
+    ),
+    OverallMeasure(
+        "traffic_correlation",
+        "Traffic correlation",
+        "",
+        "higher",
+        of=_whole(lambda b: b.traffic_correlation),
+    ),
+    OverallMeasure(
+        "traffic_error",
+        "Traffic error",
+        "of traffic",
+        "lower",
+        of=_whole(lambda b: b.traffic_error),
+    ),
+    OverallMeasure(
+        "traffic_covered", "Traffic covered", "", "higher", of=_whole(lambda b: b.traffic_covered)
+    ),
+    OverallMeasure("od_covered", "OD covered", "", "higher", of=_whole(lambda b: b.od_covered)),
 )
 
 MEASURES: dict[str, Measure] = {

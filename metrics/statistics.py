@@ -56,9 +56,13 @@ class Bootstrap:
 
     def histograms(self, bins: IntArray, unit: IntArray) -> FloatArray:
         """The histogram of each resample, from every value's bin and unit. [samples, NUM_BINS]"""
+        return self.weights @ self.table(bins, unit)
+
+    def table(self, bins: IntArray, unit: IntArray) -> FloatArray:
+        """The histogram of each block. [blocks, NUM_BINS]"""
         cell = self.block[unit] * NUM_BINS + bins
         table = np.bincount(cell, minlength=self.num_blocks * NUM_BINS)
-        return self.weights @ table.reshape(self.num_blocks, NUM_BINS)
+        return table.reshape(self.num_blocks, NUM_BINS).astype(np.float64)
 
 
 def divergence_interval(

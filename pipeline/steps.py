@@ -15,11 +15,12 @@ from typing import Any
 from config.loading import dump_config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from evaluation import evaluate, track
+from evaluation import evaluate, load_usual, track
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
+from metrics.usual import Usual
 from pipeline.generation import run_generator, training_config
 from pipeline.ledger import Entry, measures_version
 from pipeline.plan import Job, Plan, search_of
@@ -75,6 +76,8 @@ class Pipeline:
             dtw=self.config.dtw,
             bootstrap=self.config.bootstrap,
             seed=self.config.seed,
+            on_bad_rows=self.config.on_bad_rows,
+            behaviour=self.config.behaviour,
         )
         self.sync = BackgroundSync(
             plan.eval_dir / "wandb_sync.log",
@@ -87,11 +90,18 @@ class Pipeline:
         """The road network of the dataset."""
         return RoadNetwork.load(self.plan.data_dir)
 
+    @cached_property
+    def usual(self) -> Usual | None:
+        """What is usual in the training trips."""
+        return load_usual(self.network, self.settings)
+
     def reference(self, source: str) -> Reference:
         """The measured real trips of a source."""
         if source not in self._references:
-            trips = read_real_trips(self.plan.data_dir, source, self.network)
-            self._references[source] = Reference.of(trips, self.network, self.settings)
+            trips = read_real_trips(
+                self.plan.data_dir, source, self.network, self.settings.on_bad_rows
+            )
+            self._references[source] = Reference.of(trips, self.network, self.settings, self.usual)
         return self._references[source]
 
     def run(self) -> list[JobResult]:
@@ -196,6 +206,7 @@ class Pipeline:
             "generated_sha256": sha256_of_file(job.generated_file),
             "network": self.network.content_hash,
             "real_trips": reference.trips.content_hash,
+            "usual": None if self.usual is None else self.usual.trips.content_hash,
             "settings": dict(self.settings.__dict__),
             "measures": measures_version(),
         }
@@ -268,7 +279,7 @@ class Pipeline:
         """The measurements in memory; measured anew where the evaluation was up to date."""
         if result.assessment is None:
             job = result.job
-            generated = read_generated(job.generated_file, self.network)
+            generated = read_generated(job.generated_file, self.network, self.settings.on_bad_rows)
             result.assessment = assess(job.model.name, generated, self.reference(job.od_source))
         return result.assessment
 

@@ -51,13 +51,15 @@ def measures_table(measures: Measures) -> str:
             continue
         interval = measures.intervals.get(name)
         between = "" if interval is None else f"{interval.low:.4f} … {interval.high:.4f}"
-        real, generated = "", ""
+        real, generated, floor = "", "", ""
         quantity = name.removesuffix("_jsd")
         if quantity != name:
             real = number(measures.values[f"{quantity}_real_mean"])
             generated = number(measures.values[f"{quantity}_gen_mean"])
-        rows.append([measure.heading, number(measures.values[name]), between, real, generated])
-    header = ["measure", "value", "95 % interval", "real mean", "generated mean"]
+            floor = number(measures.values[f"{name}_floor"])
+        value = number(measures.values[name])
+        rows.append([measure.heading, value, between, floor, real, generated])
+    header = ["measure", "value", "95 % interval", "floor", "real mean", "generated mean"]
     return screen_table(rows, header)
 
 
@@ -73,7 +75,9 @@ def models_rows(
             tested = None
             if comparison is not None and name != names[0]:
                 tested = comparison.row(names[0], name, measure.name)
-            row.append(number(results[name].get(measure.name)) + _mark(tested))
+            floor = results[name].get(f"{measure.name}_floor")
+            beside = "" if floor is None else f" ({floor:.4f})"
+            row.append(number(results[name].get(measure.name)) + beside + _mark(tested))
         rows.append(row)
     return rows, ["model", *(measure.heading for measure in HEADLINE)]
 
@@ -114,5 +118,6 @@ def _comparison_row(row: ComparisonRow) -> list[str]:
 
 MARKS_LEGEND = (
     "Stars: lower (↓) or higher (↑) than the first model on the OD pairs they share, p corrected "
-    "by Holm (* p < 0.05, ** p < 0.01, *** p < 0.001)."
+    "by Holm (* p < 0.05, ** p < 0.01, *** p < 0.001). In brackets beside a divergence: its floor, "
+    "what two samples of the real trips differ by."
 )

@@ -24,7 +24,7 @@ function summarize() {
 }
 
 const overview = section("overview", "Models side by side",
-  "Divergences (JSD) compare all trips as distributions; Hausdorff, DTW and EDR compare trips between the same two grid cells. Below each value its 95 % bootstrap interval; ▸ marks the best.");
+  "Divergences (JSD) compare all trips as distributions; Hausdorff, DTW and EDR compare trips between the same two grid cells. Below each value its 95 % bootstrap interval; the floor of a divergence is what two samples of the real trips differ by; ▸ marks the best.");
 const mapBody = section("map", "Trips on the map",
   "Drag to move; click the map and scroll to zoom. Keyboard: arrow keys, +, − and 0. Hover a road for its values.");
 const distributionBody = section("distributions", "Distributions",

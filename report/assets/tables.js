@@ -46,7 +46,9 @@ function modelsTable(runs, source) {
     el("th", { scope: "row" }, swatch(modelColor(run.model)), run.model),
     columns.map((key) => {
       const entry = run.measures[key] || [null, null, null];
-      return valueCell(entry, 4, markOf(source, run.model, key), best[key] !== null && entry[0] === best[key]);
+      const floor = run.measures[`${key}_floor`];
+      const extra = [markOf(source, run.model, key), floor && floor[0] !== null ? el("small", {}, `floor ${number(floor[0])}`) : null];
+      return valueCell(entry, 4, extra, best[key] !== null && entry[0] === best[key]);
     }),
     el("td", {}, whole(run.generated_trips)), el("td", {}, whole(run.pairs))));
   const header = [["Model"], ...columns.map((key) => [measureInfo(key).title, measureInfo(key).unit]), ["Trips"], ["Pairs"]];
