@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,51 +13,38 @@ from data.demo_city.formatting import format_trips
 from data.demo_city.plan import LEVEL_NAMES, PRIMARY, RESIDENTIAL, TERTIARY
 from data.demo_city.streets import Streets
 from data.demo_city.trips import TripChunk
-from runtime.files import atomic_write_bytes
+from data.roadmap_writing import RoadRows, write_road_rows
 
 _LANES = (3, 1, 3, 2, 2, 1)
-_GEO_HEADER = (
-    "geo_id,type,coordinates,highway,lanes,tunnel,bridge,roundabout,oneway,length,maxspeed,u,v\n"
-)
 _TRIP_HEADER = b"mm_id,entity_id,traj_id,rid_list,time_list\n"
 _TIME_BYTES = 20  # 2015-11-05T23:29:48Z
 
 
 def write_road_map(folder: Path, streets: Streets) -> None:
     """Writes `roadmap.geo` and `roadmap.rel`."""
-    highway = highway_texts(streets)
-    text = io.StringIO(newline="")
-    text.write(_GEO_HEADER)
-    writer = csv.writer(text, lineterminator="\n")
-    for road in range(streets.num_roads):
-        piece = slice(streets.vertex_offsets[road], streets.vertex_offsets[road + 1])
-        points = zip(streets.vertex_lon[piece].tolist(), streets.vertex_lat[piece].tolist())
-        level = int(streets.level[road])
-        # Speed limits are mapped for the wider roads only, as in real maps.
-        limit = float(round(FREE_SPEED_KMH[level] / 10) * 10) if level < TERTIARY else 0.0
-        writer.writerow(
-            [
-                road,
-                "LineString",
-                json.dumps([list(point) for point in points]),
-                highway[road],
-                _LANES[level],
-                0,
-                int(streets.is_bridge[road]),
-                0,
-                int(streets.is_oneway[road]),
-                float(streets.length_m[road]),
-                limit,
-                int(streets.from_node[road]),
-                int(streets.to_node[road]),
-            ]
-        )
-    atomic_write_bytes(folder / "roadmap.geo", text.getvalue().encode())
-    origin = np.repeat(np.arange(streets.num_roads), np.diff(streets.reach_offsets))
-    lines = ["rel_id,type,origin_id,destination_id"]
-    for number, pair in enumerate(zip(origin.tolist(), streets.reach_targets.tolist())):
-        lines.append(f"{number},geo,{pair[0]},{pair[1]}")
-    atomic_write_bytes(folder / "roadmap.rel", ("\n".join(lines) + "\n").encode())
+    level, nothing = streets.level, np.zeros(streets.num_roads, dtype=bool)
+    # Speed limits are mapped for the wider roads only, as in real maps.
+    limits = np.round(FREE_SPEED_KMH / 10) * 10
+    write_road_rows(
+        folder,
+        RoadRows(
+            vertex_offsets=streets.vertex_offsets,
+            vertex_lon=streets.vertex_lon,
+            vertex_lat=streets.vertex_lat,
+            highway=highway_texts(streets),
+            lanes=np.array(_LANES)[level],
+            tunnel=nothing,
+            bridge=streets.is_bridge,
+            roundabout=nothing,
+            oneway=streets.is_oneway,
+            length_m=streets.length_m,
+            maxspeed_kmh=np.where(level < TERTIARY, limits[level], 0.0),
+            from_node=streets.from_node,
+            to_node=streets.to_node,
+            origin=np.repeat(np.arange(streets.num_roads), np.diff(streets.reach_offsets)),
+            target=streets.reach_targets,
+        ),
+    )
 
 
 def highway_texts(streets: Streets) -> list[str]:
