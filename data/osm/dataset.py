@@ -1,0 +1,169 @@
+"""Puts a network into a dataset's folder, with its report and its README, and guards what is there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from data.osm.build import Account, Network
+from data.osm.streets import Findings
+from data.roadmap_writing import write_road_rows
+from runtime.errors import UserError
+from runtime.files import FolderLock, atomic_write_bytes, read_json, sha256_of_file, write_json
+from runtime.logs import get_logger
+
+logger = get_logger("osm")
+
+REPORT_NAME = "roadmap.json"
+README_NAME = "README.md"
+FORMAT_VERSION = 1
+_SHOWN = 12
+
+# Made from a network by other programs; they do not fit another one.
+_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
+_README = """# {name}
+
+A road network in HOSER's format: `roadmap.geo` and `roadmap.rel`, {roads:,} directed roads, {length_km:,.0f} km.
+Made from `{source}` by `python -m data.osm`; `{report}` says with which options, and what was left out.
+{attribution}"""
+_ATTRIBUTION = """
+## Attribution
+
+Contains data of {attribution}. Whoever publishes the network, or pictures or figures made of it, has to say so, and a
+database derived from it stays under that licence.
+"""
+
+
+def write_dataset(
+    folder: Path, network: Network, source: dict[str, Any], findings: Findings, force: bool
+) -> None:
+    """Writes the network, `roadmap.json` and `README.md` into `folder`."""
+    with FolderLock(folder, name=".roadmap.lock", wait=True):
+        _guard(folder, force)
+        _remove_derived(folder)
+        write_road_rows(folder, network.rows)
+        report = _report(folder, network.account, source, findings)
+        write_json(folder / REPORT_NAME, report)
+        _write_readme(folder, report)
+
+
+def _guard(folder: Path, force: bool) -> None:
+    """Refuses to replace what this program did not write, or what trips are matched to."""
+    if force:
+        return
+    trips = [
+        f"{split}{suffix}"
+        for split in ("train", "val", "test")
+        for suffix in (".csv", ".parquet")
+        if (folder / f"{split}{suffix}").exists()
+    ]
+    if trips:
+        raise UserError(
+            f"{folder} holds {trips[0]}, whose trips belong to the network that is there; choose "
+            "another folder, or replace the network with --force."
+        )
+    if not any((folder / name).exists() for name in ("roadmap.geo", "roadmap.rel")):
+        return
+    try:
+        files = read_json(folder / REPORT_NAME)["files"]
+        ours = all(sha256_of_file(folder / name) == files[name] for name in files)
+    except (UserError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise UserError(
+            f"{folder} holds a roadmap.geo that this program did not write as it is; choose "
+            "another folder, or replace it with --force."
+        )
+
+
+def _remove_derived(folder: Path) -> None:
+    for name in _DERIVED_FILES:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder / name} cannot be removed: {error.strerror}.") from error
+
+
+def _report(
+    folder: Path, account: Account, source: dict[str, Any], findings: Findings
+) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "source": source,
+        "attribution": source.get("attribution", ""),
+        **account.as_json(),
+        "ways_left_out": dict(findings.left_out.most_common()),
+        "tags_not_understood": _most_common(findings.not_understood),
+        "warnings": findings.warnings,
+        "files": {name: sha256_of_file(folder / name) for name in ("roadmap.geo", "roadmap.rel")},
+    }
+
+
+def _most_common(counts: Counter[str]) -> dict[str, int]:
+    return dict(counts.most_common(50))
+
+
+def _write_readme(folder: Path, report: dict[str, Any]) -> None:
+    path = folder / README_NAME
+    text = _README.format(
+        name=folder.resolve().name,
+        roads=report["roads"],
+        length_km=report["length_km"],
+        source=report["source"]["file"],
+        report=REPORT_NAME,
+        attribution=_ATTRIBUTION.format(attribution=report["attribution"])
+        if report["attribution"]
+        else "",
+    )
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        first = path.read_text(encoding="utf-8")
+        if "python -m data.osm" not in first:  # somebody's own
+            logger.warning("%s is kept as it is; mind the attribution in %s.", path, REPORT_NAME)
+            return
+    atomic_write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def read_attribution(folder: Path) -> str:
+    """Whose map the network of a dataset is; "" where nobody has to be named."""
+    try:
+        content = read_json(folder / REPORT_NAME)
+    except UserError:
+        return ""
+    text = content.get("attribution", "") if isinstance(content, dict) else ""
+    return text if isinstance(text, str) else ""
+
+
+def log_account(account: Account, findings: Findings) -> None:
+    """Says what was made and what fell out."""
+    if findings.left_out:
+        logger.info("Ways left out: %s.", _counted(findings.left_out))
+    if findings.not_understood:
+        logger.info("Tags not understood: %s.", _counted(findings.not_understood))
+    for warning in findings.warnings:
+        logger.warning("%s", warning)
+    if account.restrictions:
+        logger.info("Turn restrictions: %s.", _counted(account.restrictions))
+    if account.through_ways:
+        logger.info(
+            "Of %d paths that are forbidden through other ways, %d can be said by pairs of roads.",
+            account.through_ways,
+            account.through_ways_kept,
+        )
+    if account.unreachable_roads:
+        total_km = account.length_km + account.unreachable_km
+        logger.info(
+            "Left out %d roads (%.1f km, %.1f %% of the length) that cannot reach all others or "
+            "be reached by them: %s.",
+            account.unreachable_roads,
+            account.unreachable_km,
+            100 * account.unreachable_km / total_km if total_km else 0.0,
+            _counted(account.unreachable_by_class),
+        )
+
+
+def _counted(counts: Counter[str]) -> str:
+    shown = [f"{count} {what}" for what, count in counts.most_common(_SHOWN)]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
