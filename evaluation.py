@@ -18,6 +18,7 @@ from typing import Any
 
 from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
+from config.finding import find_data_dir
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
 from metrics.assessment import Assessment, Reference, Settings, assess
@@ -26,7 +27,7 @@ from metrics.generated import read_generated
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from report.document import Run, write_comparison, write_report
-from report.inputs import find_data_dir, find_generated_file, learning_curves
+from report.inputs import find_generated_file, learning_curves
 from report.results import write_results
 from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_table
 from runtime.errors import UserError, run_main

@@ -17,8 +17,9 @@ from typing import Any, get_args
 
 import torch
 
-from config import Config, load_config
-from config.arguments import CONFIG_FOLDER, add_config_arguments, example_parser
+from config import Config
+from config.arguments import add_config_arguments, example_parser
+from config.finding import find_config
 from config.loading import parse_assignments
 from config.schema import WandbConfig
 from runtime.device import resolve_device
@@ -157,7 +158,7 @@ def _complete(
 ) -> Config:
     """The configuration with what the arguments decide in its place."""
     if not isinstance(config, Config):
-        config = _load_config(config, dataset, {})
+        config = find_config(config, dataset, data_dir)
     if dataset is not None:
         config = config.model_copy(update={"dataset": dataset})
     if data_dir is not None:
@@ -168,17 +169,6 @@ def _complete(
         training = config.training.model_copy(update={"seed": seed})
         config = config.model_copy(update={"training": training})
     return config
-
-
-def _load_config(path: str | Path | None, dataset: str | None, overrides: dict[str, Any]) -> Config:
-    """The file given, else the one shipped for the city; a city without one is in data/<name>."""
-    name = dataset or "demo"
-    shipped = CONFIG_FOLDER / f"{name}.yaml"
-    if path is not None:
-        return load_config(path, overrides)
-    if name != "evaluation" and shipped.is_file():
-        return load_config(shipped, overrides)
-    return load_config(None, {"data_dir": f"data/{name}", **overrides})
 
 
 def _search_label(request: GenerationRequest) -> str:
@@ -291,9 +281,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--resume needs --output, the file to go on with.")
     overrides = parse_assignments(arguments.set)
     generate(
-        config=_load_config(arguments.config, arguments.dataset, overrides),
-        dataset=arguments.dataset,
-        data_dir=arguments.data_dir,
+        config=find_config(arguments.config, arguments.dataset, arguments.data_dir, overrides),
         seed=arguments.seed,
         model_path=arguments.model_path,
         num_gene=arguments.num_gene,

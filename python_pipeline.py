@@ -18,6 +18,7 @@ from typing import Any
 from config import load_evaluation_config
 from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
+from config.finding import SHIPPED_EVALUATION
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
 from pipeline.plan import Plan, make_plan
@@ -28,8 +29,6 @@ from runtime.files import FolderLock, read_json
 from runtime.logs import get_logger, setup_logging
 
 logger = get_logger("pipeline")
-
-SHIPPED_CONFIG = Path(__file__).parent / "config" / "evaluation.yaml"
 
 
 def run_pipeline(config: EvaluationConfig) -> list[JobResult]:
@@ -112,7 +111,7 @@ def _config_file(arguments: argparse.Namespace) -> Path:
     if arguments.config is not None:
         return Path(arguments.config)
     own = Path(arguments.eval_dir or ".") / "config" / "evaluation.yaml"
-    return own if own.is_file() else SHIPPED_CONFIG
+    return own if own.is_file() else SHIPPED_EVALUATION
 
 
 EXAMPLES = """\

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from config.loading import load_config, parse_assignments
+from config.finding import find_config
+from config.loading import parse_assignments
 from config.schema import Config
 from runtime.errors import UserError
-
-CONFIG_FOLDER = Path(__file__).parent
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,10 +83,6 @@ def config_from_arguments(
     """
     overrides = parse_assignments(arguments.set)
     overrides |= {key: value for key, value in (own or {}).items() if value is not None}
-    if arguments.dataset is not None:
-        overrides["dataset"] = arguments.dataset
-    if arguments.data_dir is not None:
-        overrides["data_dir"] = arguments.data_dir
     if arguments.seed is not None:
         overrides["training.seed"] = arguments.seed
     if arguments.cuda is not None:
@@ -99,20 +93,4 @@ def config_from_arguments(
         overrides["training.device"] = f"cuda:{arguments.cuda}"
     elif arguments.device is not None:
         overrides["training.device"] = arguments.device
-    return load_config(config_file(arguments.config, arguments.dataset), overrides)
-
-
-def config_file(path: str | None, dataset: str | None) -> Path:
-    """The file given, else the shipped one of the dataset, else the demo's."""
-    if path is not None:
-        return Path(path)
-    name = dataset or "demo"
-    shipped = {
-        file.stem: file for file in CONFIG_FOLDER.glob("*.yaml") if file.stem != "evaluation"
-    }
-    if name not in shipped:
-        raise UserError(
-            f"There is no shipped configuration for the dataset {name!r} (there are: "
-            f"{', '.join(sorted(shipped))}); give one with --config."
-        )
-    return shipped[name]
+    return find_config(arguments.config, arguments.dataset, arguments.data_dir, overrides)

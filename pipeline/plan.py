@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from config.evaluation import EvaluationConfig
+from config.finding import shipped_configs
 from runtime.errors import UserError
 
 OdSource = Literal["train", "test"]
-CONFIG_FOLDER = Path(__file__).parent.parent / "config"
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,6 @@ def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> P
     candidates = [
         model.file.with_suffix(".yaml"),
         model.run_folder / "config.yaml",
-        CONFIG_FOLDER / f"{config.dataset}.yaml",
     ]
-    return next((file for file in candidates if file.is_file()), None)
+    shipped = shipped_configs().get(config.dataset)
+    return next((file for file in candidates if file.is_file()), shipped)

@@ -1,4 +1,4 @@
-"""Finding what an evaluation or a report starts from: dataset, generated file, learning curves."""
+"""Finding what an evaluation or a report starts from: generated file and learning curves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config import load_config
+from config.finding import existing_run_folder
 from data.csv_reading import read_header
 from runtime.errors import UserError
 from runtime.files import read_json
@@ -26,31 +26,13 @@ class LearningCurve:
     epochs: list[dict[str, float]]
 
 
-def find_data_dir(data_dir: str | Path | None, run_dir: str | Path | None) -> Path:
-    """The dataset folder: the one given, one inside the run, or the one the run was trained on."""
-    if data_dir is not None:
-        return Path(data_dir)
-    if run_dir is None:
-        raise UserError("There is no dataset to compare with; give its folder with --data_dir.")
-    run = _existing_folder(run_dir)
-    for folder in (run / "hoser_format", run):
-        if (folder / "roadmap.geo").exists():
-            return folder
-    if (run / "config.yaml").exists():
-        return Path(load_config(run / "config.yaml").data_dir)
-    raise UserError(
-        f"{run} holds neither a dataset nor a config.yaml that names one; give the dataset's "
-        "folder with --data_dir."
-    )
-
-
 def find_generated_file(generated_file: str | Path | None, run_dir: str | Path | None) -> Path:
     """The file given, or the newest generated CSV in the run's folder and its subfolders."""
     if generated_file is not None:
         return Path(generated_file)
     if run_dir is None:
         raise UserError("Nothing to evaluate; give --generated_file, or --run_dir to look in.")
-    run = _existing_folder(run_dir)
+    run = existing_run_folder(run_dir)
     found = [
         file
         for file in sorted(run.rglob("*.csv"))
@@ -64,13 +46,6 @@ def find_generated_file(generated_file: str | Path | None, run_dir: str | Path |
     newest = max(found, key=lambda file: file.stat().st_mtime_ns)
     logger.info("Evaluating %s, the newest of %d generated files.", newest, len(found))
     return newest
-
-
-def _existing_folder(folder: str | Path) -> Path:
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"The run folder {folder} does not exist (--run_dir).")
-    return folder
 
 
 def _is_generated(file: Path) -> bool:

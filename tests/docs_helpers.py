@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from config import load_config, load_evaluation_config
-from config.arguments import config_file
+from config.finding import config_file
 from config.loading import parse_assignments
 
 ROOT = Path(__file__).parent.parent
@@ -148,7 +148,8 @@ def _shipped(namespace: argparse.Namespace) -> Path:
     given = getattr(namespace, "config", None)
     if given is not None and (ROOT / given).is_file():
         return ROOT / given
-    return config_file(None, getattr(namespace, "dataset", None))
+    given_folder = getattr(namespace, "data_dir", None)
+    return config_file(None, getattr(namespace, "dataset", None), given_folder)
 
 
 # Running

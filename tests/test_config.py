@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from config import Config, dump_config, load_config, load_evaluation_config
 from config.arguments import (
-    CONFIG_FOLDER,
     add_config_arguments,
     config_from_arguments,
     example_parser,
 )
+from config.finding import SHIPPED_FOLDER
 from config.loading import parse_assignments
 from runtime.errors import UserError
 
-SHIPPED = sorted(CONFIG_FOLDER.glob("*.yaml"))
+SHIPPED = sorted(SHIPPED_FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -30,7 +30,7 @@ def test_shipped_configurations_load(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Beijing", "Porto", "San_Francisco"])
 def test_the_cities_carry_the_documents_settings(name: str) -> None:
-    config = load_config(CONFIG_FOLDER / f"{name}.yaml")
+    config = load_config(SHIPPED_FOLDER / f"{name}.yaml")
     assert config.dataset == name
     assert config.distill.grid_size == 0.001
     assert config.data.candidate_top_k == 64
@@ -98,7 +98,7 @@ def test_no_setting_holds_a_nul_character() -> None:
 
 
 def test_resolved_configuration_loads_back(tmp_path: Path) -> None:
-    config = load_config(CONFIG_FOLDER / "Beijing.yaml", {"distill.temperature": 1.5})
+    config = load_config(SHIPPED_FOLDER / "Beijing.yaml", {"distill.temperature": 1.5})
     path = tmp_path / "resolved.yaml"
     path.write_text(dump_config(config))
     assert load_config(path) == config
@@ -113,7 +113,7 @@ def test_presets_fill_what_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_preset_of_the_command_line_replaces_what_the_file_says() -> None:
-    demo = CONFIG_FOLDER / "demo.yaml"
+    demo = SHIPPED_FOLDER / "demo.yaml"
     fast = load_config(demo, {"distill.preset": "fast", "distill.temperature": 1.5})
     assert (fast.distill.lambda_, fast.distill.temperature, fast.distill.positions) == (
         0.029,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config.arguments import example_parser
+from config.finding import find_data_dir
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
@@ -25,7 +26,7 @@ from report.geojson import (
     trip_features,
     write_feature_collection,
 )
-from report.inputs import find_data_dir, find_generated_file
+from report.inputs import find_generated_file
 from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file, write_json
 from runtime.logs import get_logger, setup_logging

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config import Config, EvaluationConfig, load_config
-from config.arguments import config_file, example_parser
+from config import Config, EvaluationConfig
+from config.arguments import example_parser
+from config.finding import find_config
 from python_pipeline import print_results, run_pipeline
 from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
@@ -70,7 +71,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     setup_logging()
-    config = load_config(config_file(None, None))
+    config = find_config()
     folder = Path(arguments.output)
     results = train_both(config)
     if not all(result.finished for result in results.values()):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config import load_config
 from config.arguments import example_parser
+from config.finding import find_config
 from config.loading import parse_assignments
 from critics.distill_hook import DistillationManager
 from data.road_network import RoadNetwork
@@ -46,14 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
     setup_logging()
-    overrides = parse_assignments(args.set)
-    for name in ("dataset", "data_dir"):
-        if getattr(args, name) is not None:
-            overrides[name] = getattr(args, name)
+    overrides = {**parse_assignments(args.set), "distill.cache": True}
     splits = [split.strip() for split in args.splits.split(",")]
     if not set(splits) <= set(SPLITS):
         raise UserError(f"--splits is {args.splits!r}; allowed: {', '.join(SPLITS)}.")
-    config = load_config(args.config, {**overrides, "distill.cache": True})
+    config = find_config(args.config, args.dataset, args.data_dir, overrides)
     network = RoadNetwork.load(config.data_dir, config.data.angle_convention)
     manager = DistillationManager(config, network, resolve_device(args.cuda, args.device))
     for split in splits:

@@ -96,9 +96,7 @@ def make_network(ways: Ways, segments: Segments, open_ways: BoolArray | None = N
     return Network(rows, kept, segments, account)
 
 
-def _rows(
-    segments: Segments, roads: Roads, origin: np.ndarray, target: np.ndarray
-) -> RoadRows:
+def _rows(segments: Segments, roads: Roads, origin: np.ndarray, target: np.ndarray) -> RoadRows:
     first, last = segments.offsets[:-1][roads.segment], segments.offsets[1:][roads.segment] - 1
     count = last - first + 1
     offsets = np.concatenate([[0], np.cumsum(count)])

@@ -256,4 +256,3 @@ def _joined(
         lon=segments.lon[vertex],
         lat=segments.lat[vertex],
     )
-

@@ -88,9 +88,7 @@ def _read_city(folder: Path) -> _City:
     for a, b in zip(origin.tolist(), target.tolist()):
         following[a].append(b)
     from_node, to_node = _nodes(table, columns)
-    return _City(
-        table, from_node, to_node, _twins(table, from_node, to_node), columns, following
-    )
+    return _City(table, from_node, to_node, _twins(table, from_node, to_node), columns, following)
 
 
 def _nodes(table: RoadTable, columns: dict[str, list[str]]) -> tuple[IntArray, IntArray]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.osm.restrictions import parse_restriction
-from data.osm.streets import Findings, KindTable, Restriction, Ways
+from data.osm.streets import KindTable, Restriction, Ways
 from data.osm.tags import TagReader
 from runtime.errors import UserError
 from runtime.logs import get_logger
@@ -92,9 +92,7 @@ def _entities(path: Path, reader: TagReader, index: str) -> Iterator[Any]:
     restrictions = osmium.filter.TagFilter(("type", "restriction"))
     restrictions.enable_for(osmium.osm.RELATION)
     stream = osmium.FileProcessor(str(path)).with_locations(index)
-    return iter(
-        stream.with_filter(barriers).with_filter(streets).with_filter(restrictions)
-    )
+    return iter(stream.with_filter(barriers).with_filter(streets).with_filter(restrictions))
 
 
 class _Collector:

@@ -193,9 +193,7 @@ class TagReader:
         return lanes
 
     def _speeds(self, tags: Tags, highway: str) -> tuple[float, float]:
-        default = self.default_speeds_kmh.get(
-            highway, CLASS_DEFAULTS.get(highway, OTHER_CLASS)[1]
-        )
+        default = self.default_speeds_kmh.get(highway, CLASS_DEFAULTS.get(highway, OTHER_CLASS)[1])
         general: float | None = None
         for key in ("maxspeed", "maxspeed:type", "source:maxspeed", "zone:maxspeed"):
             value = tags.get(key)
