@@ -1,4 +1,4 @@
-"""Puts a network into a dataset's folder, with its report and its README, and guards what is there."""
+"""Puts a network with its report and README into a dataset's folder, and guards what is there."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _SHOWN = 12
 _DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
 _README = """# {name}
 
-A road network in HOSER's format: `roadmap.geo` and `roadmap.rel`, {roads:,} directed roads, {length_km:,.0f} km.
-Made from `{source}` by `python -m data.osm`; `{report}` says with which options, and what was left out.
+A road network in HOSER's format: `roadmap.geo` and `roadmap.rel`, {roads:,} directed roads,
+{length_km:,.0f} km. Made from `{source}` by `python -m data.osm`; `{report}` says with which
+options, and what was left out.
 {attribution}"""
 _ATTRIBUTION = """
 ## Attribution
 
-Contains data of {attribution}. Whoever publishes the network, or pictures or figures made of it, has to say so, and a
-database derived from it stays under that licence.
+Contains data of {attribution}. Whoever publishes the network, or pictures or figures made of it,
+has to say so, and a database derived from it stays under that licence.
 """
 
 

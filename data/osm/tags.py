@@ -59,17 +59,58 @@ VEHICLE_KEYS: dict[Vehicle, tuple[str, ...]] = {
     "hgv": ("hgv", "goods", "motor_vehicle", "vehicle"),
 }
 _FORBIDDEN = frozenset(
-    ("no", "private", "agricultural", "forestry", "delivery", "emergency", "military")
-    + ("employees", "residents", "use_sidepath", "dismount", "restricted", "permit")
+    (
+        "no",
+        "private",
+        "agricultural",
+        "forestry",
+        "delivery",
+        "emergency",
+        "military",
+        "employees",
+        "residents",
+        "use_sidepath",
+        "dismount",
+        "restricted",
+        "permit",
+    )
 )
 _ALLOWED = frozenset(
-    ("yes", "permissive", "designated", "destination", "customers", "official", "public")
-    + ("unknown", "discouraged", "variable")
+    (
+        "yes",
+        "permissive",
+        "designated",
+        "destination",
+        "customers",
+        "official",
+        "public",
+        "unknown",
+        "discouraged",
+        "variable",
+    )
 )
 _PASSABLE_BARRIERS = frozenset(
-    ("gate", "lift_gate", "swing_gate", "sliding_gate", "toll_booth", "border_control")
-    + ("cattle_grid", "entrance", "height_restrictor", "arch", "sally_port", "kerb", "no")
-    + ("coupure", "spikes", "sliding_beam", "checkpoint", "rumble_strip", "bump_gate")
+    (
+        "gate",
+        "lift_gate",
+        "swing_gate",
+        "sliding_gate",
+        "toll_booth",
+        "border_control",
+        "cattle_grid",
+        "entrance",
+        "height_restrictor",
+        "arch",
+        "sally_port",
+        "kerb",
+        "no",
+        "coupure",
+        "spikes",
+        "sliding_beam",
+        "checkpoint",
+        "rumble_strip",
+        "bump_gate",
+    )
 )
 _PRIVATE_SERVICES = frozenset(("driveway", "emergency_access", "drive-through"))
 _YES = frozenset(("yes", "true", "1", "f", "ft", "y", "forward"))
