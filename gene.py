@@ -11,39 +11,42 @@ The searches, OD pairs and files are in `search/`, the student in `hoser.py`.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from config import Config
-from config.arguments import add_config_arguments, example_parser
+from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from config.finding import find_config
-from config.loading import parse_assignments
+from config.generation import (
+    DEFAULT_MAX_STEPS,
+    DEFAULT_NUM_TRIPS,
+    Execution,
+    PairSettings,
+    SearchName,
+    SearchSettings,
+    SplitName,
+)
 from config.schema import WandbConfig
 from runtime.device import resolve_device
-from runtime.distributed import join, leave, local_device
+from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
 from runtime.files import timestamp, write_json
 from runtime.logs import get_logger, setup_logging
 from runtime.memory import out_of_memory_advice
-from runtime.wandb_run import TrackedRun, start_run
+from runtime.wandb_run import start_run
 from search.launch import SLOWEST_SHARE, RunPlan, RunReport, run_request
 from search.output import performance_path
-from search.session import (
-    DEFAULT_MAX_STEPS,
-    DEFAULT_NUM_TRIPS,
-    GenerationRequest,
-    SearchName,
-    SplitName,
-)
+from search.searches import label_of
+from search.session import GenerationRequest
 
 logger = get_logger("generate")
 
 MEMORY_ADVICE = "lower --batch_size, --beam_width or --processes; --resume goes on with the output."
 
-__all__ = ["GenerationResult", "generate"]
+__all__ = ["Execution", "GenerationResult", "PairSettings", "SearchSettings", "generate"]
 
 
 @dataclass(frozen=True)
@@ -71,129 +74,78 @@ class GenerationResult:
 
 
 def generate(
-    *,
     config: Config | str | Path | None = None,
-    dataset: str | None = None,
-    data_dir: str | Path | None = None,
+    *,
     model_path: str | Path | None = None,
     num_gene: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    cuda: int | None = None,
-    od_source: SplitName = "test",
-    search: SearchName = "beam",
-    beam_width: int = 4,
-    max_steps: int | None = None,
-    od_file: str | Path | None = None,
     output: str | Path | None = None,
-    processes: int = 1,
-    batch_size: int | None = None,
-    resume: bool = False,
-    wandb: WandbConfig | None = None,
-    progress: bool = False,
+    search: SearchSettings | SearchName = "beam",
+    pairs: PairSettings | None = None,
+    execution: Execution | None = None,
 ) -> GenerationResult:
     """Generates trips into a CSV file and returns the figures of the run.
 
-    Without `config`, the one shipped for the dataset; without `model_path`, the best student that
-    training has left for dataset and seed. `num_gene` pairs are drawn from the split `od_source`
-    by `seed`, or the first ones of `od_file` are taken (all by default). `batch_size` trips are
-    searched at a time; it changes the speed and the memory needed, not the trips. `resume`
-    continues `output`.
+    Dataset, seed and device are the configuration's; without one, those of the demo city. Without
+    `model_path`, the best student that training has left for dataset and seed. `num_gene` pairs
+    are drawn from a split, or the first ones of a file are taken (all by default).
     """
-    config = _complete(config, dataset, data_dir, seed)
-    if processes < 1:
-        raise UserError(f"processes is {processes}; it must be at least 1.")
     request = GenerationRequest(
-        config=config,
+        config=config if isinstance(config, Config) else find_config(config),
         model_path=Path(model_path) if model_path is not None else None,
         num_trips=num_gene,
-        seed=config.training.seed,
-        od_source=od_source,
-        od_file=Path(od_file) if od_file is not None else None,
-        search=search,
-        beam_width=beam_width,
-        max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps,
-        trips_in_flight=batch_size,
+        pairs=pairs or PairSettings(),
+        search=search if isinstance(search, SearchSettings) else SearchSettings(search),
     )
+    return _run(request, Path(output) if output else None, execution or Execution())
+
+
+def _run(request: GenerationRequest, output: Path | None, execution: Execution) -> GenerationResult:
+    """Generates what is asked for, alone or as one of `torchrun`'s processes."""
+    request = replace(request, trips_in_flight=execution.batch_size)
     group = join(torch.device("cpu"), SLOWEST_SHARE)
-    place = local_device(resolve_device(cuda, device or config.training.device))
-    if processes > 1 and (group.world_size > 1 or place.type != "cpu"):
+    place = local_device(resolve_device(None, request.config.training.device))
+    if execution.processes > 1 and (group.world_size > 1 or place.type != "cpu"):
         raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
     path = Path(group.broadcast(str(output or _default_output(request))))
     if path.suffix == ".json":
         raise UserError(f"The output {path} must not end in .json; the figures go beside it.")
-    plan = RunPlan(path, place, group, processes, resume, progress and group.is_main)
-    try:
-        return _run(request, plan, wandb if wandb is not None and group.is_main else None)
-    finally:
-        leave()
-
-
-def _run(request: GenerationRequest, plan: RunPlan, wandb: WandbConfig | None) -> GenerationResult:
-    """Generates, and records how it went."""
-    folder = plan.output.parent
-    tracked = TrackedRun()
-    if wandb is not None:
-        name, settings = _run_name(request), _settings(request)
-        tracked = start_run(wandb, name, settings, folder, job_type="generate")
+    show = execution.progress and group.is_main
+    plan = RunPlan(path, place, group, execution.processes, execution.resume, show)
     try:
         with torch.inference_mode(), out_of_memory_advice(MEMORY_ADVICE):
             report = run_request(request, plan)
         result = _result(request, plan, report)
-        if plan.group.is_main:
+        if group.is_main:
             _record(result, report.identity)
-        tracked.summarize(_figures(result))
-    except BaseException:
-        tracked.finish(exit_code=1)
-        raise
-    tracked.finish()
-    return result
-
-
-def _complete(
-    config: Config | str | Path | None,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    seed: int | None,
-) -> Config:
-    """The configuration with what the arguments decide in its place."""
-    if not isinstance(config, Config):
-        config = find_config(config, dataset, data_dir)
-    if dataset is not None:
-        config = config.model_copy(update={"dataset": dataset})
-    if data_dir is not None:
-        config = config.model_copy(update={"data_dir": str(data_dir)})
-    if seed is not None:
-        if seed < 0:
-            raise UserError(f"seed is {seed}; it must not be negative.")
-        training = config.training.model_copy(update={"seed": seed})
-        config = config.model_copy(update={"training": training})
-    return config
-
-
-def _search_label(request: GenerationRequest) -> str:
-    return f"beam{request.beam_width}" if request.search == "beam" else request.search
+        return result
+    finally:
+        leave()
 
 
 def _od_label(request: GenerationRequest) -> str:
-    return request.od_file.stem if request.od_file is not None else f"{request.od_source}od"
+    file = request.pairs.file
+    return file.stem if file is not None else f"{request.pairs.split}od"
 
 
 def _default_output(request: GenerationRequest) -> Path:
     folder = Path("gene") / request.config.dataset / f"seed{request.seed}"
-    return folder / f"{timestamp()}_{_search_label(request)}_{_od_label(request)}.csv"
+    return folder / f"{timestamp()}_{label_of(request.search)}_{_od_label(request)}.csv"
 
 
 def _run_name(request: GenerationRequest) -> str:
     model = request.model_path.stem if request.model_path is not None else request.config.dataset
-    return f"gene_{model}_seed{request.seed}_{_od_label(request)}_{_search_label(request)}"
+    return f"gene_{model}_seed{request.seed}_{_od_label(request)}_{label_of(request.search)}"
 
 
 def _settings(request: GenerationRequest) -> dict[str, Any]:
     """The request for the experiment tracker."""
-    settings = {field.name: getattr(request, field.name) for field in fields(request)}
-    settings["config"] = request.config.model_dump(mode="json", by_alias=True)
-    return {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    return {
+        "config": request.config.model_dump(mode="json", by_alias=True),
+        "model_path": str(request.model_path),
+        "num_trips": request.num_trips,
+        "pairs": {name: str(value) for name, value in asdict(request.pairs).items()},
+        "search": asdict(request.search),
+    }
 
 
 def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> GenerationResult:
@@ -202,7 +154,7 @@ def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> Gen
     return GenerationResult(
         output=plan.output,
         performance=performance_path(plan.output),
-        search=_search_label(request),
+        search=label_of(request.search),
         device=str(plan.device),
         processes=max(plan.workers, plan.group.world_size),
         trips=tally.trips,
@@ -260,7 +212,8 @@ def _parser() -> argparse.ArgumentParser:
         text = f"the same as --search {name}"
         add(alias, dest="search", action="store_const", const=name, help=text)
     add("--beam_width", type=int, default=4, metavar="B", help="default: 4; 1 is greedy")
-    add("--max_steps", type=int, metavar="N", help="roads to continue from, at most, per trip")
+    text = "roads to continue from, at most, per trip"
+    add("--max_steps", type=int, default=DEFAULT_MAX_STEPS, metavar="N", help=text)
     add("--batch_size", type=int, metavar="N", help="trips searched at a time")
     add("--processes", type=int, default=1, metavar="P", help="processes on the CPU")
     add("--output", metavar="CSV", help="default: gene/<dataset>/seed<N>/<time>_....csv")
@@ -279,30 +232,39 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     if arguments.resume and arguments.output is None:
         raise UserError("--resume needs --output, the file to go on with.")
-    overrides = parse_assignments(arguments.set)
-    generate(
-        config=find_config(arguments.config, arguments.dataset, arguments.data_dir, overrides),
-        seed=arguments.seed,
-        model_path=arguments.model_path,
-        num_gene=arguments.num_gene,
-        cuda=arguments.cuda,
-        device=arguments.device,
-        od_source=arguments.od_source,
-        search=arguments.search,
-        beam_width=arguments.beam_width,
-        max_steps=arguments.max_steps,
-        od_file=arguments.od_file,
-        output=arguments.output,
+    request = _request(arguments)
+    execution = Execution(
         processes=arguments.processes,
         batch_size=arguments.batch_size,
         resume=arguments.resume,
-        wandb=WandbConfig(
-            enable=arguments.wandb,
-            project=arguments.wandb_project,
-            run_name=arguments.wandb_run_name,
-            tags=arguments.wandb_tags,
-        ),
         progress=not arguments.no_progress,
+    )
+    output = Path(arguments.output) if arguments.output else _default_output(request)
+    wandb = WandbConfig(
+        enable=arguments.wandb and is_main_process(),
+        project=arguments.wandb_project,
+        run_name=arguments.wandb_run_name,
+        tags=arguments.wandb_tags,
+    )
+    name, settings = _run_name(request), _settings(request)
+    tracked = start_run(wandb, name, settings, output.parent, job_type="generate")
+    try:
+        tracked.summarize(_figures(_run(request, output, execution)))
+    except BaseException:
+        tracked.finish(exit_code=1)
+        raise
+    tracked.finish()
+
+
+def _request(arguments: argparse.Namespace) -> GenerationRequest:
+    """What the command line asks for."""
+    od_file, model_path = arguments.od_file, arguments.model_path
+    return GenerationRequest(
+        config=config_from_arguments(arguments),
+        model_path=Path(model_path) if model_path is not None else None,
+        num_trips=arguments.num_gene,
+        pairs=PairSettings(arguments.od_source, Path(od_file) if od_file is not None else None),
+        search=SearchSettings(arguments.search, arguments.beam_width, arguments.max_steps),
     )
 
 

@@ -13,12 +13,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from config import load_evaluation_config
 from config.arguments import example_parser
 from config.evaluation import EvaluationConfig
 from config.finding import SHIPPED_EVALUATION
+from config.generation import SearchName
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
 from pipeline.plan import Plan, make_plan
@@ -139,7 +140,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--dataset", help="the city's name")
     add("--data-dir", help="the dataset folder")
     add("--models-dir", help="the folder of the .pth files; default: <eval-dir>/models")
-    add("--search", choices=["beam", "astar", "shortest_path"])
+    add("--search", choices=get_args(SearchName))
     add("--beam-width", type=int)
     add("--max-steps", type=int)
     add("--processes", type=int)

@@ -24,6 +24,7 @@ import torch
 from bench._common import RESULTS, machine, print_table
 from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all, size_name
 from bench.oracle_teacher import OracleTeacher
+from config.generation import SearchName
 from config.schema import PrunerConfig, SearchSpace
 from critics.registry import teacher_path
 from critics.road_teacher import load_teacher
@@ -36,7 +37,6 @@ from dataset import TripDataset
 from metrics.statistics import holm
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
-from search.session import SearchName
 from tune_hoser import StudyResult, tune
 from tuning.comparison import PairedComparison, compare
 

@@ -18,6 +18,7 @@ import torch
 
 from bench.oracle_teacher import OraclePool, drive_again
 from config import Config, load_config
+from config.generation import SearchName, SearchSettings
 from data.demo_city import DemoCitySettings
 from data.demo_city.oracle import DemoCityOracle
 from dataset import TripDataset
@@ -29,7 +30,6 @@ from metrics.generated import read_generated
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
 from search.od import SampledOD
-from search.session import SearchName
 from train_with_distill import train
 from training.folder import RunFolder
 from training.resources import ResourcePool, load_split
@@ -182,14 +182,11 @@ class Laboratory:
     def _drive(self, config: Config, checkpoint: Path, run: Run, output: Path) -> dict[str, float]:
         """Trips for OD pairs of the test split, the same for every student."""
         generate(
-            config=config,
+            config.model_copy(update={"training": config.training.model_copy(update={"seed": 0})}),
             model_path=checkpoint,
             num_gene=run.num_generated,
-            seed=0,
-            od_source="test",
-            search=run.search,
-            beam_width=run.beam_width,
             output=output,
+            search=SearchSettings(run.search, run.beam_width),
         )
         return self._assess(output)
 

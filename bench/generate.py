@@ -25,9 +25,11 @@ from bench.reference_generate import PlainGenerator, PlainTrip
 from bench.reference_student import PlainHOSER
 from bench.small_student import train_small_student
 from config import Config
+from config.generation import Execution, SearchName, SearchSettings
+from config.schema import TrainingConfig
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
-from search.session import GenerationRequest, SearchName, Session
+from search.session import GenerationRequest, Session
 from search.trips import GeneratedTrip
 
 ROADS, TRIPS, SEED = 7000, 12_000, 0
@@ -60,12 +62,7 @@ def open_session(
         config=config,
         model_path=model,
         num_trips=num_trips,
-        seed=SEED,
-        od_source="test",
-        od_file=None,
-        search=search,
-        beam_width=width,
-        max_steps=5000,
+        search=SearchSettings(search, width),
     )
     return Session(request, device)
 
@@ -190,13 +187,11 @@ def several_processes(data_dir: Path, model: Path, num_trips: int) -> dict[str, 
     result: dict[str, Any] = {"trips": num_trips}
     for processes in (1, 2):
         run = generate(
-            config=Config(dataset="demo", data_dir=str(data_dir)),
+            Config(dataset="demo", data_dir=str(data_dir), training=TrainingConfig(device="cpu")),
             model_path=model,
             num_gene=num_trips,
-            seed=SEED,
-            device="cpu",
             output=WORK / "generated.csv",
-            processes=processes,
+            execution=Execution(processes=processes),
         )
         result[f"trips_per_second_{processes}_processes"] = run.trips_per_second
     return result

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.generation import SearchName, SearchSettings, SplitName
 from config.schema import (
     NonNegativeInt,
     PositiveFloat,
@@ -31,10 +32,10 @@ class EvaluationConfig(Section):
     eval_dir: str = "."
     model_config_file: str | None = None
     models: list[str] = []
-    od_sources: Annotated[list[Literal["train", "test"]], Field(min_length=1)] = ["train", "test"]
+    od_sources: Annotated[list[SplitName], Field(min_length=1)] = ["train", "test"]
     seed: NonNegativeInt = 42
     num_gene: PositiveInt = 5000
-    search: Literal["beam", "astar", "shortest_path"] = "beam"
+    search: SearchName = "beam"
     beam_search: bool = True
     beam_width: PositiveInt = 4
     max_steps: PositiveInt | None = None
@@ -53,3 +54,10 @@ class EvaluationConfig(Section):
     report: bool = True
     wandb: WandbConfig = WandbConfig()
     logging: EvaluationLogging = EvaluationLogging()
+
+    @property
+    def search_settings(self) -> SearchSettings:
+        """The search asked for; `beam_search: false` is the older way to ask for best-first."""
+        old_way = self.search == "beam" and not self.beam_search
+        steps = {"max_steps": self.max_steps} if self.max_steps is not None else {}
+        return SearchSettings("astar" if old_way else self.search, self.beam_width, **steps)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from config import Config, load_config
-from pipeline.plan import Job, Model, Plan, config_file_for, search_of
+from config.generation import Execution, PairSettings
+from pipeline.plan import Job, Model, Plan, config_file_for
+from runtime.device import resolve_device
 
 
-def training_config(model: Model, plan: Plan) -> Config:
-    """The configuration of a model, on the dataset of the evaluation."""
-    overrides = {"dataset": plan.config.dataset, "data_dir": str(plan.data_dir)}
-    return load_config(config_file_for(model, plan.config, plan.eval_dir), overrides)
+def training_config(model: Model, plan: Plan, **overrides: Any) -> Config:
+    """The configuration of a model, on the dataset and with the seed of the evaluation."""
+    settings = plan.config
+    overrides = {
+        "dataset": settings.dataset,
+        "data_dir": str(plan.data_dir),
+        "training.seed": settings.seed,
+        **overrides,
+    }
+    return load_config(config_file_for(model, settings, plan.eval_dir), overrides)
 
 
 def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict[str, float]:
@@ -19,21 +28,15 @@ def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict
     from gene import generate
 
     settings = plan.config
+    device = resolve_device(settings.cuda_device, settings.device)
     result = generate(
-        config=training_config(job.model, plan),
+        training_config(job.model, plan, **{"training.device": str(device)}),
         model_path=job.model.file,
-        output=job.generated_file,
         num_gene=settings.num_gene,
-        seed=settings.seed,
-        od_source=job.od_source,
-        search=search_of(settings),
-        beam_width=settings.beam_width,
-        max_steps=settings.max_steps,
-        processes=settings.processes,
-        cuda=settings.cuda_device,
-        device=settings.device,
-        resume=resume,
-        progress=progress,
+        output=job.generated_file,
+        search=settings.search_settings,
+        pairs=PairSettings(job.od_source),
+        execution=Execution(processes=settings.processes, resume=resume, progress=progress),
     )
     numbers = asdict(result).items()
     return {name: float(value) for name, value in numbers if isinstance(value, int | float)}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from config.evaluation import EvaluationConfig
 from config.finding import shipped_configs
+from config.generation import SplitName
 from runtime.errors import UserError
-
-OdSource = Literal["train", "test"]
+from search.searches import label_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Job:
     """One model on one source of OD pairs, and where its files go."""
 
     model: Model
-    od_source: OdSource
+    od_source: SplitName
     generated_file: Path
     evaluation_folder: Path
     gene_run: str
@@ -97,19 +96,8 @@ def find_models(folder: Path, wanted: list[str]) -> list[Model]:
     return chosen if wanted else sorted(chosen, key=lambda model: "vanilla" not in model.name)
 
 
-def search_of(config: EvaluationConfig) -> Literal["beam", "astar", "shortest_path"]:
-    """The search asked for; `beam_search: false` is the older way to ask for A*."""
-    return "astar" if config.search == "beam" and not config.beam_search else config.search
-
-
-def search_name(config: EvaluationConfig) -> str:
-    """How a run is named after its search: `beam4`, `astar`, `shortest_path`."""
-    search = search_of(config)
-    return f"beam{config.beam_width}" if search == "beam" else search
-
-
-def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: OdSource) -> Job:
-    search = search_name(config)
+def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: SplitName) -> Job:
+    search = label_of(config.search_settings)
     place = f"seed{config.seed}_{source}od"
     stem = f"{source}od_{search}"
     return Job(

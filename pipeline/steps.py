@@ -23,7 +23,7 @@ from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from pipeline.generation import run_generator, training_config
 from pipeline.ledger import Entry, measures_version
-from pipeline.plan import Job, Plan, search_of
+from pipeline.plan import Job, Plan
 from pipeline.sync import BackgroundSync
 from report.document import Run, write_comparison, write_report
 from report.inputs import learning_curves
@@ -31,6 +31,7 @@ from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
+from search.searches import identity_of
 
 logger = get_logger("pipeline")
 
@@ -192,9 +193,7 @@ class Pipeline:
             "od_source": job.od_source,
             "num_gene": config.num_gene,
             "seed": config.seed,
-            "search": search_of(config),
-            "beam_width": config.beam_width if search_of(config) == "beam" else None,
-            "max_steps": config.max_steps,
+            **identity_of(config.search_settings),
         }
 
     def _evaluate(self, job: Job, result: JobResult) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.cpu_parallel import even_chunks, run_chunks
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, Outcomes, PartialTrips
 
@@ -49,6 +48,7 @@ class ShortestPath:
     def _find(
         self, origin: IntArray, destination: IntArray, width: int
     ) -> tuple[IntArray, IntArray]:
+        from models.cpu_parallel import even_chunks, run_chunks
         from search.kernels.shortest_path import find_routes
 
         graph = self.graph

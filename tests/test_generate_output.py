@@ -8,7 +8,9 @@ import os
 import socket
 import threading
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from hypothesis import strategies as st
 
 import gene
 from config import Config
+from config.generation import Execution, PairSettings, SearchSettings
+from config.schema import TrainingConfig
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from gene import GenerationResult, generate
@@ -50,13 +54,24 @@ def whole(tiny_city: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
     return output
 
 
-def run(city: Path, model: Path, output: Path, **options: object) -> GenerationResult:
-    settings: dict[str, object] = {"num_gene": NUM_TRIPS, "seed": 5, "device": "cpu"}
+def run(
+    city: Path, model: Path, output: Path, num_gene: int | None = NUM_TRIPS, **options: Any
+) -> GenerationResult:
+    """A run with the options of search, pairs and execution by their names."""
+    seed = options.pop("seed", 5)
+    chosen: dict[Any, Any] = {
+        kind: kind(**{f.name: options.pop(f.name) for f in fields(kind) if f.name in options})
+        for kind in (SearchSettings, PairSettings, Execution)
+    }
+    assert not options
     return generate(
-        config=Config(data_dir=str(city)),
+        Config(data_dir=str(city), training=TrainingConfig(seed=seed, device="cpu")),
         model_path=model,
+        num_gene=num_gene,
         output=output,
-        **(settings | options),  # type: ignore[arg-type]
+        search=chosen[SearchSettings],
+        pairs=chosen[PairSettings],
+        execution=chosen[Execution],
     )
 
 
@@ -150,7 +165,7 @@ def test_another_request_is_not_resumed(
     output = tmp_path / "trips.csv"
     run(tiny_city, model, output)
     before = output.read_bytes()
-    for options in ({"seed": 6}, {"beam_width": 2}, {"search": "astar"}, {"max_steps": 3}):
+    for options in ({"seed": 6}, {"beam_width": 2}, {"name": "astar"}, {"max_steps": 3}):
         with pytest.raises(UserError, match="another request"):
             run(tiny_city, model, output, resume=True, **options)
     with pytest.raises(UserError, match="more rows"):
@@ -184,7 +199,7 @@ def test_an_od_file_is_answered_in_its_order(
         "17,17,2015-11-07T00:00:00\n"
         "120,5,2015-11-07T12:00:00+08:00\n"
     )
-    result = run(tiny_city, model, tmp_path / "t.csv", od_file=pairs, search=search, num_gene=None)
+    result = run(tiny_city, model, tmp_path / "t.csv", file=pairs, name=search, num_gene=None)
     rows = read_rows(result.output)
     assert [(row["origin"], row["destination"]) for row in rows] == [
         ("3", "90"), ("17", "17"), ("120", "5")
@@ -287,13 +302,18 @@ def test_a_checkpoint_of_another_city_is_refused(
 def test_the_best_student_of_training_is_found(
     tiny_city: Path, model: Path, tmp_path: Path
 ) -> None:
-    config = Config(dataset="tiny", data_dir=str(tiny_city), save_dir=str(tmp_path / "save"))
+    config = Config(
+        dataset="tiny",
+        data_dir=str(tiny_city),
+        save_dir=str(tmp_path / "save"),
+        training=TrainingConfig(seed=5, device="cpu"),
+    )
     with pytest.raises(UserError, match=r"no trained student.*seed5_distill"):
-        generate(config=config, seed=5, num_gene=2, output=tmp_path / "t.csv", device="cpu")
+        generate(config=config, num_gene=2, output=tmp_path / "t.csv")
     best = tmp_path / "save" / "tiny" / "seed5" / "best.pth"
     best.parent.mkdir(parents=True)
     best.write_bytes(model.read_bytes())
-    result = generate(config=config, seed=5, num_gene=2, output=tmp_path / "t.csv", device="cpu")
+    result = generate(config=config, num_gene=2, output=tmp_path / "t.csv")
     assert result.trips == 2
 
 
@@ -320,13 +340,13 @@ def test_architecture_and_angles_come_from_the_checkpoint(tiny_city: Path, tmp_p
         ({"max_steps": 0}, "max_steps is 0"),
         ({"processes": 0}, "processes is 0"),
         ({"batch_size": -1}, "batch_size is -1"),
-        ({"search": "dfs"}, "search is 'dfs'; allowed: beam, astar, shortest_path"),
-        ({"od_source": "val"}, "od_source is 'val'; allowed: train, test"),
-        ({"od_file": "nowhere.csv"}, "nowhere.csv does not exist"),
+        ({"name": "dfs"}, "search is 'dfs'; allowed: beam, astar, shortest_path"),
+        ({"split": "val"}, "od_source is 'val'; allowed: train, test"),
+        ({"file": Path("nowhere.csv")}, "nowhere.csv does not exist"),
     ],
 )
 def test_mistakes_are_one_clear_line(
-    tiny_city: Path, model: Path, tmp_path: Path, options: dict[str, object], reason: str
+    tiny_city: Path, model: Path, tmp_path: Path, options: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UserError, match=reason):
         run(tiny_city, model, tmp_path / "t.csv", **options)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from config import Config, dump_config
+from config.generation import Execution
 from data.road_network import RoadNetwork
 from evaluation import evaluate
 from gene import generate
@@ -27,8 +28,9 @@ from training.folder import RunFolder
 
 def some_trips(config: Config, output: Path, **changes: Any) -> Path:
     """A few generated trips."""
-    settings = {"num_gene": 12, "search": "shortest_path", **changes}
-    return generate(config=config, output=output, **settings).output
+    execution = Execution(**changes)
+    options: dict[str, Any] = {"search": "shortest_path", "execution": execution}
+    return generate(config, num_gene=12, output=output, **options).output
 
 
 @pytest.mark.parametrize("seed", range(3))

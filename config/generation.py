@@ -1,0 +1,72 @@
+"""What a generation is asked for: by which search, between which roads, and how the work is done.
+
+The choices are named here, once; what a search's name stands for is in `search/searches.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from config.schema import LARGEST_INT
+from runtime.errors import UserError
+
+SearchName = Literal["beam", "astar", "shortest_path"]
+SplitName = Literal["train", "test"]
+
+DEFAULT_MAX_STEPS = 5000
+DEFAULT_NUM_TRIPS = 5000
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a trip is looked for."""
+
+    name: SearchName = "beam"
+    beam_width: int = 4
+    max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
+
+    def __post_init__(self) -> None:
+        check_choice("search", self.name, get_args(SearchName))
+        check_count("beam_width", self.beam_width)
+        check_count("max_steps", self.max_steps)
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Where trips begin and end: pairs drawn from a split, or those of a file in its order."""
+
+    split: SplitName = "test"
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("od_source", self.split, get_args(SplitName))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is done; the trips do not depend on it."""
+
+    processes: int = 1
+    batch_size: int | None = None  # trips searched at a time; None: what suits the device
+    resume: bool = False  # continue the output instead of starting over
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("processes", self.processes)
+        check_count("batch_size", self.batch_size)
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuses a value that is none of the choices."""
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; allowed: {', '.join(allowed)}.")
+
+
+def check_count(name: str, number: int | None) -> None:
+    """Refuses a number below 1, and one that sums of 64 bits do not hold."""
+    if number is not None and number < 1:
+        raise UserError(f"{name} is {number}; it must be at least 1.")
+    if number is not None and number > LARGEST_INT:
+        raise UserError(f"{name} is {number}; it must be at most {LARGEST_INT}.")
