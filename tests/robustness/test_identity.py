@@ -36,9 +36,8 @@ def test_travel_times_are_read_as_the_student_was_taught(
     first = generate(config=trained, model_path=model, output=tmp_path / "a.csv", num_gene=12)
     assert not any("other trips" in line for line in messages)
     slow = stretched(Path(trained.data_dir), tmp_path / "slow", 10)
-    second = generate(
-        config=trained, model_path=model, data_dir=slow, output=tmp_path / "b.csv", num_gene=12
-    )
+    elsewhere = trained.model_copy(update={"data_dir": str(slow)})
+    second = generate(elsewhere, model_path=model, output=tmp_path / "b.csv", num_gene=12)
     assert second.mean_trip_seconds == first.mean_trip_seconds
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert any("was trained on other trips than" in line for line in messages)
