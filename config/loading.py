@@ -336,6 +336,7 @@ def _allowed(problem: Any) -> str:
     if kind == "literal_error":
         return f"allowed: {context['expected']}"
     names = {
+        "string_pattern_mismatch": "a function of yours, FILE.py:FUNCTION",
         "int_type": "a whole number",
         "int_parsing": "a whole number",
         "int_from_float": "a whole number",

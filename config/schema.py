@@ -15,6 +15,7 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+OwnFunction = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]  # FILE.py:FUNCTION
 ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
 
 
@@ -122,7 +123,7 @@ class DistillConfig(Section):
     temperature_schedule: ScheduleKind = "constant"
     temperature_stages: NonNegativeInt = 0
     tau_squared: bool = False
-    loss: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
+    loss: Literal["forward_kl", "reverse_kl", "jensen_shannon"] | OwnFunction = "forward_kl"
     combination: Literal["additive", "convex"] = "additive"
     alpha: Fraction = 0.7
     positions: Annotated[int, Field(ge=1)] | Literal["all", "last"] = "all"
@@ -169,6 +170,7 @@ class TrainingConfig(Section):
     amp_dtype: Literal["auto", "off", "float16", "bfloat16"] = "auto"
     checkpoint_interval_steps: NonNegativeInt = 0
     checkpoint_interval_minutes: PositiveFloat = 10.0
+    stage_checkpoints: bool = False
     max_nonfinite_steps: PositiveInt = 20
     log_interval: PositiveInt = 10
     progress: bool = True

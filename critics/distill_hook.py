@@ -16,6 +16,7 @@ from torch import Tensor
 
 from critics.cache_builder import open_or_build
 from critics.losses import candidate_mask, combine, distillation_loss, relation_loss
+from critics.own_loss import divergence_of, is_own_loss
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.schedules import Schedule, ramp, training_progress
 from critics.teacher_cache import TeacherCache
@@ -127,6 +128,7 @@ class DistillationManager:
             end if end is not None else settings.temperature,
             settings.temperature_stages,
         )
+        self.divergence = divergence_of(settings.loss)
         self._zone_keys = self._zones() if settings.zone_weight > 0 else None
 
     def attach(self, dataset: TripDataset, progress: bool = True) -> None:
@@ -152,6 +154,13 @@ class DistillationManager:
         weight = settings.alpha if settings.combination == "convex" else settings.lambda_
         temperature = self.temperature.at(training_progress(step, self.total_steps))
         return Strength(temperature, weight * rising, rising)
+
+    def stage_ended(self, step: int) -> int | None:
+        """The number, from 1, of the temperature's stage that an optimizer step was the last of."""
+        stage = self.temperature.stage(training_progress(step, self.total_steps))
+        following = self.temperature.stage(training_progress(step + 1, self.total_steps))
+        is_last = stage != following or step + 1 == self.total_steps
+        return stage + 1 if self.temperature.stages > 1 and is_last else None
 
     @torch.no_grad()
     def targets(
@@ -205,7 +214,7 @@ class DistillationManager:
 
         def loss_sum(group_keys: Tensor | None) -> Tensor:
             return distillation_loss(
-                settings.loss,
+                self.divergence,
                 student_logits,
                 targets.logits,
                 batch.candidate_len,
@@ -303,6 +312,12 @@ def restore_settings(config: Config, saved: dict[str, Any]) -> Config:
     """`config` with a checkpoint's distillation settings; warns about each that differs."""
     from config.schema import DistillConfig
 
+    loss = saved.get("loss")
+    if is_own_loss(loss) and loss != config.distill.loss:
+        raise UserError(
+            f"its loss was {loss}, and code is run only where the configuration names it; give "
+            f"distill.loss={loss}, or start over with --fresh."
+        )
     for difference in settings_differences(saved, distill_settings(config)):
         logger.warning("%s; the checkpoint's value is used.", difference)
     try:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from data.road_network import Bounds, RoadNetwork
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
+from runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from config.schema import DistillConfig
 
+logger = get_logger("teacher")
 BOUND_NAMES = ("min_lat", "max_lat", "min_lng", "max_lng")
 
 
@@ -102,6 +104,17 @@ class GridMapper:
             b = distill.bounds
             bounds = Bounds(b.min_lat, b.max_lat, b.min_lng, b.max_lng)
         grip = dataset_config.get("grip_size")
+        if grip is None and distill.verify_grid_dims:
+            raise UserError(
+                "it does not say how large its grid is (grip_size), so that the cells cannot be "
+                "verified; export the checkpoint again with tools/export_lmtad_weights.py "
+                '--grip_size "H W", or set distill.verify_grid_dims to false.'
+            )
+        if grip is None:
+            logger.warning(
+                "The teacher does not say how large its grid is (grip_size): whether its cells are "
+                "those of this map could not be verified."
+            )
         return cls(
             network,
             distill.grid_size,

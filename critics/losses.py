@@ -8,6 +8,7 @@ and schedules are the business of `distill_hook`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack
 
@@ -28,6 +29,9 @@ class CandidateDistributions:
     log_q: Tensor  # [..., C] teacher
     outcome: Tensor  # bool [..., C]: where there is an outcome (a candidate, or a group's first)
     position: Tensor  # bool [...]: where the loss is defined
+
+
+Divergence = Callable[[CandidateDistributions], Tensor]  # one number for each position
 
 
 def candidate_mask(candidate_len: Tensor, num_candidates: int) -> Tensor:  # [...] -> [..., C]
@@ -155,7 +159,7 @@ def jensen_shannon(
 
 
 def distillation_loss(
-    kind: LossKind,
+    kind: LossKind | Divergence,
     student_logits: Tensor,
     teacher_logits: Tensor,
     candidate_len: Tensor | None = None,
@@ -167,7 +171,7 @@ def distillation_loss(
     group_keys: Tensor | None = None,
     position_mask: Tensor | None = None,
 ) -> Tensor:
-    """The loss named `kind` over the positions in `position_mask` (all by default).
+    """The loss named `kind`, or a divergence of one's own, at the positions of `position_mask`.
 
     `tau_squared` multiplies by the temperature squared, which keeps the gradient's size as the
     temperature rises. For `tie_keys` and `group_keys` see `candidate_distributions`.
@@ -181,26 +185,36 @@ def distillation_loss(
         group_keys=group_keys,
         position_mask=position_mask,
     )
-    per_position = torch.where(sides.position, _divergence(kind, sides), 0.0)  # [...]
+    divergence = DIVERGENCES[kind] if isinstance(kind, str) else kind
+    per_position = torch.where(sides.position, divergence(sides), 0.0)  # [...]
     if tau_squared:
         per_position = per_position * temperature**2
     return _reduce(per_position, sides.position, reduction)
 
 
-def _divergence(kind: LossKind, sides: CandidateDistributions) -> Tensor:  # -> [...]
+def _forward_kl(sides: CandidateDistributions) -> Tensor:  # -> [...]
+    return _kl(sides.log_q, sides.log_p, sides.outcome)
+
+
+def _reverse_kl(sides: CandidateDistributions) -> Tensor:  # -> [...]
+    return _kl(sides.log_p, sides.log_q, sides.outcome)
+
+
+def _jensen_shannon(sides: CandidateDistributions) -> Tensor:  # -> [...]
     log_p, log_q, outcome = sides.log_p, sides.log_q, sides.outcome
-    if kind == "forward_kl":
-        return _kl(log_q, log_p, outcome)
-    if kind == "reverse_kl":
-        return _kl(log_p, log_q, outcome)
-    if kind == "jensen_shannon":
-        middle = torch.logaddexp(log_p, log_q) - 0.6931471805599453  # log 2
-        return 0.5 * (_kl(log_q, middle, outcome) + _kl(log_p, middle, outcome))
-    raise ValueError(f"{kind!r} is not a distillation loss.")
+    middle = torch.logaddexp(log_p, log_q) - 0.6931471805599453  # log 2
+    return 0.5 * (_kl(log_q, middle, outcome) + _kl(log_p, middle, outcome))
 
 
 def _kl(log_a: Tensor, log_b: Tensor, outcome: Tensor) -> Tensor:
     return torch.where(outcome, log_a.exp() * (log_a - log_b), 0.0).sum(dim=-1)
+
+
+DIVERGENCES: dict[LossKind, Divergence] = {
+    "forward_kl": _forward_kl,
+    "reverse_kl": _reverse_kl,
+    "jensen_shannon": _jensen_shannon,
+}
 
 
 def _reduce(per_position: Tensor, position: Tensor, reduction: Reduction) -> Tensor:

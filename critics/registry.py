@@ -1,7 +1,9 @@
 """Teachers by name, and where their files are expected.
 
 `distill.ckpt` overrides the path, `distill.teacher_name` the name; without either, the name
-follows from the kind of teacher and the dataset.
+follows from the kind of teacher and the dataset, and where there is no such file, an LM-TAD that
+was exported without a city's name (`lmtad_weights.pt`) is taken. Whether a teacher fits the city
+is checked when it is loaded.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from config.schema import Config
 
 TEACHERS_DIR = Path("teachers")
+EXPORTED = TEACHERS_DIR / "lmtad_weights.pt"  # what is exported without a city in its name
 SUFFIXES = {"lmtad": ".pt", "hoser": ".pth"}
 KNOWN_TEACHERS = {
     f"{kind}_{city}": TEACHERS_DIR / f"{kind}_{city}{suffix}"
@@ -36,6 +39,8 @@ def teacher_path(config: Config) -> Path:
     name = teacher_name(config)
     default = TEACHERS_DIR / f"{name}{SUFFIXES[config.distill.teacher]}"
     path = KNOWN_TEACHERS.get(name, default)
+    if not config.distill.teacher_name and config.distill.teacher == "lmtad":
+        path = path if path.is_file() or not EXPORTED.is_file() else EXPORTED
     if config.distill.teacher_name and name not in KNOWN_TEACHERS and not path.is_file():
         known = sorted({*KNOWN_TEACHERS, *(p.stem for p in TEACHERS_DIR.glob("*.pt*"))})
         raise UserError(
@@ -57,7 +62,9 @@ def require_teacher(config: Config) -> Path:
             f"train one with: python -m tools.train_lmtad --data_dir {config.data_dir} "
             f"--output {path}; or export a checkpoint with tools/export_lmtad_weights.py"
         )
+    others = ", ".join(sorted(str(file) for file in path.parent.glob(f"*{path.suffix}")))
+    found = f" (there are {others})" if others else ""
     raise UserError(
-        f"The teacher {path} does not exist. Give distill.ckpt, or {advice}; "
-        "--no-distill trains without a teacher."
+        f"The teacher {path} does not exist{found}. Give --no-distill to train without a teacher, "
+        f"or give another file as distill.ckpt, or {advice}."
     )

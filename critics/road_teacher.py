@@ -278,6 +278,7 @@ def road_teacher(
         window=window,
         grid_size=float(stored.get("grid_size") or 0.001),
         downsample=int(stored.get("downsample") or 1),
+        verify_grid_dims=stored.get("grip_size") is not None,
     )
     return LMTADRoadTeacher.for_weights(teacher, distill, network)
 

@@ -34,12 +34,8 @@ class Schedule:
     def at(self, progress: float) -> float:
         """The value at a training progress in [0, 1]; beyond it, the value at the nearer end."""
         progress = min(max(progress, 0.0), 1.0)
-        if self.stages == 1:
-            progress = 0.0
-        elif self.stages > 1:
-            # The tolerance keeps a boundary such as 3 * (1 / 3) in the stage it opens.
-            stage = min(int(progress * self.stages + 1e-9), self.stages - 1)
-            progress = stage / (self.stages - 1)
+        if self.stages:
+            progress = self.stage(progress) / max(self.stages - 1, 1)
         if self.kind == "constant" or self.start == self.end:
             return self.start
         if progress in (0.0, 1.0):
@@ -49,6 +45,12 @@ class Schedule:
         if self.kind == "cosine":
             progress = 0.5 * (1.0 - math.cos(math.pi * progress))
         return self.start + (self.end - self.start) * progress
+
+    def stage(self, progress: float) -> int:
+        """The stage at a training progress, from 0; a continuous schedule has only that one."""
+        # The tolerance keeps a boundary such as 3 * (1 / 3) in the stage it opens.
+        stage = int(min(max(progress, 0.0), 1.0) * self.stages + 1e-9)
+        return max(min(stage, self.stages - 1), 0)
 
 
 def training_progress(step: int, total_steps: int) -> float:

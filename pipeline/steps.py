@@ -24,13 +24,13 @@ from metrics.usual import Usual
 from pipeline.generation import run_generator, training_config
 from pipeline.ledger import Entry, measures_version
 from pipeline.plan import Job, Plan
-from pipeline.sync import BackgroundSync
 from report.document import Run, write_comparison, write_report
 from report.inputs import learning_curves
 from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
+from runtime.wandb_sync import BackgroundSync
 from search.searches import identity_of
 
 logger = get_logger("pipeline")
@@ -160,6 +160,8 @@ class Pipeline:
         folder = run.directory
         run.log(statistics)
         run.summarize(statistics)
+        if self.config.wandb.log_artifacts:
+            run.log_artifact(job.gene_run, "generated-trips", job.generated_file)
         run.finish()
         self.sync.start(folder)
         return "done"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,18 @@ class TrackedRun:
     def summarize(self, values: dict[str, Any]) -> None:
         """Sets the run's summary values."""
         self._attempt(lambda run: run.summary.update(values))
+
+    def log_artifact(self, name: str, kind: str, file: Path) -> None:
+        """Keeps a file with the run, as a version of the artifact `name`."""
+
+        def add(run: Any) -> None:
+            import wandb
+
+            artifact = wandb.Artifact(_artifact_name(name), type=kind)
+            artifact.add_file(str(file))
+            run.log_artifact(artifact)
+
+        self._attempt(add)
 
     def finish(self, exit_code: int = 0) -> None:
         """Closes the run."""
@@ -100,6 +113,11 @@ def start_run(
         return TrackedRun()
     logger.info("WandB records this run %s in %s.", mode, directory / "wandb")
     return TrackedRun(run)
+
+
+def _artifact_name(name: str) -> str:
+    """`name` with the characters that WandB allows in an artifact's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:128]
 
 
 def _settings(wandb: Any, mode: str) -> Any:

@@ -315,6 +315,14 @@ def test_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"'mine'.*known: .*lmtad_porto"):
         require_teacher(config)
     Path("teachers").mkdir()
+    Path("teachers/other.pt").write_bytes(b"x")
+    beijing = load_config(None, {"dataset": "Beijing"})
+    with pytest.raises(UserError, match=r"there are teachers/other\.pt.*--no-distill"):
+        require_teacher(beijing)
+    Path("teachers/lmtad_weights.pt").write_bytes(b"x")  # the documents' name
+    assert require_teacher(beijing) == Path("teachers/lmtad_weights.pt")
+    Path("teachers/lmtad_beijing.pt").write_bytes(b"x")
+    assert require_teacher(beijing) == Path("teachers/lmtad_beijing.pt")
     Path("teachers/mine.pt").write_bytes(b"x")
     assert require_teacher(config) == Path("teachers/mine.pt")
     config = load_config(None, {"distill.ckpt": "elsewhere.pt", "distill.teacher_name": "mine"})

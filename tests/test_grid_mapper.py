@@ -84,8 +84,9 @@ def test_bounds_come_from_the_teacher_then_the_config_then_the_roads(
 ) -> None:
     theirs = Bounds(39.0, 40.0, 116.0, 117.0)
     ours = {"min_lat": 39.5, "max_lat": 40.0, "min_lng": 116.0, "max_lng": 117.0}
-    plain = load_config(None, {"distill.grid_size": 0.1}).distill
-    configured = load_config(None, {"distill.grid_size": 0.1, "distill.bounds": ours}).distill
+    unverified = {"distill.grid_size": 0.1, "distill.verify_grid_dims": False}
+    plain = load_config(None, unverified).distill
+    configured = load_config(None, {**unverified, "distill.bounds": ours}).distill
     stored = bounds_to_dict(theirs)
     assert bounds_of(stored) == bounds_of({"bounds": stored}) == theirs
     assert GridMapper.from_config(configured, network, stored).grid.bounds == theirs
@@ -93,6 +94,17 @@ def test_bounds_come_from_the_teacher_then_the_config_then_the_roads(
     assert GridMapper.from_config(plain, network, {}).grid.bounds == network.bounds
     with pytest.raises(UserError, match="incomplete"):
         bounds_of({"min_lat": 1.0})
+
+
+def test_a_grid_that_cannot_be_verified(
+    network: RoadNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match=r"grip_size.*verify_grid_dims"):
+        GridMapper.from_config(load_config(None).distill, network, {})
+    distill = load_config(None, {"distill.verify_grid_dims": False}).distill
+    with caplog.at_level("WARNING", logger="hoser_distil"):
+        GridMapper.from_config(distill, network, {})
+    assert caplog.text.count("could not be verified") == 1
 
 
 def test_another_grid_size_than_the_teachers_is_an_error(network: RoadNetwork) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from config import load_evaluation_config
 from pipeline.plan import make_plan
-from pipeline.sync import BackgroundSync
 from python_pipeline import main, run_pipeline
 from runtime.errors import UserError
+from runtime.wandb_sync import BackgroundSync
 
 ROOT = Path(__file__).parent.parent
 BASE = {"dataset": "parity", "data_dir": "city", "num_gene": 8, "bootstrap": 50, "beam_width": 2}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from config import load_config
+from runtime.errors import UserError
 from runtime.wandb_run import TrackedRun, has_credentials, start_run
 from tests.training_helpers import distilled, tiny_config
 from train_with_distill import train
@@ -88,6 +90,33 @@ def test_metrics_and_configuration(tiny_city: Path, tmp_path: Path) -> None:
     assert "Epoch 2: loss" in log and "Best epoch" in log
 
 
+def test_stages_of_the_temperature_leave_their_students(tiny_city: Path, tmp_path: Path) -> None:
+    settings = distilled(
+        tiny_city,
+        distill__temperature=4.0,
+        distill__temperature_end=1.0,
+        distill__temperature_schedule="linear",
+        distill__temperature_stages=3,
+        training__stage_checkpoints=True,
+    )
+    result = train(tiny_config(tiny_city, tmp_path, **settings))
+    files = sorted((result.folder / "stages").iterdir())
+    contents = [torch.load(file, weights_only=True) for file in files]
+    assert [content["metrics"]["temperature"] for content in contents] == [4.0, 2.5, 1.0]
+    temperatures = read_events(result.folder / "tensorboard_log")["train/distill_temperature"]
+    last_steps = [max(step for step, value in temperatures if value == t) for t in (4.0, 2.5, 1.0)]
+    assert [content["metrics"]["step"] for content in contents] == last_steps
+    final = torch.load(result.folder / "checkpoint_latest.pth", weights_only=True)["model"]
+    assert all(torch.equal(final[name], value) for name, value in contents[-1]["model"].items())
+
+
+def test_a_missing_teacher_is_found_missing_before_the_data_are_read(tmp_path: Path) -> None:
+    settings = {"distill__enable": True, "distill__ckpt": str(tmp_path / "none.pt")}
+    config = tiny_config(tmp_path / "no_data_there", tmp_path, **settings)
+    with pytest.raises(UserError, match=r"none\.pt does not exist.*--no-distill.*train_lmtad"):
+        train(config)
+
+
 def read_wandb(folder: Path) -> list[Any]:
     """The records of an offline run: LevelDB log blocks of protocol buffers."""
     path = next(folder.glob("wandb/offline-run-*/run-*.wandb"))
@@ -135,6 +164,7 @@ def test_wandb_offline(tiny_city: Path, tmp_path: Path, no_accounts: None) -> No
         tmp_path,
         wandb__enable=True,
         wandb__project="hoser-test",
+        wandb__log_artifacts=True,
         wandb__tags=["one"],
         optimizer_config__max_epoch=1,
     )
@@ -142,6 +172,9 @@ def test_wandb_offline(tiny_city: Path, tmp_path: Path, no_accounts: None) -> No
     records = read_wandb(result.folder)
     run = next(record.run for record in records if record.HasField("run"))
     assert (run.project, run.display_name, list(run.tags)) == ("hoser-test", "tiny_seed0", ["one"])
+    (artifact,) = [record.artifact for record in records if record.HasField("artifact")]
+    assert (artifact.name, artifact.type) == ("tiny_seed0_best", "model")
+    assert [entry.path for entry in artifact.manifest.contents] == ["best.pth"]
     logged: dict[str, list[float]] = {}
     for record in records:
         for item in record.history.item if record.HasField("history") else []:

@@ -35,11 +35,15 @@ def ensure_demo_city(config: Config) -> None:
         make_demo_city(folder, ROADS, TRIPS, SEED, progress=config.training.progress)
 
 
+def makes_teacher(config: Config) -> bool:
+    """Whether a missing teacher is trained and not asked for."""
+    return config.dataset == DATASET and config.distill.teacher == "lmtad"
+
+
 def ensure_demo_teacher(config: Config, network: RoadNetwork, device: torch.device) -> None:
     """Trains the demo's LM-TAD on all training trips, of which the student sees only the first."""
     path = teacher_path(config)
-    wanted = config.dataset == DATASET and config.distilling and config.distill.teacher == "lmtad"
-    if not wanted or path.exists():
+    if not (config.distilling and makes_teacher(config)) or path.exists():
         return
     with FolderLock(path.parent, name=f".{path.name}.lock", wait=True):
         if path.exists():

@@ -35,6 +35,10 @@ class RunFolder:
         """The newest state, from which the run goes on."""
         return self.path / "checkpoint_latest.pth"
 
+    def of_stage(self, stage: int) -> Path:
+        """The student at the end of a stage of the temperature, from 1."""
+        return self.path / "stages" / f"stage{stage}.pth"
+
     @property
     def metrics(self) -> Path:
         """Every epoch's figures."""

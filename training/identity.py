@@ -6,6 +6,7 @@ from typing import Any
 
 from config.schema import Config
 from critics.distill_hook import DistillationManager
+from critics.own_loss import fingerprint, is_own_loss
 from training.resources import Resources
 
 
@@ -13,7 +14,7 @@ def run_identity(
     config: Config, resources: Resources, teacher: DistillationManager | None
 ) -> dict[str, Any]:
     """Hashes of the data and the teacher, and every setting that changes what is computed."""
-    return {
+    identity = {
         "dataset": config.dataset,
         "seed": config.training.seed,
         "mode": run_mode(config),
@@ -31,6 +32,9 @@ def run_identity(
         ),
         "optimizer_config": config.optimizer_config.model_dump(),
     }
+    if teacher is not None and is_own_loss(config.distill.loss):
+        identity["distill.loss"] = fingerprint(config.distill.loss)
+    return identity
 
 
 def run_mode(config: Config) -> str:

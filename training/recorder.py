@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from hoser import HOSER
 from models.checkpoint import TrainingData
 from runtime.files import atomic_write_bytes
 from runtime.logs import get_logger
-from runtime.wandb_run import start_run
+from runtime.wandb_run import TrackedRun, start_run
+from runtime.wandb_sync import BackgroundSync
 from training.accumulation import GroupResult
 from training.checkpoint import Progress, save_run, save_student
 from training.folder import RunFolder
@@ -50,20 +52,26 @@ class Recorder:
         self.writes = writes
         self.tree = config.model_dump(mode="json", by_alias=True)
         self.writer = MetricsWriter(None)
+        self.tracked = TrackedRun()
+
+    @property
+    def run_name(self) -> str:
+        """How the run is called where experiments are tracked."""
+        return f"{self.config.dataset}_{self.folder.path.name}"
 
     def open(self, progress: Progress) -> None:
         """Writes the configuration and opens the logs."""
         if not self.writes:
             return
         atomic_write_bytes(self.folder.config, dump_config(self.config).encode())
-        tracked = start_run(
+        self.tracked = start_run(
             self.config.wandb,
-            name=f"{self.config.dataset}_{self.folder.path.name}",
+            name=self.run_name,
             config=self.tree,
             directory=self.folder.path,
             job_type="train",
         )
-        self.writer = MetricsWriter(self.folder.tensorboard, tracked, progress.step)
+        self.writer = MetricsWriter(self.folder.tensorboard, self.tracked, progress.step)
 
     def announce(
         self, resources: Resources, model: HOSER, device: torch.device, distilled: bool
@@ -127,14 +135,7 @@ class Recorder:
         if not self.writes:
             return
         if is_best:
-            save_student(
-                self.folder.best,
-                model,
-                identity=self.identity,
-                config=self.tree,
-                metrics=record,
-                trained_on=asdict(self.trained_on),
-            )
+            self._save_student(self.folder.best, model, record)
         validation = {
             name.replace("val_", "val/", 1): value
             for name, value in record.items()
@@ -155,6 +156,28 @@ class Recorder:
             "; the best so far." if is_best else ".",
         )
 
+    def stage(self, progress: Progress, stage: int, temperature: float, model: HOSER) -> None:
+        """The student as it is at the end of a stage of the temperature."""
+        if not self.writes:
+            return
+        file = self.folder.of_stage(stage)
+        file.parent.mkdir(exist_ok=True)
+        figures = {"stage": stage, "temperature": temperature, "step": progress.step}
+        self._save_student(file, model, figures)
+        logger.info(
+            "Stage %d (temperature %.3g) ended; its student is %s.", stage, temperature, file
+        )
+
+    def _save_student(self, file: Path, model: HOSER, metrics: dict[str, Any]) -> None:
+        save_student(
+            file,
+            model,
+            identity=self.identity,
+            config=self.tree,
+            metrics=metrics,
+            trained_on=asdict(self.trained_on),
+        )
+
     def save(self, progress: Progress, model: HOSER, optimization: Optimization) -> None:
         """The state from which the run goes on."""
         if self.writes and not self.config.profiling.max_batches:
@@ -168,5 +191,11 @@ class Recorder:
             )
 
     def close(self, exit_code: int) -> None:
-        """Ends the logs."""
+        """Ends the logs; a finished run's best student goes along with them where asked for."""
+        settings, best = self.config.wandb, self.folder.best
+        if settings.log_artifacts and self.tracked.active and not exit_code and best.is_file():
+            self.tracked.log_artifact(f"{self.run_name}_best", "model", best)
+        tracked_in = self.tracked.directory
         self.writer.close(exit_code)
+        if tracked_in is not None and settings.background_sync:
+            BackgroundSync(self.folder.path / "wandb_sync.log", enabled=True).start(tracked_in)

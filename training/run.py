@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from config import Config
 from critics.distill_hook import DistillationManager, restore_settings
+from critics.registry import require_teacher
 from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
@@ -35,7 +36,7 @@ from training.checkpoint import (
     named_errors,
 )
 from training.compilation import compile_student
-from training.demo import ensure_demo_city, ensure_demo_teacher
+from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
 from training.folder import RunFolder
 from training.identity import run_identity, run_mode
 from training.optimization import Optimization, configure_backends
@@ -126,6 +127,8 @@ class TrainingRun:
             with named_errors(self.folder.latest):
                 self.config = restore_settings(self.config, state.config["distill"])
         config = self.config
+        if config.distilling and not makes_teacher(config):
+            require_teacher(config)  # found missing before the data are read, which takes long
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
         self._load_resources()
         torch.manual_seed(config.training.seed)
@@ -270,12 +273,22 @@ class TrainingRun:
             self._skip_step(group)
         if self.profiler.active:
             self.recorder.profile(self.profiler, progress.step)
+        self._keep_stage()
         progress.group += 1
         progress.step += 1
         every = training.checkpoint_interval_steps
         due = time.monotonic() - self.last_save > 60 * training.checkpoint_interval_minutes
         if (every and progress.step % every == 0) or due:
             self._save()
+
+    def _keep_stage(self) -> None:
+        """Keeps the student where the step just taken was a stage's last."""
+        if self.teacher is None or not self.config.training.stage_checkpoints:
+            return
+        stage = self.teacher.stage_ended(self.progress.step)
+        if stage is not None:
+            temperature = self.teacher.strength(self.progress.step).temperature
+            self.recorder.stage(self.progress, stage, temperature, self.model)
 
     def _skip_step(self, group: Sequence[RowSpec]) -> None:
         progress, limit = self.progress, self.config.training.max_nonfinite_steps

@@ -1,6 +1,6 @@
 """Uploading offline WandB runs in the background: nobody waits for it, and nothing fails with it.
 
-Each upload is a process of WandB's own program that outlives the pipeline.
+Each upload is a process of WandB's own program that outlives the one that started it.
 """
 
 from __future__ import annotations
