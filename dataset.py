@@ -18,11 +18,11 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from config.choices import OnBadRows
 from data.batch import Batch
 from data.features import FeatureTables, TripRows
 from data.road_network import RoadNetwork
 from data.trip_cache import CachedTrips, open_trips
-from data.trip_csv import OnBadRows
 from runtime.errors import UserError
 from runtime.files import sha256_of_json
 from runtime.logs import get_logger

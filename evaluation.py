@@ -14,9 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from config.arguments import example_parser
+from config.choices import DtwKind, OnBadRows
 from config.evaluation import EvaluationConfig
 from config.finding import find_data_dir
 from config.schema import WandbConfig
@@ -293,10 +294,10 @@ def _parse_arguments() -> argparse.Namespace:
     )
     add("--grid_size", type=float, default=DEFAULTS.grid_size, help="OD cells, degrees")
     add("--edr_eps", type=float, default=DEFAULTS.edr_eps, help="EDR threshold, metres")
-    add("--dtw", choices=["fastdtw", "exact"], default=DEFAULTS.dtw, help="as published, or exact")
+    add("--dtw", choices=get_args(DtwKind), default=DEFAULTS.dtw, help="as published, or exact")
     add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
     add("--seed", type=int, default=0, help="of the resamples")
-    add("--on_bad_rows", choices=["error", "skip"], default="error", help="real or generated")
+    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="real or generated")
     add("--no_behaviour", action="store_true", help="nothing from the training trips")
     add("--output_dir", help="instead of eval/<time>")
     add("--no_report", action="store_true", help="no HTML report and no pictures")

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from config import load_evaluation_config
 from config.arguments import example_parser
+from config.choices import DtwKind
 from config.evaluation import EvaluationConfig
 from config.finding import SHIPPED_EVALUATION
 from config.generation import SearchName
@@ -146,7 +147,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--processes", type=int)
     add("--grid-size", type=float, help="OD cells, degrees")
     add("--edr-eps", type=float, help="EDR threshold, metres")
-    add("--dtw", choices=["fastdtw", "exact"])
+    add("--dtw", choices=get_args(DtwKind))
     add("--cuda", type=int, dest="cuda_device", metavar="N")
     add("--device", help="cpu, cuda or cuda:N")
     add("--wandb", action=argparse.BooleanOptionalAction, default=None)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.choices import DtwKind, OnBadRows
 from config.generation import SearchName, SearchSettings, SplitName
 from config.schema import (
     NonNegativeInt,
@@ -42,9 +43,9 @@ class EvaluationConfig(Section):
     processes: PositiveInt = 1
     grid_size: PositiveFloat = 0.001
     edr_eps: PositiveFloat = 100.0
-    dtw: Literal["fastdtw", "exact"] = "fastdtw"
+    dtw: DtwKind = "fastdtw"
     bootstrap: NonNegativeInt = 1000
-    on_bad_rows: Literal["error", "skip"] = "error"
+    on_bad_rows: OnBadRows = "error"
     behaviour: bool = True
     cuda_device: NonNegativeInt | None = None
     device: str | None = None

@@ -1,6 +1,7 @@
 """The configuration tree of training and tuning: every knob, its type, range and default.
 
 Only the shape of the tree lives here. Reading YAML, overrides and error texts are in `loading`.
+A setting that two runs need not share is marked so (`agreement`); every other one counts.
 """
 
 from __future__ import annotations
@@ -9,6 +10,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from config.agreement import CHANGES_NO_RESULT, OF_EACH_RUN, OF_THE_STUDY, SEEN_IN_THE_DATA
+from config.choices import (
+    AmpChoice,
+    AngleConvention,
+    Combination,
+    CompileMode,
+    LossKind,
+    Objective,
+    OnBadRows,
+    PresetName,
+    ScheduleKind,
+    TeacherDtype,
+    TeacherKind,
+    Ties,
+    Vocabulary,
+)
+
 LARGEST_INT = 2**62  # sums of a few still fit into 64 bits
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
@@ -16,7 +34,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OwnFunction = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]  # FILE.py:FUNCTION
-ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
 
 
 class Section(BaseModel):
@@ -61,7 +78,7 @@ class TrajectoryEncoderConfig(Section):
     num_layers: PositiveInt = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_len: Annotated[int, Field(ge=2, le=65536)] = 1024
-    grad_checkpoint: bool = False
+    grad_checkpoint: Annotated[bool, CHANGES_NO_RESULT] = False
 
 
 class NavigatorConfig(Section):
@@ -73,7 +90,7 @@ class NavigatorConfig(Section):
 class OptimizerConfig(Section):
     """Epochs, batches and AdamW."""
 
-    max_epoch: PositiveInt = 25
+    max_epoch: Annotated[PositiveInt, OF_EACH_RUN] = 25
     batch_size: PositiveInt = 64
     accum_steps: PositiveInt = 8
     learning_rate: PositiveFloat = 1e-3
@@ -100,15 +117,15 @@ class Bounds(Section):
 class DistillConfig(Section):
     """The teacher and the loss with which it teaches."""
 
-    enable: bool = True
-    preset: Literal["default", "curriculum", "gazelle", "fast"] | None = None
-    teacher: Literal["lmtad", "hoser"] = "lmtad"
+    enable: Annotated[bool, OF_EACH_RUN] = True
+    preset: Annotated[PresetName | None, CHANGES_NO_RESULT] = None
+    teacher: TeacherKind = "lmtad"
     teacher_name: str | None = None
-    repo: str | None = None
-    ckpt: str | None = None
+    repo: Annotated[str | None, CHANGES_NO_RESULT] = None
+    ckpt: Annotated[str | None, CHANGES_NO_RESULT] = None
     teacher_config: str | None = None
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    vocabulary: Literal["grid", "road"] = "grid"
+    dtype: TeacherDtype = "auto"
+    vocabulary: Vocabulary = "grid"
     destination_prefix: bool = False
     window: Annotated[int, Field(ge=1, le=4096)] | Literal["full"] = 4
     grid_size: PositiveFloat = 0.001
@@ -123,25 +140,25 @@ class DistillConfig(Section):
     temperature_schedule: ScheduleKind = "constant"
     temperature_stages: NonNegativeInt = 0
     tau_squared: bool = False
-    loss: Literal["forward_kl", "reverse_kl", "jensen_shannon"] | OwnFunction = "forward_kl"
-    combination: Literal["additive", "convex"] = "additive"
+    loss: LossKind | OwnFunction = "forward_kl"
+    combination: Combination = "additive"
     alpha: Fraction = 0.7
     positions: Annotated[int, Field(ge=1)] | Literal["all", "last"] = "all"
-    ties: Literal["replicate", "marginal"] = "replicate"
+    ties: Ties = "replicate"
     embedding_weight: NonNegativeFloat = 0.0
     zone_weight: NonNegativeFloat = 0.0
-    cache: bool = True
-    cache_dir: str | None = None
-    teacher_report: bool = True
+    cache: Annotated[bool, CHANGES_NO_RESULT] = True
+    cache_dir: Annotated[str | None, CHANGES_NO_RESULT] = None
+    teacher_report: Annotated[bool, CHANGES_NO_RESULT] = True
 
 
 class DataloaderConfig(Section):
     """How batches reach the device."""
 
-    num_workers: Annotated[int, Field(ge=0, le=1024)] = 6
-    pin_memory: bool = False
-    prefetch_factor: PositiveInt = 16
-    persistent_workers: bool = False
+    num_workers: Annotated[Annotated[int, Field(ge=0, le=1024)], CHANGES_NO_RESULT] = 6
+    pin_memory: Annotated[bool, CHANGES_NO_RESULT] = False
+    prefetch_factor: Annotated[PositiveInt, CHANGES_NO_RESULT] = 16
+    persistent_workers: Annotated[bool, CHANGES_NO_RESULT] = False
     bucket_by_length: bool = True
 
 
@@ -149,31 +166,31 @@ class DataConfig(Section):
     """What the trips become."""
 
     candidate_top_k: NonNegativeInt = 64
-    angle_convention: Literal["hoser", "geographic"] = "hoser"
-    on_bad_rows: Literal["error", "skip"] = "error"
-    cache_dir: str | None = None
-    ram_fraction: Annotated[float, Field(gt=0, le=1)] = 0.6
-    num_zones: PositiveInt = 300
+    angle_convention: AngleConvention = "hoser"
+    on_bad_rows: Annotated[OnBadRows, SEEN_IN_THE_DATA] = "error"
+    cache_dir: Annotated[str | None, CHANGES_NO_RESULT] = None
+    ram_fraction: Annotated[Annotated[float, Field(gt=0, le=1)], CHANGES_NO_RESULT] = 0.6
+    num_zones: Annotated[PositiveInt, SEEN_IN_THE_DATA] = 300
     max_train_trips: PositiveInt | None = None
 
 
 class TrainingConfig(Section):
     """Precision, compilation and run control."""
 
-    seed: NonNegativeInt = 0
-    device: str | None = None
+    seed: Annotated[NonNegativeInt, OF_EACH_RUN] = 0
+    device: Annotated[str | None, CHANGES_NO_RESULT] = None
     allow_tf32: bool = True
-    cudnn_benchmark: bool = True
-    torch_compile: bool = True
-    torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "max-autotune"
-    disable_cudagraphs: bool = True
-    amp_dtype: Literal["auto", "off", "float16", "bfloat16"] = "auto"
-    checkpoint_interval_steps: NonNegativeInt = 0
-    checkpoint_interval_minutes: PositiveFloat = 10.0
-    stage_checkpoints: bool = False
-    max_nonfinite_steps: PositiveInt = 20
-    log_interval: PositiveInt = 10
-    progress: bool = True
+    cudnn_benchmark: Annotated[bool, CHANGES_NO_RESULT] = True
+    torch_compile: Annotated[bool, CHANGES_NO_RESULT] = True
+    torch_compile_mode: Annotated[CompileMode, CHANGES_NO_RESULT] = "max-autotune"
+    disable_cudagraphs: Annotated[bool, CHANGES_NO_RESULT] = True
+    amp_dtype: AmpChoice = "auto"
+    checkpoint_interval_steps: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 0
+    checkpoint_interval_minutes: Annotated[PositiveFloat, CHANGES_NO_RESULT] = 10.0
+    stage_checkpoints: Annotated[bool, CHANGES_NO_RESULT] = False
+    max_nonfinite_steps: Annotated[PositiveInt, CHANGES_NO_RESULT] = 20
+    log_interval: Annotated[PositiveInt, CHANGES_NO_RESULT] = 10
+    progress: Annotated[bool, CHANGES_NO_RESULT] = True
 
 
 class ProfilingConfig(Section):
@@ -279,23 +296,21 @@ class FinalRunConfig(Section):
 class OptunaConfig(Section):
     """The tuning study."""
 
-    study_name: str = "hoser-distill"
-    storage: str = "sqlite:///optuna_hoser_distill.db"
-    n_trials: NonNegativeInt = 12
+    study_name: Annotated[str, CHANGES_NO_RESULT] = "hoser-distill"
+    storage: Annotated[str, CHANGES_NO_RESULT] = "sqlite:///optuna_hoser_distill.db"
+    n_trials: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 12
     max_epochs: PositiveInt = 8
     base_seed: NonNegativeInt = 42
-    trials_dir: str = "optuna_trials"
-    results_dir: str = "optuna_results"
-    sampler: SamplerConfig = SamplerConfig()
-    pruner: PrunerConfig = PrunerConfig()
+    trials_dir: Annotated[str, CHANGES_NO_RESULT] = "optuna_trials"
+    results_dir: Annotated[str, CHANGES_NO_RESULT] = "optuna_results"
+    sampler: Annotated[SamplerConfig, CHANGES_NO_RESULT] = SamplerConfig()
+    pruner: Annotated[PrunerConfig, CHANGES_NO_RESULT] = PrunerConfig()
     search_space: SearchSpace = SearchSpace()
-    final_run: FinalRunConfig = FinalRunConfig()
-    objectives: Annotated[
-        list[Literal["accuracy", "throughput", "latency"]], Field(min_length=1)
-    ] = ["accuracy"]
-    heartbeat_interval: PositiveInt = 60
-    max_retries: NonNegativeInt = 1
-    plots: bool = True
+    final_run: Annotated[FinalRunConfig, CHANGES_NO_RESULT] = FinalRunConfig()
+    objectives: Annotated[list[Objective], Field(min_length=1)] = ["accuracy"]
+    heartbeat_interval: Annotated[PositiveInt, CHANGES_NO_RESULT] = 60
+    max_retries: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 1
+    plots: Annotated[bool, CHANGES_NO_RESULT] = True
 
     @model_validator(mode="after")
     def _accuracy_counts(self) -> OptunaConfig:
@@ -308,8 +323,8 @@ class Config(Section):
     """Everything a training run or a study depends on."""
 
     dataset: str = "demo"
-    data_dir: str = "data/demo"
-    save_dir: str = "save"
+    data_dir: Annotated[str, CHANGES_NO_RESULT] = "data/demo"
+    save_dir: Annotated[str, CHANGES_NO_RESULT] = "save"
     road_network_encoder_config: RoadNetworkEncoderConfig = RoadNetworkEncoderConfig()
     trajectory_encoder_config: TrajectoryEncoderConfig = TrajectoryEncoderConfig()
     navigator_config: NavigatorConfig = NavigatorConfig()
@@ -318,9 +333,9 @@ class Config(Section):
     dataloader: DataloaderConfig = DataloaderConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
-    profiling: ProfilingConfig = ProfilingConfig()
-    wandb: WandbConfig = WandbConfig()
-    optuna: OptunaConfig = OptunaConfig()
+    profiling: Annotated[ProfilingConfig, CHANGES_NO_RESULT] = ProfilingConfig()
+    wandb: Annotated[WandbConfig, CHANGES_NO_RESULT] = WandbConfig()
+    optuna: Annotated[OptunaConfig, OF_THE_STUDY] = OptunaConfig()
 
     @model_validator(mode="after")
     def _widths_agree(self) -> Config:

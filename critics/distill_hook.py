@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from config.choices import Combination, Positions
 from critics.cache_builder import open_or_build
 from critics.losses import candidate_mask, combine, distillation_loss, relation_loss
-from critics.own_loss import divergence_of, is_own_loss
+from critics.own_loss import divergence_of
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.schedules import Schedule, ramp, training_progress
 from critics.teacher_cache import TeacherCache
-from runtime.errors import UserError
 from runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dataset import Batch, TripDataset
 
 logger = get_logger("distill")
-Positions = int | Literal["all", "last"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class DistillOutput:
     num_trips: int
     num_nonfinite: Tensor
     strength: Strength
-    combination: Literal["additive", "convex"]
+    combination: Combination
     zone_weight: float
     embedding_weight: float
 
@@ -291,37 +290,3 @@ def _scramble(first: Tensor, second: Tensor, *seeds: int) -> Tensor:
 def _cache_dir(config: Config) -> Path:
     chosen = config.distill.cache_dir or config.data.cache_dir
     return Path(chosen).expanduser() if chosen else Path(config.data_dir) / ".cache"
-
-
-def distill_settings(config: Config) -> dict[str, Any]:
-    """The distillation settings as a checkpoint stores them."""
-    return config.distill.model_dump(mode="json", by_alias=True)
-
-
-def settings_differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """In words, what of `current` a resumed run replaces by what its checkpoint `saved`."""
-    names = sorted(saved.keys() | current.keys())
-    return [
-        f"distill.{name} is {saved.get(name)!r} in the checkpoint, {current.get(name)!r} now"
-        for name in names
-        if saved.get(name) != current.get(name)
-    ]
-
-
-def restore_settings(config: Config, saved: dict[str, Any]) -> Config:
-    """`config` with a checkpoint's distillation settings; warns about each that differs."""
-    from config.schema import DistillConfig
-
-    loss = saved.get("loss")
-    if is_own_loss(loss) and loss != config.distill.loss:
-        raise UserError(
-            f"its loss was {loss}, and code is run only where the configuration names it; give "
-            f"distill.loss={loss}, or start over with --fresh."
-        )
-    for difference in settings_differences(saved, distill_settings(config)):
-        logger.warning("%s; the checkpoint's value is used.", difference)
-    try:
-        restored = DistillConfig.model_validate(saved)
-    except ValueError as error:
-        raise UserError(f"The checkpoint's distillation settings are not valid: {error}") from error
-    return config.model_copy(update={"distill": restored})

@@ -8,12 +8,11 @@ positions of a trip share one sequence, read at different places.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Window = int | Literal["full"]
+from config.choices import Window
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from critics.histories import Window, build_histories
+from config.choices import TeacherDtype, Window
+from critics.histories import build_histories
 from critics.lmtad import NUM_SPECIAL_TOKENS
 from critics.losses import candidate_mask
 from critics.weights import TeacherWeights, build_lmtad, load_weights
@@ -23,7 +23,6 @@ from runtime.logs import get_logger
 from runtime.precision import fastest_dtype
 
 logger = get_logger("teacher")
-DtypeName = Literal["auto", "float32", "float16", "bfloat16"]
 CPU_CHUNK_ELEMENTS = 1 << 20  # hidden values of a chunk: small enough for the processor's cache
 GPU_CHUNK_ELEMENTS = 1 << 26
 
@@ -38,7 +37,7 @@ class LMTADTeacher:
         self,
         weights: str | Path | TeacherWeights,
         device: torch.device | str = "cpu",
-        dtype: DtypeName = "auto",
+        dtype: TeacherDtype = "auto",
     ) -> None:
         if not isinstance(weights, TeacherWeights):
             weights = load_weights(weights)
@@ -184,7 +183,7 @@ def _chunks(lengths: list[int], max_tokens: int) -> list[tuple[int, int]]:
     return spans
 
 
-def resolve_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+def resolve_dtype(name: TeacherDtype, device: torch.device) -> torch.dtype:
     """The precision of the teacher's network on a device."""
     types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     return fastest_dtype(device) if name == "auto" else types[name]

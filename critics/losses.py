@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config.choices import Combination, LossKind
+
 Reduction = Literal["mean", "sum", "batchmean", "none"]
-LossKind = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
 _LOG_ZERO = -1e30  # the log of nothing, finite so that 0 * log 0 is 0 and its gradient too
 
 
@@ -262,7 +263,7 @@ def combine(
     supervised: Tensor,
     distilled: Tensor,
     weight: float,
-    combination: Literal["additive", "convex"] = "additive",
+    combination: Combination = "additive",
 ) -> Tensor:
     """`supervised + weight * distilled`, or `(1 - weight) * supervised + weight * distilled`."""
     if weight == 0.0:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from config.choices import TeacherDtype, Window
 from critics.grid_mapper import GridMapper
-from critics.histories import Window
-from critics.lmtad_teacher import DtypeName, LMTADTeacher
+from critics.lmtad_teacher import LMTADTeacher
 from critics.registry import require_teacher
 from critics.weights import TeacherWeights
 from dataset import Batch, RowSpec, TripDataset
@@ -265,7 +265,7 @@ def road_teacher(
     network: RoadNetwork,
     window: Window = "full",
     device: torch.device | str = "cpu",
-    dtype: DtypeName = "auto",
+    dtype: TeacherDtype = "auto",
 ) -> LMTADRoadTeacher:
     """A weights file as it describes itself: vocabulary, prefix, grid and bounds from the file."""
     from config.schema import DistillConfig

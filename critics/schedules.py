@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
+from config.choices import ScheduleKind
 
 
 @dataclass(frozen=True)

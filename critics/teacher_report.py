@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from critics.histories import Window
+from config.choices import Window
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from dataset import TripDataset
 from runtime.errors import UserError

@@ -10,16 +10,16 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from config.choices import Vocabulary
 from critics.lmtad import LMTAD, LMTADConfig
 from runtime.errors import UserError
 from runtime.torch_files import DamagedFile, load_plain, save_plain
 
-Vocabulary = Literal["grid", "road"]
 COMPILE_PREFIX = "_orig_mod."
 
 

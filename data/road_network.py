@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import AngleConvention
 from data.geometry import bearing, fold_angle, polyline_centroids, segment_means
 from data.roadmap_files import RoadTable, read_partition, read_rel, read_roads, read_zone_counts
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 
-AngleConvention = Literal["hoser", "geographic"]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import OnBadRows
 from data.road_network import RoadNetwork
-from data.trip_csv import BadRows, OnBadRows, read_trips
+from data.trip_csv import BadRows, read_trips
 from runtime.errors import UserError
 from runtime.files import FolderLock, replace_atomically, sha256_of_file, sha256_of_json, write_json
 from runtime.logs import get_logger

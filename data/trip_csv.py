@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import OnBadRows
 from data.csv_reading import read_columns
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
@@ -22,7 +22,6 @@ from runtime.logs import get_logger
 
 logger = get_logger("data")
 
-OnBadRows = Literal["error", "skip"]
 ROWS_PER_CHUNK = 8192
 TIME_FORMAT = "2015-11-05T23:29:48Z"
 SHOWN_BAD_ROWS = 5

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import DtwKind, OnBadRows
 from data.road_network import RoadNetwork
-from data.trip_csv import OnBadRows
 from metrics.behaviour import Behaviour, behave
 from metrics.distributions import (
     NUM_BINS,
@@ -23,7 +23,7 @@ from metrics.distributions import (
 )
 from metrics.floor import SampleSizes, divergence_floor
 from metrics.generated import GeneratedTrips
-from metrics.local import DtwKind, PairMetrics, measure_local
+from metrics.local import PairMetrics, measure_local
 from metrics.measures import OVERALL_MEASURES, Subject, measure_quantities, pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
 from metrics.scenarios import DESCRIPTIONS, Centre, label_trips

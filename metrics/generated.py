@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import OnBadRows
 from data.csv_reading import read_columns, read_header
 from data.road_network import RoadNetwork
-from data.trip_csv import BadRows, OnBadRows
+from data.trip_csv import BadRows
 from metrics.trips import Trips
 from runtime.errors import UserError
 

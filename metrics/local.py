@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import DtwKind
 from data.road_network import RoadNetwork
 from metrics.od import Pairs
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
-DtwKind = Literal["fastdtw", "exact"]
 
 FASTDTW_RADIUS = 1
 PAIRS_PER_CHUNK = 16_384

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from config.choices import OnBadRows
 from data.road_network import RoadNetwork
 from data.trip_cache import open_trips
-from data.trip_csv import BadRows, OnBadRows, read_trips
+from data.trip_csv import BadRows, read_trips
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-
-AmpChoice = Literal["auto", "off", "float16", "bfloat16"]
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
@@ -28,7 +26,7 @@ class Precision:
     dtype: torch.dtype | None
 
     @classmethod
-    def choose(cls, choice: AmpChoice, device: torch.device) -> Precision:
+    def choose(cls, choice: str, device: torch.device) -> Precision:
         """What `choice` means on a device; `auto` is its fastest type."""
         types = {
             "auto": fastest_dtype(device),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from critics.histories import Window
+from config.choices import Window
 from critics.lmtad import LMTAD, LMTADConfig
 from critics.lmtad_teacher import LMTADTeacher
 from critics.weights import TeacherWeights

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config import Config, dump_config, load_config, load_evaluation_config
+from config.agreement import Purpose, disagreements, shared_settings
 from config.arguments import (
     add_config_arguments,
     config_from_arguments,
@@ -17,6 +18,7 @@ from config.arguments import (
 )
 from config.finding import SHIPPED_FOLDER
 from config.loading import parse_assignments
+from config.schema import DistillConfig
 from runtime.errors import UserError
 
 SHIPPED = sorted(SHIPPED_FOLDER.glob("*.yaml"))
@@ -245,3 +247,40 @@ def test_any_text_loads_or_is_a_user_error(
         load_config(path)
     except UserError as error:
         assert "\n" not in str(error)
+
+
+def test_every_setting_counts_until_it_is_marked() -> None:
+    class Later(DistillConfig):
+        added: int = 3
+
+    class LaterConfig(Config):
+        distill: Later = Later()
+
+    for purpose in get_args(Purpose):
+        assert shared_settings(LaterConfig(), purpose)["distill.added"] == 3
+        changed = LaterConfig(distill=Later(added=4))
+        saved_before = shared_settings(Config(), purpose)
+        assert disagreements(saved_before, LaterConfig(), purpose) == []
+        assert disagreements(saved_before, changed, purpose) == [
+            "distill.added is 3 there and 4 here"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "resuming", "comparing"),
+    [
+        ("training.amp_dtype", "bfloat16", True, True),
+        ("distill.lambda", 0.5, True, True),
+        ("optimizer_config.max_epoch", 3, True, False),
+        ("training.seed", 3, True, False),
+        ("optuna.max_epochs", 3, False, True),
+        ("dataloader.num_workers", 1, False, False),
+        ("distill.ckpt", "moved.pt", False, False),
+        ("wandb.project", "p", False, False),
+    ],
+)
+def test_what_two_runs_must_share(key: str, value: Any, resuming: bool, comparing: bool) -> None:
+    earlier, now = load_config(None, {}), load_config(None, {key: value})
+    for purpose, counts in (("resuming", resuming), ("comparing", comparing)):
+        found = disagreements(shared_settings(earlier, purpose), now, purpose)  # type: ignore[arg-type]
+        assert bool(found) == counts

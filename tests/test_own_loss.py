@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from config import load_config
-from critics.distill_hook import distill_settings, restore_settings
 from critics.losses import CandidateDistributions, distillation_loss
 from critics.own_loss import divergence_of, fingerprint
+from critics.restored_settings import restore_settings
 from runtime.errors import UserError
 from tests.training_helpers import assert_same_weights, distilled, final_weights, tiny_config
 from train_with_distill import train
@@ -84,7 +84,8 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 def test_no_checkpoint_has_code_run(own_file: Path) -> None:
     config = load_config(None, {"distill.loss": f"{own_file}:mine"})
-    assert restore_settings(config, distill_settings(config)).distill.loss == config.distill.loss
+    saved = config.distill.model_dump(mode="json", by_alias=True)
+    assert restore_settings(config, saved).distill.loss == config.distill.loss
     assert len(fingerprint(config.distill.loss)) == 64
     with pytest.raises(UserError, match="only where the configuration names it"):
-        restore_settings(load_config(None), distill_settings(config))
+        restore_settings(load_config(None), saved)

@@ -156,8 +156,9 @@ def test_resume_needs_an_earlier_run(tiny_city: Path, tmp_path: Path) -> None:
     [
         ({"optimizer_config__batch_size": 4}, "optimizer_config"),
         ({"data__candidate_top_k": 2}, "candidate_top_k"),
-        ({"dataset": "other"}, "dataset is tiny there and other here"),
+        ({"dataset": "other"}, "dataset is 'tiny' there and 'other' here"),
         ({"training__seed": 1}, "seed is 0 there and 1 here"),
+        ({"training__amp_dtype": "bfloat16"}, "training.amp_dtype is 'auto' there"),
     ],
 )
 def test_checkpoints_of_other_runs_are_refused_and_kept(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from data.road_network import RoadNetwork
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
     parser.add_argument(
-        "--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips"
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
     )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args(argv)

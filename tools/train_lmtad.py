@@ -11,10 +11,10 @@ from typing import get_args
 
 from config import load_config
 from config.arguments import example_parser
+from config.choices import OnBadRows, Vocabulary
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherLoss, TeacherOptions, refuse_finished, train_teacher
-from critics.weights import Vocabulary
 from data.road_network import Bounds, RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
     parser.add_argument(
-        "--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips"
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
     )
     parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")

@@ -141,22 +141,3 @@ def named_errors(path: Path) -> Iterator[None]:
             f"{path} holds a state that does not fit ({one_line(error)[:200]}); choose another "
             "file, or start over with --fresh (the old run is moved aside)."
         ) from error
-
-
-def check_identity(found: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
-    """Refuses a checkpoint of another dataset, seed, mode or model, naming what differs."""
-    differences = [
-        f"{name} is {_short(found.get(name))} there and {_short(value)} here"
-        for name, value in expected.items()
-        if found.get(name) != value
-    ]
-    if differences:
-        raise UserError(
-            f"{path} belongs to another run: {'; '.join(differences[:4])}. Give the same settings, "
-            "another save_dir, or start over with --fresh (the old run is moved aside)."
-        )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) == 64 else text[:80]

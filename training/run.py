@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from config import Config
-from critics.distill_hook import DistillationManager, restore_settings
+from critics.distill_hook import DistillationManager
 from critics.registry import require_teacher
+from critics.restored_settings import restore_settings
 from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
@@ -31,14 +32,13 @@ from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.checkpoint import (
     Progress,
     RunState,
-    check_identity,
     load_run,
     named_errors,
 )
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
 from training.folder import RunFolder
-from training.identity import run_identity, run_mode
+from training.identity import check_mode, check_same_run, run_identity
 from training.optimization import Optimization, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
@@ -122,8 +122,7 @@ class TrainingRun:
         """Loads data, builds model, teacher and optimizer, and takes up an earlier state."""
         state = load_run(self.folder.latest) if self.folder.latest.exists() else None
         if state is not None:
-            mode = {"mode": run_mode(self.config)}
-            check_identity(state.identity, mode, self.folder.latest)
+            check_mode(state, self.config, self.folder.latest)
             with named_errors(self.folder.latest):
                 self.config = restore_settings(self.config, state.config["distill"])
         config = self.config
@@ -143,7 +142,7 @@ class TrainingRun:
         self.teacher = self._build_teacher(total_steps) if config.distilling else None
         identity = run_identity(config, self.resources, self.teacher)
         if state is not None:
-            check_identity(state.identity, identity, self.folder.latest)
+            check_same_run(state, config, identity, self.folder.latest)
             self._take_up(state)
         self._build_step()
         if self.teacher is not None and self.processes.is_main and not self.progress.step:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config.agreement import disagreements, shared_settings
 from config.schema import Config
 from runtime.errors import UserError
 from runtime.files import FolderLock
 from training.folder import safe_name
 from tuning.records import TrialRecord
-from tuning.space import SEARCHED, Space, search_space
+from tuning.space import Space, search_space
 from tuning.storage import StorageAddress, open_storage
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 FORMAT = "hoser_distil"
 FORMAT_VERSION = 1
-WHERE_NOT_WHAT = {"ckpt", "repo", "cache", "cache_dir", "teacher_report", "enable", "preset"}
 
 
 @dataclass
@@ -107,7 +107,6 @@ def _check_or_sign(study: Study, config: Config, address: StorageAddress) -> str
     """Marks a new study as ours; a foreign one or one of other settings is refused."""
     name = study.study_name
     signature = study.user_attrs.get(FORMAT)
-    wanted = comparable_settings(config)
     if signature is None:
         if study.get_trials(deepcopy=False):
             raise UserError(
@@ -115,7 +114,7 @@ def _check_or_sign(study: Study, config: Config, address: StorageAddress) -> str
                 "choose another --study_name."
             )
         identity = uuid.uuid4().hex
-        study.set_user_attr("settings", wanted)
+        study.set_user_attr("settings", comparable_settings(config))
         study.set_user_attr("objectives", config.optuna.objectives)
         study.set_user_attr(FORMAT, {"version": FORMAT_VERSION, "identity": identity})
         return identity
@@ -124,7 +123,8 @@ def _check_or_sign(study: Study, config: Config, address: StorageAddress) -> str
             f"The study {name!r} in {address.shown} is of another version of this program; "
             "choose another --study_name."
         )
-    differences = _differences(study.user_attrs.get("settings", {}), wanted)
+    found = study.user_attrs.get("settings", {})
+    differences = disagreements(found, config, "comparing", without=_searched(config))
     if differences:
         raise UserError(
             f"The study {name!r} was started with other settings: {'; '.join(differences[:4])}"
@@ -136,34 +136,14 @@ def _check_or_sign(study: Study, config: Config, address: StorageAddress) -> str
 
 def comparable_settings(config: Config) -> dict[str, Any]:
     """Every setting that two trials of one study must share, by its key."""
-    tree = config.model_dump(mode="json", by_alias=True)
-    searched = {
-        name
-        for name, field in SEARCHED.items()
-        if getattr(config.optuna.search_space, field) is not None
-    }
-    left_out = {
-        "optimizer_config": {"max_epoch"},
-        "trajectory_encoder_config": {"grad_checkpoint"},
-        "distill": WHERE_NOT_WHAT | searched,
-        "data": {"cache_dir", "ram_fraction"},
-    }
-    sections = (
-        "road_network_encoder_config",
-        "trajectory_encoder_config",
-        "navigator_config",
-        "optimizer_config",
-        "distill",
-        "data",
-    )
-    flat: dict[str, Any] = {"dataset": tree["dataset"]}
-    for section in sections:
-        for key, value in tree[section].items():
-            if key not in left_out.get(section, ()):
-                flat[f"{section}.{key}"] = value
-    for key in ("max_epochs", "base_seed", "search_space", "objectives"):
-        flat[f"optuna.{key}"] = tree["optuna"][key]
-    return flat
+    searched = _searched(config)
+    settings = shared_settings(config, "comparing").items()
+    return {key: value for key, value in settings if key not in searched}
+
+
+def _searched(config: Config) -> frozenset[str]:
+    """The keys that each trial has a value of its own for."""
+    return frozenset(f"distill.{name}" for name in search_space(config))
 
 
 def check_data(study: TuningStudy, hashes: dict[str, str]) -> None:
@@ -177,11 +157,3 @@ def check_data(study: TuningStudy, hashes: dict[str, str]) -> None:
         )
     if hashes.keys() - known.keys():
         study.optuna.set_user_attr("data", {**known, **hashes})
-
-
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    return [
-        f"{key} is {found.get(key)!r} there and {value!r} here"
-        for key, value in wanted.items()
-        if found.get(key) != value
-    ]

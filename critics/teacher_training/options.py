@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from critics.weights import Vocabulary
+from config.choices import Vocabulary
 from data.road_network import Bounds
 from runtime.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runtime.files import FolderLock
 
 if TYPE_CHECKING:
-    from data.trip_csv import OnBadRows
+    from config.choices import OnBadRows
 
 PARTITION_NAME = "road_network_partition"
 ZONE_COUNTS_NAME = "zone_trans_mat.npy"

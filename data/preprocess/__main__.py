@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from data.preprocess import DEFAULT_ZONES, ensure_zones
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
@@ -21,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--zones", type=int, default=DEFAULT_ZONES, help="number of zones")
     parser.add_argument("--seed", type=int, default=0, help="seed of the partitioner")
     parser.add_argument(
-        "--on_bad_rows", choices=["error", "skip"], default="error", help="what bad trips do"
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="what bad trips do"
     )
     parser.add_argument("--force", action="store_true", help="make both files anew")
     arguments = parser.parse_args(argv)

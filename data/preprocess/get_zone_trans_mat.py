@@ -6,16 +6,17 @@ Only changes count: a step within a zone is none, so the diagonal is zero.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME
 from data.road_network import RoadNetwork
 from data.roadmap_files import read_partition
 from data.trip_cache import CachedTrips, open_trips
-from data.trip_csv import OnBadRows
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
 from runtime.logs import get_logger, setup_logging
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument(
-        "--on_bad_rows", choices=["error", "skip"], default="error", help="what bad trips do"
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="what bad trips do"
     )
     arguments = parser.parse_args(argv)
     setup_logging()
