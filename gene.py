@@ -17,9 +17,9 @@ from typing import Any, get_args
 
 import torch
 
-from config import Config
+from config import Config, load_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
-from config.finding import find_config
+from config.finding import find_config, run_config_file
 from config.generation import (
     DEFAULT_MAX_STEPS,
     DEFAULT_NUM_TRIPS,
@@ -41,6 +41,7 @@ from search.launch import SLOWEST_SHARE, RunPlan, RunReport, run_request
 from search.output import performance_path
 from search.searches import label_of
 from search.session import GenerationRequest
+from search.student import find_checkpoint
 
 logger = get_logger("generate")
 
@@ -89,9 +90,10 @@ def generate(
     `model_path`, the best student that training has left for dataset and seed. `num_gene` pairs
     are drawn from a split, or the first ones of a file are taken (all by default).
     """
+    config = config if isinstance(config, Config) else find_config(config)
     request = GenerationRequest(
-        config=config if isinstance(config, Config) else find_config(config),
-        model_path=Path(model_path) if model_path is not None else None,
+        config=config,
+        model_path=Path(model_path) if model_path is not None else find_checkpoint(config),
         num_trips=num_gene,
         pairs=pairs or PairSettings(),
         search=search if isinstance(search, SearchSettings) else SearchSettings(search),
@@ -128,7 +130,12 @@ def _od_label(request: GenerationRequest) -> str:
 
 
 def _default_output(request: GenerationRequest) -> Path:
-    folder = Path("gene") / request.config.dataset / f"seed{request.seed}"
+    """In the folder of the model's training run, else in `gene/<dataset>/seed<N>/`."""
+    assert request.model_path is not None
+    if run_config_file(request.model_path) is not None:
+        folder = request.model_path.parent / "gene"
+    else:
+        folder = Path("gene") / request.config.dataset / f"seed{request.seed}"
     return folder / f"{timestamp()}_{label_of(request.search)}_{_od_label(request)}.csv"
 
 
@@ -216,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_steps", type=int, default=DEFAULT_MAX_STEPS, metavar="N", help=text)
     add("--batch_size", type=int, metavar="N", help="trips searched at a time")
     add("--processes", type=int, default=1, metavar="P", help="processes on the CPU")
-    add("--output", metavar="CSV", help="default: gene/<dataset>/seed<N>/<time>_....csv")
+    add("--output", metavar="CSV", help="default: gene/ in the model's run")
     add("--resume", action="store_true", help="go on with --output where it stopped")
     add("--no-progress", action="store_true", help="no progress bar")
     add("--wandb", action="store_true", help="record the run with WandB")
@@ -258,14 +265,34 @@ def main(argv: list[str] | None = None) -> None:
 
 def _request(arguments: argparse.Namespace) -> GenerationRequest:
     """What the command line asks for."""
-    od_file, model_path = arguments.od_file, arguments.model_path
+    od_file = arguments.od_file
+    model_path, config = _model_and_config(arguments)
     return GenerationRequest(
-        config=config_from_arguments(arguments),
-        model_path=Path(model_path) if model_path is not None else None,
+        config=config,
+        model_path=model_path,
         num_trips=arguments.num_gene,
         pairs=PairSettings(arguments.od_source, Path(od_file) if od_file is not None else None),
         search=SearchSettings(arguments.search, arguments.beam_width, arguments.max_steps),
     )
+
+
+def _model_and_config(arguments: argparse.Namespace) -> tuple[Path, Config]:
+    """The student, and the settings of its training run where the arguments name no others."""
+    if arguments.model_path:
+        model_path = Path(arguments.model_path)
+    else:
+        model_path = find_checkpoint(config_from_arguments(arguments))
+    trained = run_config_file(model_path)
+    own: dict[str, Any] = {}
+    named_otherwise = arguments.config is not None or arguments.data_dir is not None
+    if trained is not None and not named_otherwise and _is_of(trained, arguments.dataset):
+        arguments.config = trained
+        own["training.seed"] = arguments.seed or 0  # of the OD pairs, not of the training
+    return model_path, config_from_arguments(arguments, own)
+
+
+def _is_of(trained: Path, dataset: str | None) -> bool:
+    return dataset is None or dataset == load_config(trained).dataset
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from config.finding import SHIPPED_EVALUATION
 from config.generation import SearchName
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
+from pipeline.folder import make_evaluation_folder
 from pipeline.plan import Plan, make_plan
 from pipeline.steps import JobResult, Pipeline
 from report.tables import MARKS_LEGEND, models_rows, screen_table
@@ -45,6 +46,11 @@ def main() -> int:
     arguments = _parse_arguments()
     config = _config(arguments)
     setup_logging("DEBUG" if config.logging.verbose else config.logging.level)
+    if arguments.init:
+        folder = Path(config.eval_dir)
+        make_evaluation_folder(folder, config.dataset, Path(config.data_dir))
+        print(f"{folder} is ready: put trained models (.pth), or links to them, into its models/.")
+        return 0
     return print_results(config, run_pipeline(config))
 
 
@@ -94,7 +100,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
     given: dict[str, Any] = {
         name: value
         for name, value in vars(arguments).items()
-        if value is not None and name not in ("config", "set", "wandb", "verbose")
+        if value is not None and name not in ("config", "init", "set", "wandb", "verbose")
     }
     for name in ("models", "od_sources"):
         if name in given:
@@ -120,6 +126,7 @@ EXAMPLES = """\
   python python_pipeline.py --eval-dir studies/demo --data-dir data/demo
   python python_pipeline.py --eval-dir studies/demo --models vanilla,distilled --seed 43
   python python_pipeline.py --eval-dir studies/demo --od-source test --num-gene 1000 --skip-eval
+  python python_pipeline.py --eval-dir studies/new --dataset demo --data-dir data/demo --init
   python python_pipeline.py --eval-dir studies/demo --set wandb.enable=true --force
 """
 
@@ -131,10 +138,12 @@ def _parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--config", help="YAML; default: <eval-dir>/config/evaluation.yaml, else the shipped one")
     add("--eval-dir", help="the folder with models/; gene/ and eval/ are made in it")
-    add("--models", nargs="+", help="names of .pth files, separated by commas; default: all")
+    text = "names or kinds (vanilla, distilled) of .pth files, separated by commas; default: all"
+    add("--models", nargs="+", help=text)
     add("--od-source", nargs="+", dest="od_sources", help="train,test or one of them")
     add("--seed", type=int, help="of OD pairs and searches")
     add("--num-gene", type=int, help="trips per model and OD source")
+    add("--init", action="store_true", help="make an evaluation folder of --eval-dir and stop")
     add("--skip-gene", action="store_true", default=None, help="evaluate what is generated already")
     add("--skip-eval", action="store_true", default=None, help="generate only")
     add("--force", action="store_true", default=None, help="do everything anew")

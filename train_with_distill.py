@@ -103,11 +103,11 @@ def main(argv: list[str] | None = None) -> int:
         "save_dir": arguments.save_dir,
         "profiling.max_batches": arguments.profile_max_batches,
     }
+    setup_logging("INFO" if is_main_process() else "WARNING")
     config = config_from_arguments(arguments, own)
     if arguments.print_config:
         print(dump_config(config), end="")
         return 0
-    setup_logging("INFO" if is_main_process() else "WARNING")
     resume = True if arguments.resume else False if arguments.fresh else None
     try:
         return train(config, resume=resume).exit_code

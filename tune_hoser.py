@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from config import Config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
+from pipeline.folder import make_evaluation_folder
 from runtime.errors import UserError, run_main
 from runtime.logs import add_log_file, get_logger, remove_log_file, setup_logging
 from train_with_distill import train
@@ -71,12 +73,11 @@ def plan(
     *,
     phase1: bool = True,
     phase2: bool = True,
-    pool: ResourcePool | None = None,
 ) -> StudyPlan:
     """What `tune` would do, with an estimate of the time."""
     search, final = _chosen(config, phase1, phase2)
     with storage_errors(StorageAddress.parse(config.optuna.storage)):
-        return plan_study(config, train, pool or ResourcePool(), search=search, final=final)
+        return plan_study(config, train, search=search, final=final)
 
 
 def _chosen(config: Config, phase1: bool, phase2: bool) -> tuple[bool, bool]:
@@ -125,6 +126,9 @@ def _report(
         return result
     write_report(study, result)
     track_study(study, result)
+    if outcome is not None:
+        settings = study.config
+        make_evaluation_folder(study.folder, settings.dataset, Path(settings.data_dir))
     tables = "\n\n".join(table.text() for table in result.tables)
     logger.info("Study %s: results in %s.\n\n%s\n", study.name, study.folder, tables)
     if study.address.dashboard_command is not None:
@@ -185,9 +189,9 @@ def _config(arguments: argparse.Namespace) -> Config:
 def main(argv: list[str] | None = None) -> int:
     """The command line of `tune`."""
     arguments = _parser().parse_args(argv)
+    setup_logging()
     config = _config(arguments)
     phase1, phase2 = not arguments.skip_phase1, not arguments.skip_phase2
-    setup_logging()
     if arguments.dry_run:
         print(plan(config, phase1=phase1, phase2=phase2).text())
         return 0

@@ -12,6 +12,9 @@ from typing import Any
 from config.loading import load_config
 from config.schema import Config
 from runtime.errors import UserError
+from runtime.logs import get_logger
+
+logger = get_logger("config")
 
 SHIPPED_FOLDER = Path(__file__).parent
 SHIPPED_EVALUATION = SHIPPED_FOLDER / "evaluation.yaml"
@@ -33,15 +36,40 @@ def find_config(
 ) -> Config:
     """The configuration in `file`, else the shipped one of `dataset`, else the demo's.
 
-    A dataset of which only the folder is given has the general settings, those of Beijing.
-    `overrides` (dotted paths) replace what the file says, `dataset` and `data_dir` even those.
+    A dataset of which only the folder is given has the shipped configuration of the folder's name,
+    else the general settings: Beijing's, without what speaks of Beijing. `overrides` (dotted
+    paths) replace what the file says, `dataset` and `data_dir` even those.
     """
     named = {
         key: str(value)
         for key, value in (("dataset", dataset), ("data_dir", data_dir))
         if value is not None
     }
-    return load_config(config_file(file, dataset, data_dir), {**(overrides or {}), **named})
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UserError(f"The dataset folder {data_dir} does not exist (--data_dir).")
+    path = config_file(file, dataset, data_dir)
+    own_city = file is None and data_dir is not None and path.stem == GENERAL
+    own_name = dataset or Path(data_dir or ".").resolve().name
+    general = _for_city(own_name) if own_city and own_name != GENERAL else {}
+    config = load_config(path, {**general, **(overrides or {}), **named})
+    logger.info(
+        "Settings of %s%s, dataset %s in %s.",
+        path,
+        " (the general ones; give others with --config)" if general else "",
+        config.dataset,
+        config.data_dir,
+    )
+    return config
+
+
+def _for_city(name: str) -> dict[str, Any]:
+    """What the general settings say of a city that is not the one they were made for."""
+    return {
+        "dataset": name,
+        "distill.ckpt": None,
+        "wandb.tags": [name, "distillation"],
+        "optuna.study_name": f"hoser-distill-{name.lower()}",
+    }
 
 
 def config_file(
@@ -52,9 +80,10 @@ def config_file(
     """The file from which `find_config` reads."""
     if file is not None:
         return Path(file)
-    name, shipped = dataset or DEMO, shipped_configs()
-    if name not in shipped and data_dir is not None:
-        return shipped[GENERAL]
+    shipped = shipped_configs()
+    if data_dir is not None:
+        return shipped.get(dataset or Path(data_dir).resolve().name, shipped[GENERAL])
+    name = dataset or DEMO
     if name not in shipped:
         raise UserError(
             f"There is no shipped configuration for the dataset {name!r} (there are: "
@@ -79,6 +108,12 @@ def find_data_dir(data_dir: str | Path | None, run_dir: str | Path | None) -> Pa
         f"{run} holds neither a dataset nor a config.yaml that names one; give the dataset's "
         "folder with --data_dir."
     )
+
+
+def run_config_file(model: str | Path) -> Path | None:
+    """The configuration that training left beside a model, where the model lies in its run."""
+    file = Path(model).parent / "config.yaml"
+    return file if file.is_file() and (file.parent / "metrics.json").is_file() else None
 
 
 def existing_run_folder(run_dir: str | Path) -> Path:

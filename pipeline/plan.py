@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,19 +82,29 @@ def make_plan(config: EvaluationConfig) -> Plan:
 
 
 def find_models(folder: Path, wanted: list[str]) -> list[Model]:
-    """Every `.pth` in `folder`, or those wanted by name, vanilla ones first."""
+    """Every `.pth` in `folder`, vanilla ones first, or those wanted by name or by kind."""
     if not folder.is_dir():
         raise UserError(f"The models' folder {folder} does not exist; put the .pth files there.")
     found = {file.stem: Model(file.stem, file) for file in sorted(folder.glob("*.pth"))}
     if not found:
         raise UserError(f"{folder} holds no .pth file; copy or link the trained models there.")
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise UserError(
-            f"There is no model {', '.join(missing)} in {folder}; there are: {', '.join(found)}."
-        )
-    chosen = [found[name] for name in dict.fromkeys(wanted)] if wanted else list(found.values())
-    return chosen if wanted else sorted(chosen, key=lambda model: "vanilla" not in model.name)
+    if not wanted:
+        return sorted(found.values(), key=lambda model: "vanilla" not in model.name)
+    chosen: dict[str, Model] = {}
+    for name in wanted:
+        names = [name] if name in found else [each for each in found if name in words_of(each)]
+        if not names:
+            raise UserError(
+                f"There is no model {name} in {folder}, and none of that kind; there are: "
+                f"{', '.join(found)}."
+            )
+        chosen |= {each: found[each] for each in names}
+    return list(chosen.values())
+
+
+def words_of(name: str) -> set[str]:
+    """What a model's name says of its kind: `final_distilled_seed42` is a `distilled` one."""
+    return set(re.split(r"[^A-Za-z0-9]+", name))
 
 
 def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: SplitName) -> Job:

@@ -360,7 +360,7 @@ def test_a_plan_knows_what_is_done(finished: Finished, pool: ResourcePool) -> No
     larger = config.model_copy(deep=True)
     larger.optuna.n_trials = 5
     larger.optuna.final_run.seeds = [42, 43, 44]
-    found = plan(larger, pool=pool)
+    found = plan(larger)
     assert (found.trials_left, found.final_left, found.final_total) == (2, 2, 6)
     epochs = sum(trial.wall_seconds for trial in result.trials) / 6
     assert found.search_seconds == pytest.approx(2 * 2 * epochs)

@@ -18,6 +18,7 @@ from runtime.logs import get_logger
 logger = get_logger("demo")
 
 DATASET = "demo"
+FOLDER = Path("data/demo")
 ROADS = 1500
 TRIPS = 10_000
 SEED = 0
@@ -25,14 +26,20 @@ TEACHER_EPOCHS = 6
 
 
 def ensure_demo_city(config: Config) -> None:
-    """Makes the demo city where the demo is trained on and its folder is not there or torn."""
-    if config.dataset != DATASET:
-        return
+    """Makes the demo city where it is missing or torn; never in a folder that the user named."""
+    if demo_city_is_missing(config):
+        folder = Path(config.data_dir)
+        make_demo_city(folder, ROADS, TRIPS, SEED, progress=config.training.progress)
+
+
+def demo_city_is_missing(config: Config) -> bool:
+    """Whether the demo is asked for and its city is not there, or not finished."""
     folder = Path(config.data_dir)
+    if config.dataset != DATASET or folder != FOLDER:
+        return False
     complete = (folder / MANIFEST_NAME).exists()
     of_the_user = (folder / "roadmap.geo").exists() and not (folder / UNFINISHED_NAME).exists()
-    if not complete and not of_the_user:
-        make_demo_city(folder, ROADS, TRIPS, SEED, progress=config.training.progress)
+    return not complete and not of_the_user
 
 
 def makes_teacher(config: Config) -> bool:

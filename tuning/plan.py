@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.schema import Config
-from training.demo import ensure_demo_city
+from training.demo import demo_city_is_missing
 from training.folder import RunFolder
 from training.reporting import format_duration
 from training.resources import ResourcePool
@@ -35,25 +35,25 @@ class StudyPlan:
     trials_left: int
     final_left: int
     final_total: int
-    seconds_per_epoch: float
-    measured: str  # how the cost was measured
+    seconds_per_epoch: float | None  # None: there is nothing yet to measure it on
+    measured: str  # how the cost was measured, or why it was not
     space: Space
 
     @property
     def search_seconds(self) -> float:
         """Of the trials left, none of them pruned."""
-        return self.trials_left * self.config.optuna.max_epochs * self.seconds_per_epoch
+        epochs = self.trials_left * self.config.optuna.max_epochs
+        return epochs * (self.seconds_per_epoch or 0.0)
 
     @property
     def final_seconds(self) -> float:
         """Of the final runs left."""
-        return self.final_left * self.config.optuna.final_run.max_epochs * self.seconds_per_epoch
+        epochs = self.final_left * self.config.optuna.final_run.max_epochs
+        return epochs * (self.seconds_per_epoch or 0.0)
 
     def text(self) -> str:
         """The plan in lines."""
         settings = self.config.optuna
-        total = self.search_seconds + self.final_seconds
-        less = "; pruning makes it less" if prunes(settings) else ""
         lines = [
             f"Study {settings.study_name} on {self.config.dataset}, kept in {self.storage}:",
             f"  so far       {self._so_far()}",
@@ -61,15 +61,24 @@ class StudyPlan:
             f"  sampler      {sampler_name(settings)} over {self._space()}",
             f"  pruner       {pruner_name(settings)}",
             f"  phase 2      {self._phase_2()}",
+            *self._times(),
+            f"  files        {settings.trials_dir}, {settings.results_dir}/{settings.study_name}",
+        ]
+        return "\n".join(lines)
+
+    def _times(self) -> list[str]:
+        if self.seconds_per_epoch is None:
+            return [f"  time         unknown: {self.measured}"]
+        less = "; pruning makes it less" if prunes(self.config.optuna) else ""
+        total = self.search_seconds + self.final_seconds
+        return [
             f"  an epoch     {format_duration(self.seconds_per_epoch)} ({self.measured})",
             f"  phase 1 in   {format_duration(self.search_seconds)}{less}",
             f"  phase 2 in   {format_duration(self.final_seconds)}",
             f"  together     {format_duration(total)} with one worker",
             "  A distilled epoch costs about what a vanilla one does, once the teacher's answers",
             "  for its window are in the cache; computing them comes on top, once per window.",
-            f"  files        {settings.trials_dir}, {settings.results_dir}/{settings.study_name}",
         ]
-        return "\n".join(lines)
 
     def _so_far(self) -> str:
         if not self.records:
@@ -104,9 +113,7 @@ class StudyPlan:
         return ", ".join(parts) or "nothing (every trial has the config's values)"
 
 
-def plan_study(
-    config: Config, train: Train, pool: ResourcePool, *, search: bool, final: bool
-) -> StudyPlan:
+def plan_study(config: Config, train: Train, *, search: bool, final: bool) -> StudyPlan:
     """Looks at what is there and measures an epoch; neither study nor files are made."""
     settings = config.optuna
     space = search_space(config)
@@ -120,7 +127,7 @@ def plan_study(
     if study is not None and final:
         runs = plan_final_runs(study, best_distilled(records))
         final_left -= sum(run.metrics is not None for run in runs)
-    seconds, measured = _seconds_per_epoch(config, records, train, pool)
+    seconds, measured = _seconds_per_epoch(config, records, train)
     return StudyPlan(
         config,
         StorageAddress.parse(settings.storage).shown,
@@ -135,19 +142,44 @@ def plan_study(
 
 
 def _seconds_per_epoch(
-    config: Config, records: list[TrialRecord], train: Train, pool: ResourcePool
-) -> tuple[float, str]:
+    config: Config, records: list[TrialRecord], train: Train
+) -> tuple[float | None, str]:
     ended = [record for record in records if record.ended and record.epochs]
     if ended:
         seconds = sum(record.wall_seconds for record in ended)
         epochs = sum(record.epochs for record in ended)
         return seconds / epochs, f"the mean of {len(ended)} trials so far"
-    return _measure_epoch(config, train, pool)
+    if demo_city_is_missing(config):
+        return None, "the demo city is made first, when the study begins"
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure_epoch(_on_links(config, Path(folder)), train)
 
 
-def _measure_epoch(config: Config, train: Train, pool: ResourcePool) -> tuple[float, str]:
+def _on_links(config: Config, folder: Path) -> Config:
+    """The same data in a folder of links, so that zones and caches are not made in the real one."""
+    data_dir = Path(config.data_dir)
+    if not data_dir.is_dir():
+        return config  # whoever reads it says so
+    own_cache = config.data.cache_dir is not None
+    cache = Path(config.data.cache_dir or data_dir / ".cache").expanduser()
+    links = folder / "data"
+    for source, target in ((data_dir, links), (cache, links / ".cache")):
+        target.mkdir()
+        files = source.glob("*") if source == data_dir else source.rglob("*")
+        for file in files:
+            if file.is_file():
+                link = target / file.relative_to(source)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.resolve())
+    result = config.model_copy(deep=True)
+    result.data_dir, result.save_dir = str(links), str(folder / "save")
+    result.data.cache_dir = str(links / ".cache") if own_cache else None
+    return result
+
+
+def _measure_epoch(config: Config, train: Train) -> tuple[float, str]:
     """Trains a few batches without a teacher and scales up."""
-    ensure_demo_city(config)
+    pool = ResourcePool()
     resources = pool.get(config)
     trial = run_config(config, "vanilla", seed=0, epochs=1, params={}, run_name="dry_run")
     trial.wandb.enable = False
@@ -155,10 +187,8 @@ def _measure_epoch(config: Config, train: Train, pool: ResourcePool) -> tuple[fl
     rate = 0.0
     for batches in (WARM_UP_BATCHES, TIMED_BATCHES):
         trial.profiling.max_batches = batches
-        with tempfile.TemporaryDirectory() as folder:
-            rate = train(
-                trial, pool=pool, folder=RunFolder(Path(folder) / "run")
-            ).batches_per_second
+        run = RunFolder(Path(config.save_dir) / f"run{batches}")
+        rate = train(trial, pool=pool, folder=run).batches_per_second
     trips = len(resources.train) + VALIDATION_SHARE * len(resources.val)
     batches_per_epoch = trips / config.optimizer_config.batch_size
     return batches_per_epoch / max(rate, 1e-9), f"measured on {TIMED_BATCHES} batches"
