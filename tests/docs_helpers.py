@@ -203,7 +203,8 @@ def lay_out(folder: Path) -> None:
     for file in (ROOT / "data").glob("*.py"):
         shutil.copy2(file, folder / "data" / file.name)
     (ROOT / "data" / "__pycache__").mkdir(exist_ok=True)
-    for name in ("__pycache__", "preprocess", "demo_city"):
+    inner = [package.parent.name for package in (ROOT / "data").glob("*/__init__.py")]
+    for name in ("__pycache__", *inner):
         (folder / "data" / name).symlink_to(ROOT / "data" / name)
     for package in ROOT.glob("*/__init__.py"):
         name = package.parent.name

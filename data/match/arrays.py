@@ -1,0 +1,189 @@
+"""What the compiled loops share: the road network, its grid, the model's numbers, the searches.
+
+Named tuples of arrays, because numba takes them as they are. Positions are in metres on a plane
+that is stretched east to west: `x` counts as if on the equator, and whoever measures multiplies
+differences of `x` by the cosine of the latitude there, so the plane is right everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+
+MAX_CANDIDATES = 32
+"""Roads that a point may be on; the nearest ones count."""
+
+
+class Roads(NamedTuple):
+    """R directed roads with V vertices and E turns from a road onto the next."""
+
+    vertex_offsets: IntArray  # [R + 1]
+    x: FloatArray  # [V]
+    y: FloatArray  # [V]
+    along_m: FloatArray  # [V] from the road's first vertex
+    length_m: FloatArray  # [R]
+    free_s: FloatArray  # [R] seconds it takes without traffic
+    reach_offsets: IntArray  # [R + 1]
+    reach_targets: Int32Array  # [E]
+    turn_m: Float32Array  # [E] what a turn costs, as metres of a detour
+    twin: Int32Array  # [R] the same street in the other direction; −1 where there is none
+
+
+class Grid(NamedTuple):
+    """Which pieces of roads pass through each cell; a piece is known by its first vertex."""
+
+    x0: float
+    y0: float
+    cell_x: float
+    cell_y: float
+    columns: int
+    rows: int
+    offsets: IntArray  # [cells + 1]
+    pieces: Int32Array
+    road_of_vertex: Int32Array  # [V]
+
+
+class Model(NamedTuple):
+    """The numbers of the hidden Markov model; see `data.match.settings`."""
+
+    sigma_m: float
+    radius_m: float
+    max_radius_m: float
+    beta_m: float
+    beta_per_m: float
+    slack_m: float
+    slack_per_m: float
+    max_speed: float
+    emission_cap: float
+    heading_cost: float
+    skip_cost: float
+    max_skipped: int
+    back_m: float
+    end_m: float
+    touch_m: float
+    uturn_cost: float
+    beam: float
+
+
+class Points(NamedTuple):
+    """P points of n trips, packed."""
+
+    offsets: IntArray  # [n + 1]
+    x: FloatArray  # [P]
+    y: FloatArray  # [P]
+    time_s: FloatArray  # [P]
+    heading: Float32Array  # [P] radians from east, anticlockwise; NaN without one
+
+
+class States(NamedTuple):
+    """Scratch for one trip: the candidates of each point and the best ways to them."""
+
+    road: Int32Array  # [P, MAX_CANDIDATES]
+    along_m: Float32Array  # [P, MAX_CANDIDATES]
+    distance_m: Float32Array  # [P, MAX_CANDIDATES]
+    unlikely: Float32Array  # [P, MAX_CANDIDATES] what the point itself costs on that road
+    cost: FloatArray  # [P, MAX_CANDIDATES] of the best way there
+    back: Int32Array  # [P, MAX_CANDIDATES] the state before, as point · MAX_CANDIDATES + number
+    counts: Int32Array  # [P] how many candidates
+    chosen: Int32Array  # [P] the candidate on the best way; −1: left out
+    leg: Int32Array  # [P] counted within the trip; −1: left out
+    reached: Int32Array  # [P] the points of the leg in progress
+
+
+class Places(NamedTuple):
+    """Where each point lies in the end."""
+
+    leg: Int32Array  # [P] −1 where the point is left out
+    number: Int32Array  # [P] its road's number within the leg
+    along_m: Float32Array  # [P]
+    distance_m: Float32Array  # [P] from the point to its place on the road
+
+
+class Ways(NamedTuple):
+    """Space for legs: unbroken ways along the roads."""
+
+    roads: Int32Array
+    trip: Int32Array
+    offsets: IntArray
+
+
+class Searches(NamedTuple):
+    """Shortest ways from the ends of roads, kept until the space is used up.
+
+    The ways from one road are entries in the order of their costs. Not shared among threads.
+    """
+
+    first: IntArray  # [R] the first entry of a road's search
+    size: Int32Array  # [R]
+    bound_m: Float32Array  # [R] how far it was searched; negative: not at all
+    target: Int32Array  # [C]
+    cost_m: Float32Array  # [C] from the end of the origin to the start of the target
+    parent: Int32Array  # [C] the entry before this one, counted from the first; −1: the origin
+    used: IntArray  # [2] entries in use, and how often all were dropped
+    label: Float32Array  # [R] scratch of the search in progress
+    label_parent: Int32Array  # [R]
+    stamp: Int32Array  # [R]
+    stamp_now: Int32Array  # [1]
+    heap_cost: Float32Array  # [H]
+    heap_road: Int32Array  # [H]
+    slot: Int32Array  # [R] scratch: which candidate a road is
+
+
+MAX_SETTLED = 20_000
+"""The most roads that one search looks at."""
+_HEAP = 6 * MAX_SETTLED
+
+
+def make_searches(num_roads: int, entries: int) -> Searches:
+    """Empty searches with space for `entries` ways (12 bytes each)."""
+    entries = max(entries, 2 * MAX_SETTLED)
+    return Searches(
+        first=np.zeros(num_roads, dtype=np.int64),
+        size=np.zeros(num_roads, dtype=np.int32),
+        bound_m=np.full(num_roads, -1.0, dtype=np.float32),
+        target=np.empty(entries, dtype=np.int32),
+        cost_m=np.empty(entries, dtype=np.float32),
+        parent=np.empty(entries, dtype=np.int32),
+        used=np.zeros(2, dtype=np.int64),
+        label=np.zeros(num_roads, dtype=np.float32),
+        label_parent=np.zeros(num_roads, dtype=np.int32),
+        stamp=np.zeros(num_roads, dtype=np.int32),
+        stamp_now=np.zeros(1, dtype=np.int32),
+        heap_cost=np.empty(_HEAP, dtype=np.float32),
+        heap_road=np.empty(_HEAP, dtype=np.int32),
+        slot=np.full(num_roads, -1, dtype=np.int32),
+    )
+
+
+def make_states(points: int) -> States:
+    """Scratch for trips of up to so many points."""
+    shape = (points, MAX_CANDIDATES)
+    return States(
+        road=np.empty(shape, dtype=np.int32),
+        along_m=np.empty(shape, dtype=np.float32),
+        distance_m=np.empty(shape, dtype=np.float32),
+        unlikely=np.empty(shape, dtype=np.float32),
+        cost=np.empty(shape, dtype=np.float64),
+        back=np.empty(shape, dtype=np.int32),
+        counts=np.empty(points, dtype=np.int32),
+        chosen=np.empty(points, dtype=np.int32),
+        leg=np.empty(points, dtype=np.int32),
+        reached=np.empty(points, dtype=np.int32),
+    )
+
+
+def make_places(points: int) -> Places:
+    """Places of points that are all left out as yet."""
+    return Places(
+        leg=np.full(points, -1, dtype=np.int32),
+        number=np.zeros(points, dtype=np.int32),
+        along_m=np.zeros(points, dtype=np.float32),
+        distance_m=np.zeros(points, dtype=np.float32),
+    )

@@ -1,0 +1,215 @@
+"""Matching a whole set of points: piece by piece, several at a time, resumable after a kill.
+
+Everything in progress lies in `.match` inside the dataset folder and goes when all is done.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.match.cleaning import clean, thin
+from data.match.matcher import Matcher, estimate_sigma_m
+from data.match.network import MatchNetwork
+from data.match.piece_work import match_piece
+from data.match.pieces import Pieces, known_pieces, make_pieces
+from data.match.point_files import PointFiles
+from data.match.point_output import write_places
+from data.match.report import write_reports
+from data.match.results import PieceFile, Sample, draw_sample, is_whole, write_piece
+from data.match.settings import MatchSettings, model_for
+from data.match.trip_output import ensure_ours, write_trips
+from runtime.errors import UserError
+from runtime.files import FolderLock, read_json, sha256_of_json, write_json
+from runtime.logs import get_logger
+
+logger = get_logger("match")
+
+WORK_FOLDER = ".match"
+REPORT_JSON = "match_report.json"
+_POINTS_FOR_SIGMA = 100_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which points, which network, and how."""
+
+    files: PointFiles
+    data_dir: Path
+    settings: MatchSettings
+    threads: int = 1
+    force: bool = False
+    progress: bool = True
+
+    def fingerprint(self, network: MatchNetwork) -> str:
+        """What work in progress must agree in to be gone on with."""
+        return sha256_of_json([self.files.fingerprint(), repr(self.settings), network.content_hash])
+
+
+def match_points(job: Job) -> dict[str, Any]:
+    """Writes the trips and the reports into the dataset folder; returns the report's content."""
+    job.settings.check()
+    if job.threads < 1:
+        raise UserError(f"--processes is {job.threads}; expected at least 1.")
+    network = MatchNetwork.load(job.data_dir)
+    ensure_ours(job.data_dir, job.force)
+    with FolderLock(job.data_dir, name=".match.lock", guards=job.data_dir):
+        started = time.perf_counter()
+        work = _work_folder(job, network)
+        pieces = known_pieces(work) or _make_pieces(job, work)
+        sigma = _sigma(work, pieces, network, job.settings)
+        logger.info(
+            "%s points of %s vehicles; the receivers err by %.1f m.",
+            f"{pieces.num_points:,}",
+            f"{len(pieces.vehicles):,}",
+            sigma,
+        )
+        matched_s = _match_all(job, network, pieces, sigma)
+        parts = [PieceFile(work, piece) for piece in range(pieces.num_pieces)]
+        report = _summary(parts, pieces, sigma, matched_s)
+        _check_any(report, network, job)
+        report["trips_in"] = write_trips(job.data_dir, parts, pieces.vehicles, job.settings)
+        if job.settings.keep_points:
+            write_places(job.data_dir / "matched_points.parquet", parts, pieces.vehicles)
+        report["seconds_in_all"] = round(time.perf_counter() - started, 2)
+        samples = _samples(parts)
+        write_reports(job.data_dir, report, samples, network)
+        shutil.rmtree(work)
+    return report
+
+
+def _work_folder(job: Job, network: MatchNetwork) -> Path:
+    """The folder of work in progress; emptied where that was other work."""
+    work = job.data_dir / WORK_FOLDER
+    fingerprint = job.fingerprint(network)
+    state = work / "job.json"
+    if state.exists():
+        try:
+            same = read_json(state) == fingerprint
+        except UserError:
+            same = False
+        if same:
+            logger.info("Going on with the work that was interrupted.")
+            return work
+    shutil.rmtree(work, ignore_errors=True)
+    write_json(state, fingerprint)
+    return work
+
+
+def _make_pieces(job: Job, work: Path) -> Pieces:
+    from tqdm import tqdm
+
+    with tqdm(desc="Reading", unit=" points", unit_scale=True, disable=not job.progress) as bar:
+        return make_pieces(job.files, work, bar.update)
+
+
+def _sigma(work: Path, pieces: Pieces, network: MatchNetwork, settings: MatchSettings) -> float:
+    """The receivers' error: given, known from before the kill, or estimated from a piece."""
+    if settings.sigma_m is not None:
+        return settings.sigma_m
+    known = work / "sigma.json"
+    if known.exists():
+        return float(read_json(known))
+    largest = max(range(pieces.num_pieces), key=pieces.size)
+    records = pieces.read(largest)[:_POINTS_FOR_SIGMA]
+    ignored: Counter[str] = Counter()
+    points, _ = thin(records, clean(records, settings.cleaning, ignored), 10.0, ignored)
+    sigma = estimate_sigma_m(network, points.lon, points.lat)
+    write_json(known, sigma)
+    return sigma
+
+
+def _match_all(job: Job, network: MatchNetwork, pieces: Pieces, sigma: float) -> float:
+    """Matches the pieces that are not matched yet; the seconds it took."""
+    from tqdm import tqdm
+
+    todo = [p for p in range(pieces.num_pieces) if not is_whole(PieceFile(pieces.folder, p))]
+    model = model_for(sigma, job.settings.max_radius_m)
+    matchers: queue.SimpleQueue[Matcher] = queue.SimpleQueue()
+    for _ in range(min(job.threads, max(1, len(todo)))):
+        matchers.put(Matcher(network, model))
+
+    def work(piece: int) -> int:
+        matcher = matchers.get()
+        try:
+            records = pieces.read(piece)
+            result = match_piece(records, matcher, job.settings)
+            sample = draw_sample(records, result.trips, network) if piece == 0 else Sample()
+            write_piece(PieceFile(pieces.folder, piece), result, sample)
+            return len(records)
+        finally:
+            matchers.put(matcher)
+
+    started = time.perf_counter()
+    with (
+        ThreadPoolExecutor(job.threads) as pool,
+        tqdm(
+            total=pieces.num_points,
+            initial=pieces.num_points - sum(map(pieces.size, todo)),
+            desc="Matching",
+            unit=" points",
+            unit_scale=True,
+            disable=not job.progress,
+        ) as bar,
+    ):
+        futures = [pool.submit(work, piece) for piece in todo]
+        try:
+            for future in as_completed(futures):
+                bar.update(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return time.perf_counter() - started
+
+
+def _summary(
+    parts: list[PieceFile], pieces: Pieces, sigma: float, matched_s: float
+) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    distances: Any = 0
+    lengths: Any = 0
+    for part in parts:
+        with part.open() as arrays:
+            counts.update(json.loads(bytes(arrays["counts"])))
+            distances = distances + arrays["distances"]
+            lengths = lengths + arrays["length_histogram"]
+    return {
+        "counts": {key: value for key, value in counts.items() if value},
+        "vehicles": len(pieces.vehicles),
+        "sigma_m": round(sigma, 2),
+        "point_distance_histogram": np.asarray(distances).tolist(),
+        "trip_length_histogram": np.asarray(lengths).tolist(),
+        "matching_seconds": round(matched_s, 2),
+        "points_per_second": round(pieces.num_points / max(matched_s, 1e-9)),
+    }
+
+
+def _check_any(report: dict[str, Any], network: MatchNetwork, job: Job) -> None:
+    """A `UserError` where not a single trip came out: most likely another city's map."""
+    if report["counts"].get("trips"):
+        return
+    lon, lat = network.roads.x, network.roads.y
+    from data.match.network import METRES_PER_DEGREE as metres
+
+    shutil.rmtree(job.data_dir / WORK_FOLDER, ignore_errors=True)
+    found = ", ".join(f"{value} × {key}" for key, value in report["counts"].items())
+    raise UserError(
+        f"No trip came out of {job.files.files[0]} ({found}). The roads of {job.data_dir} lie in "
+        f"longitude {lon.min() / metres:.3f} to {lon.max() / metres:.3f}, latitude "
+        f"{lat.min() / metres:.3f} to {lat.max() / metres:.3f}; are these the points of this "
+        "city, and lat and lon the right way round?"
+    )
+
+
+def _samples(parts: list[PieceFile]) -> Sample:
+    with parts[0].open() as arrays:
+        return Sample.from_json(bytes(arrays["sample"]).decode())
