@@ -22,6 +22,7 @@ from config.choices import OnBadRows
 from data.batch import Batch
 from data.features import FeatureTables, TripRows
 from data.road_network import RoadNetwork
+from data.splits import SPLITS, split_file
 from data.trip_cache import CachedTrips, open_trips
 from runtime.errors import UserError
 from runtime.files import sha256_of_json
@@ -31,7 +32,6 @@ __all__ = ["Batch", "RowSpec", "TripDataset"]
 
 logger = get_logger("data")
 
-SPLITS = ("train", "val", "test")
 IntArray = NDArray[np.int64]
 
 
@@ -92,7 +92,7 @@ class TripDataset:
         max_trips: int | None = None,
         time_statistics: tuple[float, float] | None = None,
     ) -> TripDataset:
-        """Opens `<folder>/<split>.csv`, through the cache, which is made where it is missing.
+        """Opens the split's trips in `folder`, through the cache, made where it is missing.
 
         Times are normalised with `time_statistics`, mean and standard deviation of log1p of the
         seconds; by default those of the training split, whichever split is loaded. `max_trips`
@@ -102,12 +102,12 @@ class TripDataset:
         if split not in SPLITS:
             raise UserError(f"The split {split!r} is unknown; allowed: {', '.join(SPLITS)}.")
         cache = Path(cache_dir) if cache_dir is not None else folder / ".cache"
-        trips = open_trips(folder / f"{split}.csv", network, on_bad_rows, cache)
+        trips = open_trips(split_file(folder, split), network, on_bad_rows, cache)
         source_hash = trips.content_hash
         if time_statistics is None:
             train = trips
             if split != "train":
-                train = open_trips(folder / "train.csv", network, on_bad_rows, cache)
+                train = open_trips(split_file(folder, "train"), network, on_bad_rows, cache)
             time_statistics = (train.time_log1p_mean, train.time_log1p_std)
         if max_trips is not None and max_trips < len(trips.lengths):
             trips = _first_trips(trips, max_trips)

@@ -22,6 +22,7 @@ from config.evaluation import EvaluationConfig
 from config.finding import find_data_dir
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
+from data.splits import has_split
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
@@ -104,7 +105,7 @@ def load_reference(data_dir: str | Path, od_source: str, settings: Settings) -> 
 
 def load_usual(network: RoadNetwork, settings: Settings) -> Usual | None:
     """What is usual in the training trips; None where there are none, or it is not wanted."""
-    if not settings.behaviour or not (network.folder / "train.csv").is_file():
+    if not settings.behaviour or not has_split(network.folder, "train"):
         return None
     trips = read_real_trips(network.folder, "train", network, settings.on_bad_rows)
     return Usual.of(trips, network, settings.grid_size)

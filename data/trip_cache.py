@@ -66,45 +66,43 @@ class CachedTrips:
 
 
 def open_trips(
-    csv_file: Path, network: RoadNetwork, on_bad_rows: OnBadRows, cache_dir: Path
+    trip_file: Path, network: RoadNetwork, on_bad_rows: OnBadRows, cache_dir: Path
 ) -> CachedTrips:
-    """Opens the cache of `csv_file`, building it first where it is missing, stale or damaged."""
-    if not csv_file.exists():
-        raise UserError(
-            f"{csv_file} does not exist; a dataset folder holds train.csv, val.csv and test.csv."
-        )
+    """Opens the cache of `trip_file`, building it first where it is missing, stale or damaged."""
+    if not trip_file.exists():
+        raise UserError(f"{trip_file} does not exist; it was expected to hold trips.")
     source = {
         "format_version": FORMAT_VERSION,
-        "csv_sha256": _csv_hash(csv_file, cache_dir),
+        "csv_sha256": _file_hash(trip_file, cache_dir),
         "network": network.content_hash,
         "on_bad_rows": on_bad_rows,
     }
-    folder = cache_dir / f"trips-{csv_file.stem}-{sha256_of_json(source)[:16]}"
+    folder = cache_dir / f"trips-{trip_file.stem}-{sha256_of_json(source)[:16]}"
     opened = _open(folder, source)
     if opened is not None:
         return opened
-    with FolderLock(cache_dir, name=f".trips-{csv_file.stem}.lock", wait=True):
+    with FolderLock(cache_dir, name=f".trips-{trip_file.stem}.lock", wait=True):
         opened = _open(folder, source)  # another process may have built it while we waited
         if opened is None:
-            _build(csv_file, network, on_bad_rows, folder, source)
+            _build(trip_file, network, on_bad_rows, folder, source)
             opened = _open(folder, source)
     if opened is None:
         raise UserError(f"The trip cache {folder} does not verify right after it was written.")
     return opened
 
 
-def _csv_hash(csv_file: Path, cache_dir: Path) -> str:
+def _file_hash(trip_file: Path, cache_dir: Path) -> str:
     """The file's SHA-256, remembered for as long as the file's identity stays the same."""
-    stat = csv_file.stat()
-    identity = [str(csv_file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    memo = cache_dir / f"source-{csv_file.stem}.json"
+    stat = trip_file.stat()
+    identity = [str(trip_file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    memo = cache_dir / f"source-{trip_file.stem}.json"
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
         if known == _signed({"identity": identity, "sha256": known["sha256"]}):
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    digest = sha256_of_file(csv_file)
+    digest = sha256_of_file(trip_file)
     write_json(memo, _signed({"identity": identity, "sha256": digest}))
     return digest
 
@@ -115,13 +113,13 @@ def _signed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(
-    csv_file: Path,
+    trip_file: Path,
     network: RoadNetwork,
     on_bad_rows: OnBadRows,
     folder: Path,
     source: dict[str, Any],
 ) -> None:
-    logger.info("Reading %s into the trip cache.", csv_file)
+    logger.info("Reading %s into the trip cache.", trip_file)
     bad_rows = BadRows()
     intervals: Counter[int] = Counter()
     sizes = dict.fromkeys(COLUMNS, 0)
@@ -135,18 +133,18 @@ def _build(
             "another place with data.cache_dir."
         ) from error
     with _ColumnWriter(folder) as writer:
-        for chunk in read_trips(csv_file, network, on_bad_rows, bad_rows):
+        for chunk in read_trips(trip_file, network, on_bad_rows, bad_rows):
             first = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
             starts = chunk.times[first]
             seconds = chunk.times - np.repeat(starts, chunk.lengths)
             if len(seconds) and seconds.max() > np.iinfo(np.int32).max:
-                raise UserError(f"{csv_file} has a trip that lasts longer than 68 years.")
+                raise UserError(f"{trip_file} has a trip that lasts longer than 68 years.")
             _count_intervals(intervals, chunk.times, first)
             writer.write([chunk.road_ids, seconds, starts, chunk.lengths])
         sizes, checksums = writer.sizes, writer.checksums
     if not sizes["lengths"]:
-        raise UserError(f"{csv_file} has no usable trips.")
-    bad_rows.log(csv_file)
+        raise UserError(f"{trip_file} has no usable trips.")
+    bad_rows.log(trip_file)
     mean, std = _log1p_statistics(intervals)
     write_json(
         folder / MANIFEST,

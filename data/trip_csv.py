@@ -1,4 +1,4 @@
-"""Reading trips from CSV: every row checked against the format and the road network.
+"""Reading trips from CSV or Parquet: every row checked against the format and the road network.
 
 Bad rows are errors that name file, line and reason, or are skipped and counted, as the caller
 decides. Caching what was read is `data.trip_cache`.
@@ -7,9 +7,10 @@ decides. Caching what was read is `data.trip_cache`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from data.csv_reading import read_columns
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
 from runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from data.trip_parquet import ListPiece
 
 logger = get_logger("data")
 
@@ -64,15 +68,16 @@ class BadRows:
 def read_trips(
     path: Path, network: RoadNetwork, on_bad_rows: OnBadRows, bad_rows: BadRows | None = None
 ) -> Iterator[TripChunk]:
-    """Yields the trips of a CSV file in chunks of bounded size, in the file's order."""
+    """Yields the trips of a CSV or Parquet file in chunks of bounded size, in the file's order."""
     if on_bad_rows not in ("error", "skip"):
         raise UserError(f"data.on_bad_rows is {on_bad_rows!r}; allowed: 'error' or 'skip'.")
     if not path.exists():
-        raise UserError(
-            f"{path} does not exist; a dataset folder holds train.csv, val.csv and test.csv."
-        )
+        raise UserError(f"{path} does not exist; it was expected to hold trips.")
     bad_rows = bad_rows if bad_rows is not None else BadRows()
-    parser = RowParser(network)
+    parser = RowParser(network, path, on_bad_rows, bad_rows)
+    if path.suffix == ".parquet":
+        yield from _parquet_chunks(path, parser)
+        return
     lines: list[int] = []
     roads: list[str] = []
     times: list[str] = []
@@ -81,63 +86,105 @@ def read_trips(
         roads.append(rid_list)
         times.append(time_list)
         if len(lines) == ROWS_PER_CHUNK:
-            yield parser.parse(path, lines, roads, times, on_bad_rows, bad_rows)
+            yield parser.parse(lines, roads, times)
             lines, roads, times = [], [], []
     if lines:
-        yield parser.parse(path, lines, roads, times, on_bad_rows, bad_rows)
+        yield parser.parse(lines, roads, times)
+
+
+def _parquet_chunks(path: Path, parser: RowParser) -> Iterator[TripChunk]:
+    from data.trip_parquet import ListPiece, read_pieces
+
+    for piece in read_pieces(path, ROWS_PER_CHUNK):
+        if isinstance(piece, ListPiece):
+            yield parser.check(piece)
+        else:
+            rows = range(piece.first_row, piece.first_row + len(piece.roads))
+            yield parser.parse(rows, piece.roads, piece.times)
 
 
 class RowParser:
-    """Turns rows of text into packed trips, checking them against a road network."""
+    """Turns rows into packed trips, checking them against a road network."""
 
-    def __init__(self, network: RoadNetwork) -> None:
+    def __init__(
+        self, network: RoadNetwork, path: Path, on_bad_rows: OnBadRows, bad_rows: BadRows
+    ) -> None:
         self.network = network
+        self.path = path
+        self.on_bad_rows = on_bad_rows
+        self.bad_rows = bad_rows
 
     def parse(
-        self,
-        path: Path,
-        lines: list[int],
-        road_fields: list[str],
-        time_fields: list[str],
-        on_bad_rows: OnBadRows,
-        bad_rows: BadRows,
+        self, lines: Sequence[int], road_fields: list[str], time_fields: list[str]
     ) -> TripChunk:
-        """Parses rows; a bad one raises or is added to `bad_rows`."""
+        """Parses rows of text; a bad one raises or is counted."""
         from data.trip_kernels import OK, parse_rows
 
         road_text, road_offsets = _concatenate(road_fields)
         time_text, time_offsets = _concatenate(time_fields)
         separators = np.count_nonzero(road_text == 44), np.count_nonzero(time_text == 44)
         # A row's steps are at most its separators plus one, on whichever side has more.
-        capacity = int(sum(separators)) + 2 * len(lines)
-        road_ids = np.empty(capacity, dtype=np.int32)
-        times = np.empty(capacity, dtype=np.int64)
-        lengths = np.empty(len(lines), dtype=np.int32)
-        status = np.empty(len(lines), dtype=np.int8)
-        detail = np.zeros(len(lines), dtype=np.int64)
+        out = _Packed.empty(len(lines), int(sum(separators)) + 2 * len(lines))
+        network = self.network
         used = parse_rows(
             road_text,
             road_offsets,
             time_text,
             time_offsets,
-            self.network.num_roads,
-            self.network.reach_offsets,
-            self.network.reach_targets,
-            road_ids,
-            times,
-            lengths,
-            status,
-            detail,
+            network.num_roads,
+            network.reach_offsets,
+            network.reach_targets,
+            out.road_ids,
+            out.times,
+            out.lengths,
+            out.status,
+            out.detail,
         )
-        for row in np.flatnonzero(status != OK):
-            kind, reason = self._explain(
-                int(status[row]), int(detail[row]), road_fields[row], time_fields[row]
+        for row in np.flatnonzero(out.status != OK).tolist():
+            status, detail = int(out.status[row]), int(out.detail[row])
+            self._bad(
+                lines[row], *self._explain(status, detail, road_fields[row], time_fields[row])
             )
-            message = f"{path}:{lines[row]}: {reason}"
-            if on_bad_rows == "error":
-                raise UserError(f"{message} Mend the row, or set data.on_bad_rows to skip.")
-            bad_rows.add(kind, message)
-        return TripChunk(road_ids[:used].copy(), times[:used].copy(), lengths[status == OK])
+        return out.good(used)
+
+    def check(self, piece: ListPiece) -> TripChunk:
+        """Checks rows of numbers; a bad one raises or is counted."""
+        from data.trip_kernels import BAD_TIME_FIELD, OK, check_rows
+
+        road_ends = np.cumsum(piece.road_counts)
+        out = _Packed.empty(len(road_ends), max(len(piece.roads), len(piece.times)))
+        network = self.network
+        used = check_rows(
+            piece.roads,
+            piece.times,
+            piece.road_counts,
+            piece.time_counts,
+            network.num_roads,
+            network.reach_offsets,
+            network.reach_targets,
+            out.road_ids,
+            out.times,
+            out.lengths,
+            out.status,
+            out.detail,
+        )
+        for row in np.flatnonzero(out.status != OK).tolist():
+            status, detail = int(out.status[row]), int(out.detail[row])
+            if status == BAD_TIME_FIELD:
+                reason = f"time {detail + 1} is missing, or not in the years 1970 to 9999."
+                self._bad(piece.first_row + row, "unparsable time", reason)
+                continue
+            first = int(road_ends[row] - piece.road_counts[row])
+            roads = ",".join(map(str, piece.roads[first : road_ends[row]].tolist()))
+            self._bad(piece.first_row + row, *self._explain(status, detail, roads, ""))
+        return out.good(used)
+
+    def _bad(self, line: int, kind: str, reason: str) -> None:
+        place = f": row {line}" if self.path.suffix == ".parquet" else f":{line}"
+        message = f"{self.path}{place}: {reason}"
+        if self.on_bad_rows == "error":
+            raise UserError(f"{message} Mend the row, or set data.on_bad_rows to skip.")
+        self.bad_rows.add(kind, message)
 
     def _explain(self, status: int, detail: int, roads: str, times: str) -> tuple[str, str]:
         """The kind of a bad row, and the reason in words."""
@@ -165,6 +212,32 @@ class RowParser:
                 f"road {second} cannot be driven onto from road {first} (no row in roadmap.rel).",
             )
         return "too short", f"the trip has {detail} roads; it needs at least two."
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Room for what the kernels write: packed trips, and what is wrong with each row."""
+
+    road_ids: NDArray[np.int32]
+    times: NDArray[np.int64]
+    lengths: NDArray[np.int32]  # [n]
+    status: NDArray[np.int8]  # [n]
+    detail: NDArray[np.int64]  # [n]
+
+    @classmethod
+    def empty(cls, rows: int, steps: int) -> _Packed:
+        return cls(
+            road_ids=np.empty(steps, dtype=np.int32),
+            times=np.empty(steps, dtype=np.int64),
+            lengths=np.empty(rows, dtype=np.int32),
+            status=np.empty(rows, dtype=np.int8),
+            detail=np.zeros(rows, dtype=np.int64),
+        )
+
+    def good(self, used: int) -> TripChunk:
+        """The good trips, which take `used` steps."""
+        lengths = self.lengths[self.status == 0]
+        return TripChunk(self.road_ids[:used].copy(), self.times[:used].copy(), lengths)
 
 
 def _excerpt(text: str, position: int) -> str:

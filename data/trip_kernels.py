@@ -1,4 +1,4 @@
-"""The inner loop of reading trips: bytes to road ids and times, every rule of the format checked.
+"""The inner loops of reading trips: bytes or numbers to road ids and times, every rule checked.
 
 Compiled by numba. It knows nothing of files; `data.trip_csv` feeds it and words its findings.
 """
@@ -20,6 +20,7 @@ NOT_JOINED = 6
 TOO_SHORT = 7
 
 _MAX_ROAD_DIGITS = 9
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 @kernel()
@@ -243,4 +244,56 @@ def parse_rows(
         elif status[row] == OK:
             lengths[row] = count
             used = end
+    return used
+
+
+@kernel()
+def check_rows(
+    roads_in: NDArray[np.int64],
+    times_in: NDArray[np.int64],
+    road_counts: NDArray[np.int64],
+    time_counts: NDArray[np.int64],
+    num_roads: int,
+    reach_offsets: NDArray[np.int64],
+    reach_targets: NDArray[np.int64],
+    roads: NDArray[np.int32],
+    times: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    status: NDArray[np.int8],
+    detail: NDArray[np.int64],
+) -> int:
+    """Checks rows of numbers as `parse_rows` does those of text; returns the steps written."""
+    used = 0
+    first_road = 0
+    first_time = 0
+    for row in range(len(lengths)):
+        count, found = road_counts[row], time_counts[row]
+        lengths[row] = 0
+        status[row] = OK
+        if found != count:
+            status[row] = COUNTS_DIFFER
+            detail[row] = found * (1 << 32) + count
+        for step in range(found):
+            time = times_in[first_time + step]
+            if status[row] == OK and (time < 0 or time > _LAST_SECOND):
+                status[row] = BAD_TIME_FIELD
+                detail[row] = step
+        for step in range(count):
+            road = roads_in[first_road + step]
+            if status[row] == OK and (road < 0 or road >= num_roads):
+                status[row] = UNKNOWN_ROAD
+                detail[row] = road
+        if status[row] == OK:
+            end = used + count
+            for step in range(count):
+                roads[used + step] = roads_in[first_road + step]
+                times[used + step] = times_in[first_time + step]
+            status[row], detail[row] = _check(
+                roads[used:end], times[used:end], num_roads, reach_offsets, reach_targets
+            )
+            if status[row] == OK:
+                lengths[row] = count
+                used = end
+        first_road += count
+        first_time += found
     return used

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from config.choices import OnBadRows
 from data.road_network import RoadNetwork
+from data.splits import split_file
 from data.trip_cache import open_trips
 from data.trip_csv import BadRows, read_trips
 from runtime.errors import UserError
@@ -81,23 +82,18 @@ def read_real_trips(
     folder: str | Path, split: str, network: RoadNetwork, on_bad_rows: OnBadRows = "error"
 ) -> Trips:
     """The trips of a split, through the dataset's cache where its folder can be written."""
-    csv_file = Path(folder) / f"{split}.csv"
-    if not csv_file.is_file():
-        raise UserError(
-            f"{csv_file} does not exist; it holds the real trips to compare with "
-            "(--od_source train or test)."
-        )
-    cache = csv_file.parent / ".cache"
-    if os.access(cache if cache.exists() else csv_file.parent, os.W_OK):
-        cached = open_trips(csv_file, network, on_bad_rows, cache)
+    trip_file = split_file(folder, split)
+    cache = trip_file.parent / ".cache"
+    if os.access(cache if cache.exists() else trip_file.parent, os.W_OK):
+        cached = open_trips(trip_file, network, on_bad_rows, cache)
         lengths = np.asarray(cached.lengths)
         times = np.repeat(np.asarray(cached.starts), lengths) + np.asarray(cached.seconds)
         return Trips.from_lengths(np.array(cached.road_ids), times, lengths)
     bad_rows = BadRows()
-    chunks = list(read_trips(csv_file, network, on_bad_rows, bad_rows))
-    bad_rows.log(csv_file)
+    chunks = list(read_trips(trip_file, network, on_bad_rows, bad_rows))
+    bad_rows.log(trip_file)
     if not sum(len(chunk.lengths) for chunk in chunks):
-        raise UserError(f"{csv_file} has no usable trips.")
+        raise UserError(f"{trip_file} has no usable trips.")
     return Trips.from_lengths(
         np.concatenate([chunk.road_ids for chunk in chunks]),
         np.concatenate([chunk.times for chunk in chunks]),

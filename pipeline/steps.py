@@ -15,6 +15,7 @@ from typing import Any
 from config.loading import dump_config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
+from data.splits import has_split, split_file
 from evaluation import evaluate, load_usual, track
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
@@ -179,8 +180,8 @@ class Pipeline:
         return zones.content_hash
 
     def _split_sha256(self, split: str) -> str | None:
-        file = self.plan.data_dir / f"{split}.csv"
-        return sha256_of_file(file) if file.is_file() else None
+        folder = self.plan.data_dir
+        return sha256_of_file(split_file(folder, split)) if has_split(folder, split) else None
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config

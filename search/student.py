@@ -14,6 +14,7 @@ from torch import Tensor
 from config.schema import Config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
+from data.splits import has_split, split_file
 from data.trip_cache import open_trips
 from dataset import TripDataset
 from hoser import HOSER
@@ -64,16 +65,17 @@ class City:
 
     def say_what_differs(self) -> None:
         """Warns where the training trips here are not those that the student has seen."""
-        train, data = Path(self.config.data_dir) / "train.csv", self.config.data
+        folder, data = Path(self.config.data_dir), self.config.data
         if self.trained_on is None:
             logger.warning(
                 "%s does not say which travel times it was taught; its times are read with those "
-                "of %s, which must be the file it was trained on.",
+                "of the training trips in %s, which must be those it was trained on.",
                 self.model_path,
-                train,
+                folder,
             )
-        elif train.is_file():
-            cache = Path(data.cache_dir) if data.cache_dir else train.parent / ".cache"
+        elif has_split(folder, "train"):
+            train = split_file(folder, "train")
+            cache = Path(data.cache_dir) if data.cache_dir else folder / ".cache"
             found = open_trips(train, self.network, data.on_bad_rows, cache).content_hash
             if found != self.trained_on.train_hash:
                 logger.warning(

@@ -281,7 +281,7 @@ def test_mistaken_calls(city: Path, network: RoadNetwork) -> None:
     with pytest.raises(UserError, match="split 'dev' is unknown"):
         TripDataset.load(city, "dev", network)
     (city / "val.csv").unlink()
-    with pytest.raises(UserError, match=r"val\.csv does not exist"):
+    with pytest.raises(UserError, match=r"has no val\.csv or val\.parquet"):
         TripDataset.load(city, "val", network)
 
 

@@ -15,8 +15,8 @@ from critics.road_teacher import RoadTeacher, load_teacher
 from critics.teacher_report import teacher_report
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
+from data.splits import split_file
 from dataset import TripDataset
-from runtime.errors import UserError
 from runtime.files import sha256_of_json
 from runtime.logs import get_logger
 
@@ -94,12 +94,8 @@ def load_resources(config: Config) -> Resources:
     """Loads the network and the trips, making zones and caches that are missing."""
     folder = Path(config.data_dir)
     network = RoadNetwork.load(folder, config.data.angle_convention)
-    missing = [name for name in ("train.csv", "val.csv") if not (folder / name).exists()]
-    if missing:
-        raise UserError(
-            f"{folder} has no {' and no '.join(missing)}; a dataset folder holds roadmap.geo, "
-            "roadmap.rel, train.csv, val.csv and test.csv (docs/data.md)."
-        )
+    for split in ("train", "val"):
+        split_file(folder, split)  # before zones and caches are made
     if network.zones is None:
         ensure_zones(
             folder,

@@ -10,6 +10,7 @@ from typing import Any
 from data.osm.build import Account, Network
 from data.osm.streets import Findings
 from data.roadmap_writing import write_road_rows
+from data.splits import SPLITS, has_split
 from runtime.errors import UserError
 from runtime.files import FolderLock, atomic_write_bytes, read_json, sha256_of_file, write_json
 from runtime.logs import get_logger
@@ -54,16 +55,11 @@ def _guard(folder: Path, force: bool) -> None:
     """Refuses to replace what this program did not write, or what trips are matched to."""
     if force:
         return
-    trips = [
-        f"{split}{suffix}"
-        for split in ("train", "val", "test")
-        for suffix in (".csv", ".parquet")
-        if (folder / f"{split}{suffix}").exists()
-    ]
+    trips = [split for split in SPLITS if has_split(folder, split)]
     if trips:
         raise UserError(
-            f"{folder} holds {trips[0]}, whose trips belong to the network that is there; choose "
-            "another folder, or replace the network with --force."
+            f"{folder} holds the trips of {trips[0]}, which belong to the network that is there; "
+            "choose another folder, or replace the network with --force."
         )
     if not any((folder / name).exists() for name in ("roadmap.geo", "roadmap.rel")):
         return

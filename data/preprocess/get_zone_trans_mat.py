@@ -16,6 +16,7 @@ from config.choices import OnBadRows
 from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME
 from data.road_network import RoadNetwork
 from data.roadmap_files import read_partition
+from data.splits import split_file
 from data.trip_cache import CachedTrips, open_trips
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
@@ -59,7 +60,7 @@ def write_zone_trans_mat(
     road2zone = read_partition(folder / PARTITION_NAME, network.num_roads)
     cache = Path(cache_dir) if cache_dir is not None else folder / ".cache"
     counts = count_zone_changes(
-        open_trips(folder / "train.csv", network, on_bad_rows, cache), road2zone
+        open_trips(split_file(folder, "train"), network, on_bad_rows, cache), road2zone
     )
     with replace_atomically(folder / ZONE_COUNTS_NAME) as path, path.open("wb") as file:
         np.save(file, counts, allow_pickle=False)
@@ -73,7 +74,7 @@ def write_zone_trans_mat(
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and writes the matrix."""
     parser = example_parser(
-        "Counts the zone changes of train.csv (writes zone_trans_mat.npy).",
+        "Counts the zone changes of the training trips (writes zone_trans_mat.npy).",
         "  python -m data.preprocess.get_zone_trans_mat --data_dir data/Beijing",
         prog="python -m data.preprocess.get_zone_trans_mat",
     )
