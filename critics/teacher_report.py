@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import Window
+from critics.choices import Choices, edge_counts
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from dataset import TripDataset
 from runtime.errors import UserError
@@ -65,16 +66,6 @@ class TeacherReport:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """All candidates of P positions, one after the other."""
-
-    count: IntArray  # [P]
-    begin: IntArray  # [P]
-    edge: IntArray  # [M], which edge of the reachability each candidate is
-    label: IntArray  # [P], the taken candidate's place in the flat list
-
-
 def teacher_report(
     teacher: RoadTeacher,
     val: TripDataset,
@@ -94,7 +85,8 @@ def teacher_report(
             for first in range(0, len(trips), TRIPS_AT_ONCE)
         ]
         rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
-    frequency = np.log1p(_edge_counts(train)[choices.edge])  # one added to every candidate
+    driven = edge_counts(train.network, train.road_ids, train.offsets)
+    frequency = np.log1p(driven[choices.edge])  # one added to every candidate
     rows.append(_measure("most frequent transition", frequency, choices))
     rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
     return TeacherReport(rows, len(trips), len(choices.count), val.split)
@@ -120,35 +112,12 @@ def _roads_and_next(dataset: TripDataset, trips: IntArray) -> tuple[IntArray, In
     return here, np.concatenate([roads[1:] for roads in sequences])
 
 
-def _choices(dataset: TripDataset, trips: IntArray) -> _Choices:
-    network = dataset.network
+def _choices(dataset: TripDataset, trips: IntArray) -> Choices:
     here, taken = _roads_and_next(dataset, trips)
-    count = network.out_degree[here]
-    begin = np.cumsum(count) - count
-    place = np.arange(count.sum()) - np.repeat(begin, count)
-    edge = np.repeat(network.reach_offsets[here], count) + place
-    hits = np.flatnonzero(network.reach_targets[edge] == np.repeat(taken, count))
-    position = np.repeat(np.arange(len(here)), count)[hits]
-    _, first = np.unique(position, return_index=True)
-    return _Choices(count, begin, edge, hits[first])
+    return Choices.of(dataset.network, here, taken)
 
 
-def _edge_counts(train: TripDataset) -> FloatArray:
-    """How often each edge of the reachability was driven in train. [E]"""
-    network = train.network
-    roads = np.asarray(train.road_ids, dtype=np.int64)
-    inner = np.ones(len(roads), dtype=bool)
-    inner[train.offsets[1:] - 1] = False
-    here, taken = roads[inner], roads[np.flatnonzero(inner) + 1]
-    size = network.num_roads
-    driven, times = np.unique(here * size + taken, return_counts=True)
-    origin = np.repeat(np.arange(size), network.out_degree)
-    key = origin * size + network.reach_targets
-    place = np.searchsorted(driven, key).clip(max=len(driven) - 1)
-    return np.where(driven[place] == key, times[place], 0).astype(np.float64)
-
-
-def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: _Choices) -> FloatArray:
+def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: Choices) -> FloatArray:
     """Logits of one who knows the next token for certain, but no more than the token."""
     target = dataset.network.reach_targets[choices.edge]
     token = target if teacher.tie_keys is None else teacher.tie_keys.cpu().numpy()[target]
@@ -156,7 +125,7 @@ def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: _Choices) -> Fl
     return np.where(token == known, 0.0, -1e9)
 
 
-def _measure(name: str, logits: FloatArray, choices: _Choices) -> ReportRow:
+def _measure(name: str, logits: FloatArray, choices: Choices) -> ReportRow:
     begin, count = choices.begin, choices.count
     relative = logits - np.repeat(np.maximum.reduceat(logits, begin), count)
     weight = np.exp(relative)

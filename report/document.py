@@ -46,11 +46,11 @@ def write_report(
     return path
 
 
-def render(title: str, payload: dict[str, Any]) -> str:
-    """The page as text."""
+def render(title: str, payload: dict[str, Any], scripts: Sequence[str] = SCRIPTS) -> str:
+    """The page as text; `scripts` draw it from the payload."""
     assets = resources.files("report") / "assets"
     style = (assets / "style.css").read_text(encoding="utf-8")
-    body = "\n".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    body = "\n".join((assets / name).read_text(encoding="utf-8") for name in scripts)
     script = f'"use strict";\n(() => {{\n{body}\n}})();\n'
     parts = {
         "title": html.escape(title),

@@ -46,12 +46,14 @@ def build_payload(
     references = {run.od_source: run.assessment.reference for run in runs}
     return {
         "title": title,
-        "network": _network(network),
+        "network": network_payload(network),
         "sources": {
             source: {
                 "real_trips": len(references[source].trips),
                 "traffic": _traffic(references[source].trips, network),
-                "trips": [_trip(references[source].trips, int(index)) for index in shown[source]],
+                "trips": [
+                    trip_payload(references[source].trips, int(index)) for index in shown[source]
+                ],
                 "centre": _centre(references[source]),
             }
             for source in sources
@@ -76,7 +78,8 @@ def build_payload(
     }
 
 
-def _network(network: RoadNetwork) -> dict[str, Any]:
+def network_payload(network: RoadNetwork) -> dict[str, Any]:
+    """The roads as the map draws them."""
     lon = np.round(network.vertex_lon * MICRODEGREES).astype(np.int64)
     lat = np.round(network.vertex_lat * MICRODEGREES).astype(np.int64)
     return {
@@ -99,7 +102,8 @@ def _traffic(trips: Trips, network: RoadNetwork) -> list[int]:
     return np.bincount(trips.road_ids, minlength=network.num_roads).tolist()
 
 
-def _trip(trips: Trips, index: int) -> dict[str, Any]:
+def trip_payload(trips: Trips, index: int) -> dict[str, Any]:
+    """One trip: its roads, and seconds since its start."""
     roads, times = trips.trip(index)
     return {
         "index": index,
@@ -137,7 +141,7 @@ def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
         if k is None:
             trips.append(None)
             continue
-        trip = _trip(generated, int(assessment.pairs.generated[k]))
+        trip = trip_payload(generated, int(assessment.pairs.generated[k]))
         trips.append({**trip, "values": {name: float(v[k]) for name, v in measures.items()}})
     unpaired = [] if len(shown) else range(min(TRIPS_SHOWN, len(generated)))
     return {
@@ -161,7 +165,7 @@ def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
         },
         "traffic": _traffic(generated, assessment.reference.network),
         "trips": trips,
-        "unpaired": [_trip(generated, index) for index in unpaired],
+        "unpaired": [trip_payload(generated, index) for index in unpaired],
     }
 
 

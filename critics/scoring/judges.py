@@ -1,0 +1,224 @@
+"""Models that judge trips position by position: teachers, students, and the transition counts.
+
+A judge says how surprised it is by each road taken and, where it knows about times, by each
+travel time. What follows for whole trips is `statistics`; which trips are normal, `calibration`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from critics.choices import Choices, Judgement, edge_counts, judge
+from critics.road_teacher import RoadTeacher
+from critics.scoring.trips import as_dataset, position_offsets
+from data.road_network import RoadNetwork
+from data.sampling import evaluation_batches
+from dataset import TripDataset
+from hoser import HOSER
+from metrics.trips import Trips
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+ROWS_AT_ONCE = 128
+TRIPS_AT_ONCE = 512
+POSITIONS_AT_ONCE = 1 << 20
+# A road that cannot be driven onto: rarer than anything that a model could mean.
+IMPOSSIBLE_NATS = 25.0
+
+
+@dataclass(frozen=True)
+class Surprises:
+    """What a judge says of the P positions of trips: all roads of a trip but the last."""
+
+    route: FloatArray  # [P], nats
+    entropy: FloatArray  # [P], what the judge expected of `route`
+    variance: FloatArray  # [P]
+    likeliest: IntArray  # [P], the road that it would have taken, -1 where there is none
+    time: FloatArray | None = None  # [P], nats: minus the log density of the travel time
+    expected_seconds: FloatArray | None = None  # [P], the travel time it predicts
+
+    @classmethod
+    def empty(cls, positions: int, with_times: bool) -> Surprises:
+        """Arrays to be filled in."""
+        return cls(
+            route=np.zeros(positions),
+            entropy=np.zeros(positions),
+            variance=np.zeros(positions),
+            likeliest=np.full(positions, -1, dtype=np.int64),
+            time=np.zeros(positions) if with_times else None,
+            expected_seconds=np.zeros(positions) if with_times else None,
+        )
+
+    def put(self, where: IntArray | slice, judged: Judgement, network: RoadNetwork) -> None:
+        """Fills in the route's part at some positions."""
+        self.route[where] = np.minimum(judged.surprise, IMPOSSIBLE_NATS)
+        self.entropy[where] = judged.entropy
+        self.variance[where] = judged.variance
+        known = judged.likeliest >= 0
+        edge = np.where(known, judged.likeliest, 0)
+        self.likeliest[where] = np.where(known, network.reach_targets[edge], -1)
+
+
+class Judge(Protocol):
+    """A model that judges whole trips."""
+
+    name: str
+
+    def surprises(self, trips: Trips) -> Surprises:
+        """What it says of every position of the trips, one trip after the other."""
+        ...
+
+
+class TimeDensity(Protocol):
+    """The distribution of travel times around a student's predictions."""
+
+    def log_density(
+        self,
+        seconds: FloatArray,  # [P]
+        predicted_log1p: FloatArray,  # [P]
+        road: IntArray,  # [P], the road that is driven
+        hour: IntArray,  # [P], of the day
+    ) -> FloatArray:
+        """Log density of log(1 + seconds). [P]"""
+        ...
+
+
+class TeacherJudge:
+    """LM-TAD, or a larger HOSER, as distillation asks it; it knows nothing of times."""
+
+    def __init__(self, name: str, teacher: RoadTeacher, network: RoadNetwork) -> None:
+        self.name, self.teacher, self.network = name, teacher, network
+
+    def surprises(self, trips: Trips) -> Surprises:
+        dataset = as_dataset(trips, self.network, (0.0, 1.0))
+        offsets = position_offsets(trips)
+        found = Surprises.empty(int(offsets[-1]), with_times=False)
+        for first, last in _spans(offsets):
+            roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
+            here, taken = _here_and_taken(roads, trips.lengths[first:last])
+            chosen = np.arange(first, last)
+            choices = Choices.of(self.network, here, taken)
+            judged = judge(self.teacher.trip_logits(dataset, chosen), choices)
+            found.put(slice(offsets[first], offsets[last]), judged, self.network)
+        return found
+
+
+class StudentJudge:
+    """A trained HOSER, vanilla or distilled: routes always, times where their density is known."""
+
+    def __init__(
+        self,
+        name: str,
+        model: HOSER,
+        network: RoadNetwork,
+        time_statistics: tuple[float, float],
+        times: TimeDensity | None = None,
+    ) -> None:
+        self.name, self.network, self.times = name, network, times
+        self.model = model.eval()
+        self.device = model.road2zone.device
+        self.time_statistics = time_statistics
+
+    @torch.no_grad()
+    def surprises(self, trips: Trips) -> Surprises:
+        max_len = self.model.trajectory_encoder.max_len
+        dataset = as_dataset(trips, self.network, self.time_statistics, max_len)
+        offsets = position_offsets(trips)
+        found = Surprises.empty(int(offsets[-1]), with_times=self.times is not None)
+        spec = dataset.evaluation_rows()
+        spec = spec[np.flatnonzero(spec.trace_len > 0)]
+        tables = self.model.encode_roads()
+        for rows in evaluation_batches(spec.trace_len, ROWS_AT_ONCE):
+            part = spec[rows]
+            gathered = dataset.rows(part)
+            batch = dataset.features(gathered, self.device)
+            logits, time_pred = self.model(batch, tables)
+            real = batch.position_mask
+            here = batch.trace_road_id[real].cpu().numpy()
+            taken = gathered.road_ids[:, 1:].to(self.device)[real].cpu().numpy()
+            row, step = (index.cpu().numpy() for index in real.nonzero(as_tuple=True))
+            where = offsets[part.trip_id[row]] + part.crop_start[row] + step
+            choices = Choices.of(self.network, here, taken)
+            flat = logits[batch.candidate_mask].cpu().numpy()
+            found.put(where, judge(flat, choices), self.network)
+            if self.times is not None:
+                predicted = time_pred[batch.candidate_mask].double().cpu().numpy()
+                mean, std = self.time_statistics
+                self._judge_times(found, where, choices, predicted * std + mean, here, trips)
+        return found
+
+    def _judge_times(
+        self,
+        found: Surprises,
+        where: IntArray,
+        choices: Choices,
+        predicted_log1p: FloatArray,  # [M]
+        here: IntArray,
+        trips: Trips,
+    ) -> None:
+        assert self.times is not None and found.time is not None
+        assert found.expected_seconds is not None
+        made = choices.label >= 0
+        place, road, log1p = where[made], here[made], predicted_log1p[choices.label[made]]
+        step = place + _trip_of_position(trips)[place]  # the road's place in the flat trips
+        seconds = (trips.times[step + 1] - trips.times[step]).astype(np.float64)
+        hour = trips.times[step] // 3600 % 24
+        found.time[place] = -self.times.log_density(seconds, log1p, road, hour)
+        found.expected_seconds[place] = np.maximum(np.expm1(log1p), 0.0)
+
+
+class TransitionJudge:
+    """The simplest method that could work: how often training trips took each turn.
+
+    Every way on is counted once more than it was driven.
+    """
+
+    name = "most frequent transition"
+
+    def __init__(self, train: TripDataset) -> None:
+        self.network = train.network
+        driven = edge_counts(train.network, train.road_ids, train.offsets)
+        self.logit = np.log1p(driven)  # [E]
+
+    def surprises(self, trips: Trips) -> Surprises:
+        offsets = position_offsets(trips)
+        found = Surprises.empty(int(offsets[-1]), with_times=False)
+        for first, last in _spans(offsets):
+            roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
+            here, taken = _here_and_taken(roads, trips.lengths[first:last])
+            choices = Choices.of(self.network, here, taken)
+            judged = judge(self.logit[choices.edge], choices)
+            found.put(slice(offsets[first], offsets[last]), judged, self.network)
+        return found
+
+
+def _spans(offsets: IntArray) -> list[tuple[int, int]]:
+    """Trips some at a time: bounded in number and in positions."""
+    spans, first, count = [], 0, len(offsets) - 1
+    while first < count:
+        room = int(np.searchsorted(offsets, offsets[first] + POSITIONS_AT_ONCE, side="right")) - 1
+        last = max(first + 1, min(first + TRIPS_AT_ONCE, room, count))
+        spans.append((first, last))
+        first = last
+    return spans
+
+
+def _here_and_taken(
+    roads: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> tuple[IntArray, IntArray]:
+    """The road at each position of whole trips, and the one taken after it."""
+    ends = np.cumsum(lengths)
+    inner = np.ones(len(roads), dtype=bool)
+    inner[ends - 1] = False
+    here = np.flatnonzero(inner)
+    return roads[here].astype(np.int64), roads[here + 1].astype(np.int64)
+
+
+def _trip_of_position(trips: Trips) -> IntArray:
+    return np.repeat(np.arange(len(trips)), trips.lengths - 1)

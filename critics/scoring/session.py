@@ -1,0 +1,194 @@
+"""`score`: from a request to scored trips, and to how well anomalies are found.
+
+The parts are elsewhere: models in `opening` and `judges`, normality in `scores`, anomalies in
+`anomalies`, their detection in `study`. Files are `output`'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from config.choices import Window
+from config.schema import Config
+from critics.scoring.anomalies import KINDS, AnomalyKind, Injector
+from critics.scoring.judges import TransitionJudge
+from critics.scoring.opening import open_judge, unique_names
+from critics.scoring.scores import JudgeScorer, ModelScores, Normality, Scorer, YardstickScorer
+from critics.scoring.study import LabelledTrips, Study, run_study
+from critics.scoring.trips import Surroundings, as_trips
+from data.preprocess import ensure_zones
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from metrics.generated import read_generated
+from metrics.trips import Trips, read_real_trips
+from runtime.errors import UserError
+from runtime.logs import get_logger
+
+logger = get_logger("scores")
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Which trips are to be scored, by which models, and what is asked of the scores."""
+
+    models: Sequence[str | Path]
+    data_dir: str | Path
+    split: str = "test"
+    trips_file: str | Path | None = None  # in the dataset's or in a generated file's format
+    inject: Sequence[AnomalyKind] = ()
+    labels: str | Path | None = None  # one row for each trip, with a column `label`
+    alarm_rate: float = 0.05
+    window: Window = "full"  # how much of a trip a teacher reads
+    yardsticks: bool = True
+    max_trips: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """Raises `UserError` for what cannot be."""
+        if not 0 < self.alarm_rate < 1:
+            raise UserError(f"The alarm rate is {self.alarm_rate}; it must be between 0 and 1.")
+        unknown = sorted(set(self.inject) - set(KINDS))
+        if unknown:
+            raise UserError(f"No anomaly is called {unknown[0]!r}; known: {', '.join(KINDS)}.")
+        if self.max_trips is not None and self.max_trips < 1:
+            raise UserError(f"The number of trips is {self.max_trips}; it must be at least 1.")
+        if not self.models and not self.yardsticks:
+            raise UserError("There is nothing to score with: name at least one model.")
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Scores of every model, and what they were asked for."""
+
+    request: ScoreRequest
+    network: RoadNetwork
+    trips: Trips
+    around: Surroundings
+    models: dict[str, ModelScores]
+    labels: NDArray[np.str_] | None  # [n], empty for normal trips
+    studies: list[Study] = field(default_factory=list)
+
+
+def score(request: ScoreRequest) -> ScoreResult:
+    """Scores the trips with every model; with anomalies, measures how well each is found."""
+    request.check()
+    scoring = Scoring(request)
+    trips, labels = scoring.trips()
+    scorers = scoring.scorers()
+    found = {scorer.name: scorer.scores(trips) for scorer in scorers}
+    for scores in found.values():
+        rate = scores.positions / max(scores.seconds, 1e-9)
+        logger.info("%s scored %d trips, %.0f positions a second.", scores.name, len(trips), rate)
+    labelled = scoring.labelled(trips, labels)
+    studies = run_study(scorers, found, trips, labelled, scoring.normality, request.alarm_rate)
+    around = scoring.normality.support.surroundings(trips)
+    return ScoreResult(request, scoring.network, trips, around, found, labels, studies)
+
+
+class Scoring:
+    """The pieces of a request, opened one after the other."""
+
+    def __init__(self, request: ScoreRequest) -> None:
+        self.request = request
+        folder = Path(request.data_dir)
+        self.network = RoadNetwork.load(folder)
+        if self.network.zones is None:
+            ensure_zones(folder, Config().data.num_zones)
+            self.network = RoadNetwork.load(folder)
+        self.train = TripDataset.load(folder, "train", self.network)
+        val = TripDataset.load(folder, "val", self.network)
+        self.normality = Normality.of(self.network, as_trips(self.train), as_trips(val))
+
+    def scorers(self) -> list[Scorer]:
+        """All models, calibrated on the validation trips, and the yardsticks."""
+        request = self.request
+        paths = [Path(path) for path in request.models]
+        config = Config(data_dir=str(request.data_dir))
+        device = torch.device(request.device)
+        scorers: list[Scorer] = []
+        for path, name in zip(paths, unique_names(paths) if paths else [], strict=True):
+            judge = open_judge(path, name, config, self.network, request.window, device)
+            scorers.append(JudgeScorer(judge, self.normality))
+        if request.yardsticks:
+            scorers.append(JudgeScorer(TransitionJudge(self.train), self.normality))
+            scorers.append(YardstickScorer(self.normality))
+        return scorers
+
+    def trips(self) -> tuple[Trips, NDArray[np.str_] | None]:
+        """The trips to be scored, and their labels where there are any."""
+        request = self.request
+        if request.trips_file is None:
+            trips = read_real_trips(request.data_dir, request.split, self.network)
+        else:
+            trips = read_any_trips(Path(request.trips_file), self.network)
+        labels = None
+        if request.labels is not None:
+            labels = read_labels(Path(request.labels), len(trips))
+        if request.max_trips is not None and request.max_trips < len(trips):
+            trips = trips.select(np.arange(request.max_trips))
+            labels = labels[: request.max_trips] if labels is not None else None
+        return trips, labels
+
+    def labelled(self, trips: Trips, labels: NDArray[np.str_] | None) -> list[LabelledTrips]:
+        """The anomalies of the request: injected ones, and trips labelled by the user."""
+        request, found = self.request, []
+        if request.inject:
+            injector = Injector(self.network, self.normality.usual, request.seed)
+            normal = trips if labels is None else trips.select(labels == "")
+            if labels is not None:
+                raise UserError("Give either --inject or --labels, not both.")
+            for injected in injector.inject(normal, request.inject):
+                wanted = len(injected.trips)
+                logger.info("%d trips with %s %g.", wanted, injected.kind, injected.severity)
+                if wanted:
+                    found.append(LabelledTrips.injected(injected))
+        if labels is not None:
+            for kind in sorted(set(labels.tolist()) - {""}):
+                found.append(LabelledTrips.of_label(kind, labels))
+        return found
+
+
+def read_any_trips(path: Path, network: RoadNetwork) -> Trips:
+    """Trips of a file in the dataset's format or in that of generated trips."""
+    from data.csv_reading import read_header
+    from data.trip_csv import read_trips
+
+    if not path.is_file():
+        raise UserError(f"The file of trips {path} does not exist.")
+    if "gene_trace_road_id" in read_header(path):
+        return read_generated(path, network).trips
+    chunks = list(read_trips(path, network, "error"))
+    if not sum(len(chunk.lengths) for chunk in chunks):
+        raise UserError(f"{path} has no usable trips.")
+    return Trips.from_lengths(
+        np.concatenate([chunk.road_ids for chunk in chunks]),
+        np.concatenate([chunk.times for chunk in chunks]),
+        np.concatenate([chunk.lengths for chunk in chunks]),
+    )
+
+
+def read_labels(path: Path, num_trips: int) -> NDArray[np.str_]:
+    """One label for each trip, in their order: empty, 0 or `normal` is normal. [n]"""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if "label" not in (rows.fieldnames or []):
+                raise UserError(f"{path} has no column `label`.")
+            labels = [(row["label"] or "").strip() for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The labels {path} cannot be read: {error}.") from error
+    if len(labels) != num_trips:
+        raise UserError(
+            f"{path} has {len(labels)} labels for {num_trips} trips; one each is needed."
+        )
+    normal = ("0", "normal", "false", "False")
+    named = {"1": "anomaly", "true": "anomaly", "True": "anomaly"}
+    return np.array(["" if label in normal else named.get(label, label) for label in labels])

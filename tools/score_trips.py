@@ -1,0 +1,116 @@
+"""Says of every trip how normal it is, and how well each model finds anomalies.
+
+Teachers, students and yardsticks score the trips of a split or of a file; percentiles are
+calibrated on the validation trips. With injected or labelled anomalies the models are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from config.arguments import example_parser
+from critics.scoring import ScoreRequest, ScoreResult, score
+from critics.scoring.anomalies import AnomalyKind
+from report.score_files import FORMATS, study_rows, write_geojson, write_summary, write_trips
+from report.tables import screen_table
+from runtime.device import resolve_device
+from runtime.errors import UserError, run_main
+from runtime.files import timestamp
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("scores")
+
+EXAMPLES = """\
+  python -m tools.score_trips --model data/demo/teacher.pt save/demo/seed0_distill/best.pth \\
+      --data_dir data/demo
+  python -m tools.score_trips --model save/demo/seed0/best.pth --data_dir data/demo \\
+      --inject detour,switch,loop,slow,wrong_time
+  python -m tools.score_trips --model save/demo/seed0/best.pth --data_dir data/demo \\
+      --trips suspicious.csv --labels labels.csv --alarm_rate 0.01 --output scores/suspicious
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = example_parser(
+        (__doc__ or "").split("\n")[0], EXAMPLES, prog="python -m tools.score_trips"
+    )
+    add = parser.add_argument
+    add("--model", nargs="*", default=[], metavar="FILE", help="teachers' and students' files")
+    add("--data_dir", required=True, help="the dataset folder")
+    add("--split", choices=["test", "val", "train"], default="test", help="which trips to score")
+    add("--trips", metavar="FILE", help="score these trips instead: a dataset's or generated ones")
+    add("--inject", metavar="KINDS", help=f"anomalies: {','.join(get_args(AnomalyKind))} or all")
+    add("--labels", metavar="CSV", help="a column `label` with one row for each trip")
+    add("--alarm_rate", type=float, default=0.05, help="share of normal trips that alarm")
+    add("--window", help="roads that a teacher reads; default: the whole trip so far")
+    add("--max_trips", type=int, metavar="N", help="score only the first N trips")
+    add("--format", choices=[name[1:] for name in FORMATS], default="parquet", help="of the trips")
+    add("--output", metavar="DIR", help="default: scores/<time>")
+    add("--no-yardsticks", action="store_true", help="no simple methods beside the models")
+    add("--no-report", action="store_true", help="no HTML page")
+    add("--seed", type=int, default=0, help="of the injected anomalies")
+    add("--cuda", type=int, help="which GPU")
+    add("--device", help="cpu or cuda:N")
+    return parser
+
+
+def _request(arguments: argparse.Namespace) -> ScoreRequest:
+    kinds = [kind.strip() for kind in (arguments.inject or "").split(",") if kind.strip()]
+    window: int | str = "full"
+    if arguments.window not in (None, "full"):
+        if not arguments.window.isdecimal() or not 1 <= int(arguments.window) <= 4096:
+            raise UserError(f"--window is {arguments.window!r}; give a number of roads or full.")
+        window = int(arguments.window)
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; it must not be negative.")
+    return ScoreRequest(
+        models=arguments.model,
+        data_dir=arguments.data_dir,
+        split=arguments.split,
+        trips_file=arguments.trips,
+        inject=list(get_args(AnomalyKind)) if kinds == ["all"] else kinds,  # type: ignore[arg-type]
+        labels=arguments.labels,
+        alarm_rate=arguments.alarm_rate,
+        window=window,  # type: ignore[arg-type]
+        yardsticks=not arguments.no_yardsticks,
+        max_trips=arguments.max_trips,
+        seed=arguments.seed,
+        device=str(resolve_device(arguments.cuda, arguments.device)),
+    )
+
+
+def write_scores(result: ScoreResult, folder: Path, kind: str, page: bool) -> None:
+    """All files of a scoring."""
+    write_trips(result, folder / f"trips.{kind}")
+    write_summary(result, folder / "scores.json")
+    first = next(iter(result.models))
+    write_geojson(result, first, folder / "trips.geojson")
+    if page:
+        from report.scores_page import write_scores_page
+
+        write_scores_page(result, folder / "scores.html")
+
+
+def _print(result: ScoreResult) -> None:
+    for ods in ("all", "seen", "unseen"):
+        rows, header = study_rows(result.studies, ods)
+        if rows:
+            print(f"\nROC-AUC / PR-AUC, {ods} OD pairs\n{screen_table(rows, header)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: `--model FILE … --data_dir DIR [options]`."""
+    arguments = _parser().parse_args(argv)
+    setup_logging()
+    folder = Path(arguments.output or Path("scores") / timestamp())
+    result = score(_request(arguments))
+    write_scores(result, folder, arguments.format, page=not arguments.no_report)
+    _print(result)
+    print(f"\nScores are in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
