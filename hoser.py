@@ -116,7 +116,7 @@ class HOSER(nn.Module):
             with torch.no_grad():
                 tables = self.encode_roads()
         centers = torch.from_numpy(self.road_centers).to(self.road2zone.device)
-        return TripDecoder(self, tables, centers)
+        return TripDecoder(self.trajectory_encoder, tables, centers)
 
     def next_road_scores(
         self,

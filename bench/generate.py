@@ -107,7 +107,7 @@ def run_plain(
 
 def floor_seconds_per_position(session: Session, rows: int) -> float:
     """Seconds of the matrix products of one position, at the given number of rows a pass."""
-    blocks = session.scorer.decoder.model.trajectory_encoder.transformer["h"]
+    blocks = session.scorer.decoder.encoder.transformer["h"]
     linears = [
         layer
         for layer in blocks.modules()

@@ -234,11 +234,13 @@ def _incremental(config: Config, network: RoadNetwork, repeats: int) -> dict[str
         step = (batch.trace_road_id[:, t], batch.temporal_info[:, t])
         nodes, _ = decoder.encode_step(nodes, *step)
 
+    @torch.no_grad()
     def one_step() -> Tensor:
         step = (batch.trace_road_id[:, last], batch.temporal_info[:, last])
         _, hidden = decoder.encode_step(nodes, *step)
-        return decoder.next_road_scores(
+        return model.next_road_scores(
             hidden,
+            decoder.tables,
             batch.destination_road_id,
             batch.candidate_road_id[:, last],
             batch.metric_dis[:, last],

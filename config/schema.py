@@ -99,7 +99,7 @@ class OptimizerConfig(Section):
     max_norm: NonNegativeFloat = 1.0
 
 
-class Bounds(Section):
+class BoundsConfig(Section):
     """A rectangle in degrees."""
 
     min_lat: Annotated[float, Field(ge=-90, le=90)]
@@ -108,7 +108,7 @@ class Bounds(Section):
     max_lng: Annotated[float, Field(ge=-180, le=180)]
 
     @model_validator(mode="after")
-    def _ordered(self) -> Bounds:
+    def _ordered(self) -> BoundsConfig:
         if self.min_lat >= self.max_lat or self.min_lng >= self.max_lng:
             raise ValueError("min_lat must be below max_lat and min_lng below max_lng")
         return self
@@ -130,7 +130,7 @@ class DistillConfig(Section):
     window: Annotated[int, Field(ge=1, le=4096)] | Literal["full"] = 4
     grid_size: PositiveFloat = 0.001
     downsample: PositiveInt = 1
-    bounds: Bounds | None = None
+    bounds: BoundsConfig | None = None
     verify_grid_dims: bool = True
     lambda_: NonNegativeFloat = Field(default=0.01, alias="lambda")
     lambda_ramp_steps: NonNegativeInt = 0

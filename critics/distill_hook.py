@@ -16,11 +16,12 @@ from torch import Tensor
 
 from config.choices import Combination, Positions
 from critics.cache_builder import open_or_build
-from critics.losses import candidate_mask, combine, distillation_loss, relation_loss
+from critics.losses import combine, distillation_loss, relation_loss
 from critics.own_loss import divergence_of
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.schedules import Schedule, ramp, training_progress
 from critics.teacher_cache import TeacherCache
+from data.masks import real_entries
 from runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class DistillationManager:
             logits = cache.lookup(batch)
         else:
             logits = self.teacher.batch_logits(batch, chosen, self._datasets.get(split))
-        real = candidate_mask(batch.candidate_len, logits.shape[-1])
+        real = real_entries(batch.candidate_len, logits.shape[-1])
         finite = (torch.isfinite(logits) | ~real).all(dim=-1)
         mask = chosen & finite
         hidden, last = None, None

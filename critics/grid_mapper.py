@@ -100,9 +100,8 @@ class GridMapper:
                     f"distill.{name} is {ours}, but the teacher was trained with {theirs}."
                 )
         bounds = bounds_of(dataset_config)
-        if bounds is None and distill.bounds is not None:
-            b = distill.bounds
-            bounds = Bounds(b.min_lat, b.max_lat, b.min_lng, b.max_lng)
+        if bounds is None:
+            bounds = configured_bounds(distill)
         grip = dataset_config.get("grip_size")
         if grip is None and distill.verify_grid_dims:
             raise UserError(
@@ -144,6 +143,12 @@ class GridMapper:
             f"cells of {self.grid.cell_degrees} degrees (downsample {self.grid.downsample}) over "
             f"latitude {b.min_lat}..{b.max_lat} and longitude {b.min_lon}..{b.max_lon}"
         )
+
+
+def configured_bounds(distill: DistillConfig) -> Bounds | None:
+    """What `distill.bounds` says, if anything."""
+    b = distill.bounds
+    return None if b is None else Bounds(b.min_lat, b.max_lat, b.min_lng, b.max_lng)
 
 
 def bounds_of(dataset_config: dict[str, Any]) -> Bounds | None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from config.choices import TeacherDtype, Window
 from critics.histories import build_histories
 from critics.lmtad import NUM_SPECIAL_TOKENS
-from critics.losses import candidate_mask
 from critics.weights import TeacherWeights, build_lmtad, load_weights
+from data.masks import real_entries
 from runtime.errors import UserError
 from runtime.logs import get_logger
 from runtime.precision import fastest_dtype
@@ -159,7 +159,7 @@ class LMTADTeacher:
     def _head(self, hidden: Tensor, token: Tensor, count: Tensor) -> Tensor:
         """Logits [q, C] in float32 of each state's own candidates; minus infinity past them."""
         logits = torch.full(token.shape, -torch.inf, device=self.device)
-        real = candidate_mask(count, token.shape[1])
+        real = real_entries(count, token.shape[1])
         owner, wanted = real.nonzero(as_tuple=True)[0], token[real]
         size = max(1, self.chunk_elements // self.config.n_embd)
         with torch.autocast(self.device.type, enabled=False):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from config.choices import Combination, LossKind
+from data.masks import real_entries
 
 Reduction = Literal["mean", "sum", "batchmean", "none"]
 _LOG_ZERO = -1e30  # the log of nothing, finite so that 0 * log 0 is 0 and its gradient too
@@ -35,15 +36,10 @@ class CandidateDistributions:
 Divergence = Callable[[CandidateDistributions], Tensor]  # one number for each position
 
 
-def candidate_mask(candidate_len: Tensor, num_candidates: int) -> Tensor:  # [...] -> [..., C]
-    """True for the real candidates."""
-    return torch.arange(num_candidates, device=candidate_len.device) < candidate_len.unsqueeze(-1)
-
-
 def first_of_group(keys: Tensor, candidate_len: Tensor) -> Tensor:  # [..., C] -> int64 [..., C]
     """For each candidate the first one with the same key; padding stands for itself."""
     size = keys.shape[-1]
-    real = candidate_mask(candidate_len, size)
+    real = real_entries(candidate_len, size)
     same = (keys.unsqueeze(-1) == keys.unsqueeze(-2)) & real.unsqueeze(-2)  # [..., C, C]
     index = torch.arange(size, device=keys.device)
     first = same.int().argmax(dim=-1)  # argmax returns the first of equals
@@ -81,7 +77,7 @@ def candidate_distributions(
     size = student.shape[-1]
     if candidate_len is None:
         candidate_len = torch.full(student.shape[:-1], size, device=student.device)
-    real = candidate_mask(candidate_len, size)
+    real = real_entries(candidate_len, size)
     finite = (torch.isfinite(teacher) | ~real).all(dim=-1) & (candidate_len > 0)
     position = finite if position_mask is None else finite & position_mask
     teacher = torch.where(real & finite.unsqueeze(-1), teacher, 0.0) / temperature

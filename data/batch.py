@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data.masks import real_entries
+
 
 @dataclass
 class Batch:
@@ -48,14 +50,12 @@ class Batch:
     @property
     def position_mask(self) -> Tensor:
         """True at real positions. [B, T]"""
-        steps = torch.arange(self.trace_road_id.shape[1], device=self.device)
-        return steps < self.trace_len[:, None]
+        return real_entries(self.trace_len, self.trace_road_id.shape[1])
 
     @property
     def candidate_mask(self) -> Tensor:
         """True at real candidates. [B, T, C]"""
-        places = torch.arange(self.candidate_road_id.shape[2], device=self.device)
-        return places < self.candidate_len[..., None]
+        return real_entries(self.candidate_len, self.candidate_road_id.shape[2])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data.batch import Batch
 from data.geometry import EARTH_RADIUS_M
+from data.masks import real_entries
 from data.road_network import RoadNetwork
 
 SECONDS_PER_DAY = 86_400
@@ -105,8 +106,7 @@ class FeatureTables:
     def batch(self, rows: TripRows, time_mean: float, time_std: float, top_k: int = 0) -> Batch:
         """All features of `rows`; with `top_k` only the k candidates nearest the destination."""
         trace = rows.road_ids[:, :-1]
-        steps = torch.arange(trace.shape[1], device=trace.device)
-        mask = steps < rows.trace_len[:, None]  # [B, T]
+        mask = real_entries(rows.trace_len, trace.shape[1])  # [B, T]
         pair_mask = mask[:, :, None] & mask[:, None, :]
         info = temporal_info(rows.seconds[:, :-1], rows.first_second)
         intervals = time_interval(info[:, :, None], info[:, None, :])  # [B, T, T]
@@ -155,12 +155,39 @@ class FeatureTables:
         start = self.reach_offsets[road_id]
         count = self.reach_offsets[road_id + 1] - start  # [...]
         place = torch.arange(width, device=road_id.device)
-        mask = place < count[..., None]  # [..., C]
+        mask = real_entries(count, width)  # [..., C]
         edge = torch.where(mask, start[..., None] + place, 0)
         target = torch.where(mask, self.reach_targets[edge], 0) if len(self.reach_targets) else edge
         metric_dis = self._metric_dis(target, destination, mask)
         metric_angle = self._metric_angle(edge, road_id, destination, mask)
         return Candidates(target, count, metric_dis, metric_angle)
+
+    def listed_candidates(
+        self, road_id: Tensor, destination: Tensor, block: int = 1
+    ) -> ListedCandidates:
+        """The same on a CPU without padding between roads: [N], [N] -> M candidates in a row.
+
+        M is rounded up to a multiple of `block`; what is past the real ones belongs to no road.
+        """
+        from data.candidate_kernels import list_candidates
+
+        road, offsets = road_id.numpy(), self.reach_offsets.numpy()
+        counts = (offsets[1:] - offsets[:-1])[road]
+        size = -(-max(int(counts.sum()), 1) // block) * block
+        owner, target = np.zeros((2, size), dtype=np.int64)
+        metric_dis, metric_angle = np.zeros((2, size), dtype=np.float32)
+        list_candidates(
+            road, destination.numpy(), offsets, self.reach_targets.numpy(),
+            self.center.numpy(), self.end_x.numpy(), self.end_y.numpy(), self.reach_angle.numpy(),
+            2 * EARTH_RADIUS_M, owner, target, metric_dis, metric_angle,
+        )  # fmt: skip
+        return ListedCandidates(
+            owner=torch.from_numpy(owner),
+            road_id=torch.from_numpy(target),
+            metric_dis=torch.from_numpy(metric_dis),
+            metric_angle=torch.from_numpy(metric_angle),
+            first=np.cumsum(counts) - counts,
+        )
 
     def _metric_dis(self, target: Tensor, destination: Tensor, mask: Tensor) -> Tensor:
         offset = self.center[target] - self.center[destination][..., None, :]
@@ -193,6 +220,17 @@ class Candidates:
     metric_angle: Tensor  # float32 [..., C]
 
 
+@dataclass
+class ListedCandidates:
+    """The candidates of N roads in one list; those of road n begin at `first[n]`."""
+
+    owner: Tensor  # int64 [M], whose candidate it is
+    road_id: Tensor  # int64 [M]
+    metric_dis: Tensor  # float32 [M]
+    metric_angle: Tensor  # float32 [M]
+    first: NDArray[np.int64]  # [N]
+
+
 def _bearing_plane(
     network: RoadNetwork,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -217,8 +255,8 @@ def _direction(
 
 def _label(candidate: Tensor, candidate_len: Tensor, next_road: Tensor, mask: Tensor) -> Tensor:
     """The place of the next road among the candidates; -100 where it is not one of them."""
-    places = torch.arange(candidate.shape[-1], device=candidate.device)
-    match = (candidate == next_road[..., None]) & (places < candidate_len[..., None])
+    real = real_entries(candidate_len, candidate.shape[-1])
+    match = (candidate == next_road[..., None]) & real
     label = torch.where(match.any(dim=-1), match.int().argmax(dim=-1), -100)
     return label * mask
 
@@ -233,8 +271,7 @@ def keep_nearest(batch: Batch, top_k: int) -> Batch:
     distance = batch.metric_dis.masked_fill(~mask, math.inf)
     nearest = distance.argsort(dim=-1, stable=True)[..., :top_k]
     kept_count = batch.candidate_len.clamp(max=top_k)
-    places = torch.arange(top_k, device=batch.device)
-    padding = places >= kept_count[..., None]
+    padding = ~real_entries(kept_count, top_k)
     kept = nearest.masked_fill(padding, width).sort(dim=-1).values  # padding goes last
     position = kept.masked_fill(padding, 0)
 

@@ -6,8 +6,6 @@ whole trip. Search algorithms hold node numbers of a `TripTree` and decide which
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,11 +14,8 @@ from data.features import MAX_DISTANCE_M, MAX_INTERVAL_MINUTES
 from data.geometry import EARTH_RADIUS_M
 from models.cpu_parallel import even_chunks, run_chunks
 from models.road_tables import RoadTables
-from models.trajectory_encoder import Block
+from models.trajectory_encoder import Block, TrajectoryEncoder
 from models.trip_tree import TripTree
-
-if TYPE_CHECKING:
-    from hoser import HOSER
 
 _UNITS_PER_RADIAN = EARTH_RADIUS_M / MAX_DISTANCE_M
 _MINUTES_A_DAY = 1440.0
@@ -34,9 +29,8 @@ class TripDecoder:
     `keep` with all nodes still held, so that memory is used again.
     """
 
-    def __init__(self, model: HOSER, tables: RoadTables, centers: Tensor) -> None:
-        self.model, self.tables = model, tables
-        encoder = model.trajectory_encoder
+    def __init__(self, encoder: TrajectoryEncoder, tables: RoadTables, centers: Tensor) -> None:
+        self.encoder, self.tables = encoder, tables
         self._blocks = encoder.blocks
         attention = self._blocks[0].attn
         self.tree = TripTree(len(self._blocks), attention.num_heads, attention.head_dim, centers)
@@ -67,7 +61,7 @@ class TripDecoder:
         minutes = temporal_info.float() * _MINUTES_A_DAY
         nodes = self.tree.add(parents, road_id, minutes)
         spatial = F.embedding(self.tables.rows(road_id), self.tables.spatial)
-        temporal = self.model.trajectory_encoder.temporal_encoder(temporal_info)
+        temporal = self.encoder.temporal_encoder(temporal_info)
         x = torch.cat([spatial, temporal.to(spatial.dtype)], dim=-1)
         if not len(nodes):
             return nodes, x
@@ -76,20 +70,6 @@ class TripDecoder:
         for layer, block in enumerate(self._blocks):
             x = self._block(layer, block, x, nodes, distance, interval)
         return nodes, x
-
-    @torch.no_grad()
-    def next_road_scores(
-        self,
-        hidden: Tensor,  # [N, 2 d]
-        destination_road_id: Tensor,  # int64 [N]
-        candidate_road_id: Tensor,  # int64 [N, C]
-        metric_dis: Tensor,  # [N, C]
-        metric_angle: Tensor,  # [N, C]
-    ) -> tuple[Tensor, Tensor]:
-        """Logits and normalised travel times [N, C], float32; see `HOSER.next_road_scores`."""
-        return self.model.next_road_scores(
-            hidden, self.tables, destination_road_id, candidate_road_id, metric_dis, metric_angle
-        )
 
     def _block(
         self, layer: int, block: Block, x: Tensor, nodes: Tensor, distance: Tensor, interval: Tensor

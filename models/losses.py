@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.packing import valid_positions
+from data.masks import real_entries
 
 if TYPE_CHECKING:
     from data.batch import Batch
@@ -42,14 +42,12 @@ class SupervisedLosses:
 
 def labelled_positions(batch: Batch) -> Tensor:
     """bool [B, T]: real positions whose next road is among the candidates."""
-    valid = valid_positions(batch.trace_len, batch.road_label.shape[1])
-    return valid & (batch.road_label != NO_LABEL)
+    return batch.position_mask & (batch.road_label != NO_LABEL)
 
 
 def mask_candidates(logits: Tensor, candidate_len: Tensor) -> Tensor:
     """logits [..., C] with -inf past `candidate_len` [...]."""
-    columns = torch.arange(logits.shape[-1], device=logits.device)
-    return logits.masked_fill(columns >= candidate_len.unsqueeze(-1), -torch.inf)
+    return logits.masked_fill(~real_entries(candidate_len, logits.shape[-1]), -torch.inf)
 
 
 def supervised_losses(logits: Tensor, time_pred: Tensor, batch: Batch) -> SupervisedLosses:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.masks import real_entries
+
 
 @dataclass
 class Packing:
@@ -49,15 +51,10 @@ class Packing:
         return flat.index_copy(0, self.candidate, packed).view(shape)
 
 
-def valid_positions(trace_len: Tensor, num_steps: int) -> Tensor:
-    """bool [B, T]: positions that belong to the trip."""
-    return torch.arange(num_steps, device=trace_len.device) < trace_len.unsqueeze(1)
-
-
 def pack(trace_len: Tensor, candidate_len: Tensor, num_candidates: int) -> Packing:
     """The packing of a batch with these lengths ([B] and [B, T])."""
     batch_size, num_steps = candidate_len.shape
-    valid = valid_positions(trace_len, num_steps)
+    valid = real_entries(trace_len, num_steps)
     position = valid.flatten().nonzero().squeeze(1)
     lengths = candidate_len.flatten()[position].clamp(min=0)  # [P]
     owner = torch.repeat_interleave(lengths)  # [M]

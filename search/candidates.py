@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.features import FeatureTables
-from data.geometry import EARTH_RADIUS_M
 from hoser import HOSER
 from models.incremental import TripDecoder
 from search.graph import SearchGraph
@@ -40,10 +39,6 @@ class CandidateScorer:
         self, model: HOSER, decoder: TripDecoder, features: FeatureTables, graph: SearchGraph
     ) -> None:
         self.model, self.decoder, self.features, self.graph = model, decoder, features, graph
-        if features.device.type == "cpu":
-            self._center = features.center.numpy()
-            self._end_x, self._end_y = features.end_x.numpy(), features.end_y.numpy()
-            self._reach_angle = features.reach_angle.numpy()
 
     @torch.no_grad()
     def score(self, hidden: Tensor, road: Tensor, destination: Tensor) -> CandidateScores:
@@ -55,8 +50,13 @@ class CandidateScorer:
     def _score_padded(self, hidden: Tensor, road: Tensor, destination: Tensor) -> CandidateScores:
         width = self.graph.max_candidates
         candidates = self.features.candidates(road, destination, width)
-        logits, time_pred = self.decoder.next_road_scores(
-            hidden, destination, candidates.road_id, candidates.metric_dis, candidates.metric_angle
+        logits, time_pred = self.model.next_road_scores(
+            hidden,
+            self.decoder.tables,
+            destination,
+            candidates.road_id,
+            candidates.metric_dis,
+            candidates.metric_angle,
         )
         first = width * np.arange(len(road))
         return CandidateScores(
@@ -64,19 +64,7 @@ class CandidateScorer:
         )
 
     def _score_listed(self, hidden: Tensor, road: Tensor, destination: Tensor) -> CandidateScores:
-        from search.kernels.common import list_candidates
-
-        offsets = self.graph.offsets
-        counts = np.diff(offsets)[road.numpy()]
-        total = int(counts.sum())
-        padded = -(-max(total, 1) // _ROWS_A_BLOCK) * _ROWS_A_BLOCK
-        owner, target = np.zeros((2, padded), dtype=np.int64)
-        metric_dis, metric_angle = np.zeros((2, padded), dtype=np.float32)
-        list_candidates(
-            road.numpy(), destination.numpy(), offsets, self.graph.targets,
-            self._center, self._end_x, self._end_y, self._reach_angle,
-            2 * EARTH_RADIUS_M, owner, target, metric_dis, metric_angle,
-        )  # fmt: skip
+        listed = self.features.listed_candidates(road, destination, _ROWS_A_BLOCK)
         navigator, tables = self.model.navigator, self.decoder.tables
         zone = self.model.road2zone[destination]
         query = navigator.trip_query(hidden) + F.embedding(zone, tables.zone_query)
@@ -84,9 +72,9 @@ class CandidateScorer:
             query,
             navigator.trip_time(hidden),
             tables,
-            candidate_road_id=torch.from_numpy(target),
-            owner=torch.from_numpy(owner),
-            metric_dis=torch.from_numpy(metric_dis),
-            metric_angle=torch.from_numpy(metric_angle),
+            candidate_road_id=listed.road_id,
+            owner=listed.owner,
+            metric_dis=listed.metric_dis,
+            metric_angle=listed.metric_angle,
         )
-        return CandidateScores(logits.numpy(), time_pred.numpy(), np.cumsum(counts) - counts)
+        return CandidateScores(logits.numpy(), time_pred.numpy(), listed.first)

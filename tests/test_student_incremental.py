@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.batch import Batch
+from hoser import HOSER
 from models import incremental
 from models.incremental import TripDecoder
 from models.trip_tree import TripTree
@@ -25,7 +26,7 @@ def decode_batch(decoder: TripDecoder, batch: Batch) -> torch.Tensor:
     """Steps through all trips of a batch at once; finished trips leave. [B, T, 2 d]"""
     batch_size, steps = batch.trace_road_id.shape
     nodes = torch.full((batch_size,), -1)
-    hidden = torch.zeros(batch_size, steps, decoder.model.trajectory_encoder.hidden_dim)
+    hidden = torch.zeros(batch_size, steps, decoder.encoder.hidden_dim)
     for t in range(steps):
         alive = (batch.trace_len > t).nonzero().squeeze(1)
         road_id, times = batch.trace_road_id[alive, t], batch.temporal_info[alive, t]
@@ -47,8 +48,9 @@ def test_every_position_equals_the_full_forward(
     real = batch.position_mask
     assert largest_difference(stepped[real], hidden[real]) < 1e-4
     destination = batch.destination_road_id.unsqueeze(1).expand_as(real)[real]
-    scores = decoder.next_road_scores(
+    scores = model.next_road_scores(
         stepped[real],
+        decoder.tables,
         destination,
         batch.candidate_road_id[real],
         batch.metric_dis[real],
@@ -85,22 +87,22 @@ def test_forked_reordered_and_dropped_trips_keep_their_own_past(data: st.DataObj
             )
         ]
         for row, (_, history, past) in enumerate(held):
-            expected = last_hidden(decoder, history, past)
+            expected = last_hidden(model, history, past)
             assert largest_difference(hidden[row], expected) < 1e-4
         if data.draw(st.booleans()):
             decoder.keep(torch.tensor([node for node, _, _ in held]))
             assert decoder.num_nodes <= sum(len(history) for _, history, _ in held)
 
 
-def last_hidden(decoder: TripDecoder, roads: list[int], times: list[float]) -> torch.Tensor:
+def last_hidden(model: HOSER, roads: list[int], times: list[float]) -> torch.Tensor:
     """The full forward pass over one trip."""
-    model, road_id = decoder.model, torch.tensor([roads])
+    road_id = torch.tensor([roads])
     centers = torch.from_numpy(model.road_centers)[road_id]
     chord = torch.cdist(centers, centers) * 6371008.8
     info = torch.tensor([times])
     minutes = (info.unsqueeze(2) - info.unsqueeze(1)).abs() * 1440
-    spatial = decoder.tables.spatial[road_id]
     with torch.no_grad():
+        spatial = model.encode_roads().spatial[road_id]
         x = model.trajectory_encoder.embed(spatial, info)
         distance = chord.clamp(max=1000).float() / 1000
         return model.trajectory_encoder(x, distance, minutes.clamp(max=5) / 5)[0, -1]
@@ -128,7 +130,7 @@ def test_trips_longer_than_the_first_capacity(student: ParityStudent) -> None:
         info = torch.tensor([0.1 + 0.0005 * t])
         node, hidden = decoder.encode_step(node, road.view(1), info)
     times = [0.1 + 0.0005 * t for t in range(150)]
-    expected = last_hidden(decoder, roads.tolist(), times)
+    expected = last_hidden(model, roads.tolist(), times)
     assert largest_difference(hidden[0], expected) < 1e-4
 
 

@@ -12,10 +12,11 @@ from typing import get_args
 from config import load_config
 from config.arguments import example_parser
 from config.choices import OnBadRows, Vocabulary
+from critics.grid_mapper import configured_bounds
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherLoss, TeacherOptions, refuse_finished, train_teacher
-from data.road_network import Bounds, RoadNetwork
+from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
 from runtime.errors import run_main
@@ -118,9 +119,7 @@ def _options(args: argparse.Namespace) -> TeacherOptions:
         distill = load_config(args.config).distill
         names = ("vocabulary", "destination_prefix", "grid_size", "downsample")
         chosen = {**{name: getattr(distill, name) for name in names}, **chosen}
-        if distill.bounds is not None:
-            b = distill.bounds
-            chosen["bounds"] = Bounds(b.min_lat, b.max_lat, b.min_lng, b.max_lng)
+        chosen["bounds"] = configured_bounds(distill)
     chosen["device"] = str(resolve_device(args.cuda, args.device))
     chosen["progress"] = not args.no_progress
     return TeacherOptions(**chosen)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from critics.lmtad import LMTADConfig
-from critics.losses import candidate_mask, first_of_group
+from critics.losses import first_of_group
+from data.masks import real_entries
 from data.road_network import RoadNetwork
 from dataset import RowSpec, TripDataset
 
@@ -108,7 +109,7 @@ class ExampleMaker:
         begin = self.reach_offsets[roads[row, step]]
         count = self.reach_offsets[roads[row, step] + 1] - begin
         width = int(count.max()) if len(count) else 1
-        mask = candidate_mask(count, width)
+        mask = real_entries(count, width)
         place = torch.arange(width, device=self.device)
         candidate = self.reach_targets[torch.where(mask, begin.unsqueeze(1) + place, 0)]
         taken = (candidate == roads[row, step + 1].unsqueeze(1)) & mask
