@@ -42,12 +42,14 @@ class RowSpec:
     trip_id: IntArray  # [B]
     crop_start: IntArray  # [B], first step
     trace_len: IntArray  # [B], steps
+    replayed: bool = False  # of trips that nobody drove: no true times
 
     def __len__(self) -> int:
         return len(self.trip_id)
 
     def __getitem__(self, rows: slice | IntArray) -> RowSpec:
-        return RowSpec(self.trip_id[rows], self.crop_start[rows], self.trace_len[rows])
+        spec = RowSpec(self.trip_id[rows], self.crop_start[rows], self.trace_len[rows])
+        return replace(spec, replayed=self.replayed)
 
 
 class TripDataset:
@@ -181,6 +183,7 @@ class TripDataset:
             trip_id=torch.from_numpy(spec.trip_id),
             crop_start=torch.from_numpy(spec.crop_start),
             max_candidates=max(1, int(degree.max(initial=1))),
+            replayed=spec.replayed,
         )
 
     def features(self, rows: TripRows, device: torch.device | str) -> Batch:

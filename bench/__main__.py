@@ -15,7 +15,17 @@ from typing import Any
 from bench._common import RESULTS
 from runtime.files import atomic_write_bytes
 
-BENCHES = ("data", "student", "teacher", "train", "generate", "evaluate", "tune", "growth")
+BENCHES = (
+    "data",
+    "student",
+    "teacher",
+    "replay",
+    "train",
+    "generate",
+    "evaluate",
+    "tune",
+    "growth",
+)
 PAGE = RESULTS.parent / "benchmarks.md"
 
 

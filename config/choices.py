@@ -22,6 +22,8 @@ Positions = int | Literal["all", "last"]
 Ties = Literal["replicate", "marginal"]
 ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
 
+Driver = Literal["teacher", "student", "both"]
+Pairs = Literal["recombined", "own", "file", "teacher"]
 PresetName = Literal["default", "curriculum", "gazelle", "fast"]
 
 # Training and tuning

@@ -16,9 +16,11 @@ from config.choices import (
     AngleConvention,
     Combination,
     CompileMode,
+    Driver,
     LossKind,
     Objective,
     OnBadRows,
+    Pairs,
     PresetName,
     ScheduleKind,
     TeacherDtype,
@@ -114,6 +116,23 @@ class BoundsConfig(Section):
         return self
 
 
+class ReplayConfig(Section):
+    """Further trips, driven by the teacher or the student and answered by the teacher."""
+
+    trips: NonNegativeInt = 0
+    share: PositiveFloat = 1.0
+    driver: Driver = "teacher"
+    student_share: Fraction = 0.5
+    od: Pairs = "recombined"
+    od_file: str | None = None
+    temperature: PositiveFloat = 1.0
+    detour_quantile: Fraction = 0.95
+    max_roads: Annotated[int, Field(ge=2, le=65536)] = 1000
+    refresh_epochs: NonNegativeInt = 0
+    lambda_: NonNegativeFloat | None = Field(default=None, alias="lambda")
+    label_weight: NonNegativeFloat = 0.0
+
+
 class DistillConfig(Section):
     """The teacher and the loss with which it teaches."""
 
@@ -135,6 +154,9 @@ class DistillConfig(Section):
     lambda_: NonNegativeFloat = Field(default=0.01, alias="lambda")
     lambda_ramp_steps: NonNegativeInt = 0
     lambda_ramp_epochs: NonNegativeFloat = 0.0
+    lambda_end: NonNegativeFloat | None = None
+    lambda_schedule: ScheduleKind = "constant"
+    time_weight: PositiveFloat = 1.0
     temperature: PositiveFloat = 2.0
     temperature_end: PositiveFloat | None = None
     temperature_schedule: ScheduleKind = "constant"
@@ -150,6 +172,8 @@ class DistillConfig(Section):
     cache: Annotated[bool, CHANGES_NO_RESULT] = True
     cache_dir: Annotated[str | None, CHANGES_NO_RESULT] = None
     teacher_report: Annotated[bool, CHANGES_NO_RESULT] = True
+    calibrate: bool = True
+    replay: ReplayConfig = ReplayConfig()
 
 
 class DataloaderConfig(Section):

@@ -20,6 +20,7 @@ from critics.losses import combine, distillation_loss, relation_loss
 from critics.own_loss import divergence_of
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.schedules import Schedule, ramp, training_progress
+from critics.scramble import scramble
 from critics.teacher_cache import TeacherCache
 from data.masks import real_entries
 from runtime.logs import get_logger
@@ -38,6 +39,7 @@ class Strength:
 
     temperature: float
     weight: float  # of the KL: lambda, or alpha where the combination is convex
+    replay_weight: float  # the same at positions of replayed trips
     ramp: float  # of everything, 0 at the start of a ramp and 1 after it
 
 
@@ -64,6 +66,7 @@ class DistillOutput:
     num_trips: int
     num_nonfinite: Tensor
     strength: Strength
+    kl_weight: float
     combination: Combination
     zone_weight: float
     embedding_weight: float
@@ -88,9 +91,7 @@ class DistillOutput:
             num_positions = self.num_positions.clamp(min=1)
         if num_trips is None:
             num_trips = self.num_trips
-        total = combine(
-            supervised, self.kl_sum / num_positions, self.strength.weight, self.combination
-        )
+        total = combine(supervised, self.kl_sum / num_positions, self.kl_weight, self.combination)
         zone_weight = self.zone_weight * self.strength.ramp
         embedding_weight = self.embedding_weight * self.strength.ramp
         total = combine(total, self.zone_sum / num_positions, zone_weight)
@@ -129,6 +130,7 @@ class DistillationManager:
             settings.temperature_stages,
         )
         self.divergence = divergence_of(settings.loss)
+        self.weight, self.replay_weight = _weights(settings)
         self._zone_keys = self._zones() if settings.zone_weight > 0 else None
 
     def attach(self, dataset: TripDataset, progress: bool = True) -> None:
@@ -139,6 +141,11 @@ class DistillationManager:
         self._caches[dataset.split] = open_or_build(
             self.cache_dir, dataset, self.teacher, progress=progress
         )
+
+    def attach_answers(self, dataset: TripDataset, answers: TeacherCache) -> None:
+        """Takes the teacher's answers for a split from elsewhere, in place of earlier ones."""
+        self._datasets[dataset.split] = dataset
+        self._caches[dataset.split] = answers
 
     def set_length(self, total_steps: int, steps_per_epoch: int) -> None:
         """How long the run is, in optimizer steps: what schedules and ramps are measured by."""
@@ -151,9 +158,13 @@ class DistillationManager:
             settings.lambda_ramp_epochs * self.steps_per_epoch
         )
         rising = ramp(step, steps)
-        weight = settings.alpha if settings.combination == "convex" else settings.lambda_
-        temperature = self.temperature.at(training_progress(step, self.total_steps))
-        return Strength(temperature, weight * rising, rising)
+        progress = training_progress(step, self.total_steps)
+        return Strength(
+            temperature=self.temperature.at(progress),
+            weight=self.weight.at(progress) * rising,
+            replay_weight=self.replay_weight.at(progress) * rising,
+            ramp=rising,
+        )
 
     def stage_ended(self, step: int) -> int | None:
         """The number, from 1, of the temperature's stage that an optimizer step was the last of."""
@@ -186,7 +197,7 @@ class DistillationManager:
         finite = (torch.isfinite(logits) | ~real).all(dim=-1)
         mask = chosen & finite
         hidden, last = None, None
-        if self.settings.embedding_weight > 0:
+        if self.settings.embedding_weight > 0 and not batch.replayed:
             last = (batch.trace_len - 1).clamp(min=0)
             hidden = self.teacher.hidden_states(batch, last)
         return DistillTargets(
@@ -234,6 +245,7 @@ class DistillationManager:
         if targets.hidden is not None:
             relation_sum = batch.num_trips * self._relations(targets, student_embedding)
         return DistillOutput(
+            kl_weight=strength.replay_weight if batch.replayed else strength.weight,
             kl_sum=loss_sum(None),
             zone_sum=zone_sum,
             relation_sum=relation_sum,
@@ -265,7 +277,7 @@ class DistillationManager:
             last = torch.where(valid, index, -1).amax(dim=1, keepdim=True)
             return valid & (index == last)
         absolute = batch.crop_start.unsqueeze(1) + index
-        key = _scramble(batch.trip_id.unsqueeze(1), absolute, self.seed, step)
+        key = scramble(self.seed, step, batch.trip_id.unsqueeze(1), absolute)
         key = torch.where(valid, key, -1)  # real keys are not negative
         count = min(int(positions), valid.shape[1])
         smallest_kept = key.topk(count, dim=1).values[:, -1:]
@@ -276,16 +288,17 @@ class DistillationManager:
         return torch.from_numpy(zones.road2zone).to(self.device)
 
 
-def _scramble(first: Tensor, second: Tensor, *seeds: int) -> Tensor:
-    """Pseudo-random numbers in [0, 2^62) that depend on these numbers alone."""
-    state = torch.zeros_like(first + second)
-    values: tuple[int | Tensor, ...] = (*seeds, first, second)
-    for value in values:
-        state = state * 6364136223846793005 + value + 1442695040888963407
-        state = state ^ ((state >> 29) & ((1 << 35) - 1))
-        state = state * -4658895280553007687
-        state = state ^ ((state >> 32) & ((1 << 32) - 1))
-    return state & ((1 << 62) - 1)
+def _weights(settings: DistillConfig) -> tuple[Schedule, Schedule]:
+    """The KL's weight at positions of real and of replayed trips; the latter falls alike."""
+    if settings.combination == "convex":
+        constant = Schedule(start=settings.alpha, end=settings.alpha)
+        return constant, constant
+    start = settings.lambda_
+    end = start if settings.lambda_end is None else settings.lambda_end
+    replay = start if settings.replay.lambda_ is None else settings.replay.lambda_
+    kind = settings.lambda_schedule
+    share = end / start if start > 0 else 1.0
+    return Schedule(kind, start, end), Schedule(kind, replay, replay * share)
 
 
 def _cache_dir(config: Config) -> Path:

@@ -36,6 +36,7 @@ class Batch:
     timestamp_log1p_mean: float
     timestamp_log1p_std: float
     candidate_position: Tensor | None = None  # int64 [B, T, C], place before top-k filtering
+    replayed: bool = False  # trips that nobody drove: their times are the student's own
 
     @property
     def device(self) -> torch.device:

@@ -42,6 +42,7 @@ class TripRows:
     trip_id: Tensor  # int64 [B]
     crop_start: Tensor  # int64 [B]
     max_candidates: int  # C
+    replayed: bool = False
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TripRows:
         """The rows on another device."""
@@ -136,6 +137,7 @@ class FeatureTables:
             crop_start=rows.crop_start,
             timestamp_log1p_mean=time_mean,
             timestamp_log1p_std=time_std,
+            replayed=rows.replayed,
         )
         return keep_nearest(batch, top_k) if 0 < top_k < rows.max_candidates else batch
 

@@ -18,6 +18,7 @@ from tests.training_helpers import (
     command_line,
     distilled,
     environment,
+    replayed,
     run_program,
     tiny_config,
 )
@@ -124,9 +125,10 @@ def torchrun(command: list[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("teacher", [False, True], ids=["vanilla", "distilled"])
-def test_two_processes_train_as_one(tiny_city: Path, tmp_path: Path, teacher: bool) -> None:
-    extra: dict[str, Any] = distilled(tiny_city) if teacher else {}
+@pytest.mark.parametrize("kind", ["vanilla", "distilled", "replayed"])
+def test_two_processes_train_as_one(tiny_city: Path, tmp_path: Path, kind: str) -> None:
+    kinds: dict[str, Any] = {"distilled": distilled, "replayed": replayed}
+    extra: dict[str, Any] = kinds[kind](tiny_city) if kind in kinds else {}
     one = tiny_config(tiny_city, tmp_path / "one", optimizer_config__batch_size=7, **extra)
     two = tiny_config(tiny_city, tmp_path / "two", optimizer_config__batch_size=7, **extra)
     alone = train(one)

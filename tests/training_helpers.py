@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from config import Config, load_config
@@ -65,16 +66,51 @@ def distilled(city: Path, **overrides: Any) -> dict[str, Any]:
     }
 
 
-def random_teacher(city: Path) -> Path:
+def replayed(city: Path, **overrides: Any) -> dict[str, Any]:
+    """Overrides that add trips which teacher and student drive between near roads."""
+    pairs = city / "pairs.csv"
+    if not pairs.exists():
+        ends = near_pairs(RoadNetwork.load(city), 300)
+        pairs.write_text("origin,destination\n" + "".join(f"{a},{b}\n" for a, b in ends.tolist()))
+    return distilled(
+        city,
+        distill__ckpt=str(random_teacher(city, destination_prefix=True)),
+        distill__destination_prefix=True,
+        distill__replay__trips=40,
+        distill__replay__driver="both",
+        distill__replay__od="file",
+        distill__replay__od_file=str(pairs),
+        distill__replay__detour_quantile=1.0,
+        **overrides,
+    )
+
+
+def near_pairs(network: RoadNetwork, count: int) -> np.ndarray:
+    """Origins and destinations [count, 2], one to three steps apart."""
+    generator = np.random.default_rng(0)
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < count:
+        first = road = int(generator.integers(network.num_roads))
+        for _ in range(int(generator.integers(1, 4))):
+            begin, end = network.reach_offsets[road : road + 2]
+            if begin == end:
+                break
+            road = int(network.reach_targets[generator.integers(begin, end)])
+        if road != first:
+            pairs.append((first, road))
+    return np.array(pairs)
+
+
+def random_teacher(city: Path, destination_prefix: bool = False) -> Path:
     """A small LM-TAD over the roads of `city` with random weights, made once."""
-    path = city / "teacher.pt"
+    path = city / ("prefix_teacher.pt" if destination_prefix else "teacher.pt")
     if not path.exists():
         num_roads = RoadNetwork.load(city).num_roads
         torch.manual_seed(1)
         config = LMTADConfig(num_roads + 3, 80, 1, 2, 16)
         dataset_config = {
             "vocabulary": "road",
-            "destination_prefix": False,
+            "destination_prefix": destination_prefix,
             "grip_size": [1, num_roads],
         }
         model = LMTAD(config)

@@ -1,4 +1,4 @@
-"""Computes the teacher's answers for whole splits ahead of training.
+"""Computes the teacher's answers for whole splits ahead of training, and drives what it drives.
 
 Training does the same on first use; this does it where and when it suits, for instance on a
 machine with a GPU. A killed run resumes.
@@ -12,6 +12,7 @@ from config.arguments import example_parser
 from config.finding import find_config
 from config.loading import parse_assignments
 from critics.distill_hook import DistillationManager
+from critics.replay.making import ReplayMaker
 from data.road_network import RoadNetwork
 from dataset import SPLITS
 from runtime.device import resolve_device
@@ -57,6 +58,12 @@ def main(argv: list[str] | None = None) -> int:
         dataset = load_split(config, network, split)
         manager.attach(dataset, progress=not args.no_progress)
         logger.info("The teacher's answers for %d %s trips are ready.", len(dataset), split)
+        if split == "train":
+            seed = config.training.seed
+            maker = ReplayMaker(config.distill.replay, dataset, manager.teacher, seed)
+            replayed = maker.teacher_drives(manager.cache_dir)
+            if replayed is not None:
+                logger.info("%d trips that the teacher drove are ready.", len(replayed))
     return 0
 
 

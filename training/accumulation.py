@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from critics.distill_hook import DistillationManager, DistillTargets
+from critics.distill_hook import DistillationManager, DistillOutput, DistillTargets
 from data.batch import Batch
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates, supervised_losses
@@ -32,6 +32,7 @@ SUMS = (
     "correct",
     "positions",
     "teacher_nonfinite",
+    "replay_loss",
 )
 
 
@@ -87,10 +88,11 @@ class AccumulationStep:
             with profiler.phase("HOSER Forward"), self.precision.autocast():
                 outputs = self.calls.forward(batch, leaf, with_hidden=need_hidden)
                 losses = supervised_losses(outputs[0], outputs[1], batch)
-            next_road = losses.next_road_sum / counts[0]
-            travel_time = losses.travel_time_sum / counts[0]
-            loss = next_road + travel_time
-            distilled = nonfinite = torch.zeros((), device=device)
+            count = counts[int(batch.replayed)]
+            next_road = losses.next_road_sum / count[0]
+            travel_time = losses.travel_time_sum / count[0]
+            loss = self._supervised(batch.replayed, next_road, travel_time)
+            taught = None
             if self.teacher is not None and target is not None:
                 with profiler.phase("Distill KL (Teacher)"):
                     taught = self.teacher.compute_kl_for_batch(
@@ -100,28 +102,41 @@ class AccumulationStep:
                         targets=target,
                         student_embedding=outputs[2] if need_hidden else None,
                     )
-                    loss = taught.total(loss, counts[1], counts[2])
-                distilled, nonfinite = taught.kl_sum / counts[1], taught.num_nonfinite
+                    loss = taught.total(loss, count[1], count[2])
             with profiler.phase("Backward Pass"):
                 optimization.scale(loss).backward()
-            parts = [loss, next_road, travel_time, distilled, *_hits(batch, outputs[0]), nonfinite]
-            sums += torch.stack([part.detach().double() for part in parts])
+            sums += _recorded(batch, outputs[0], loss, next_road, travel_time, taught, count[1])
         with profiler.phase("Backward Pass"):
             tables.backward(leaf)
         with profiler.phase("Optimizer Step"):
             return self._update(sums)
 
+    def _supervised(self, replayed: bool, next_road: Tensor, travel_time: Tensor) -> Tensor:
+        """The labels' share of the loss; replayed trips have no true times."""
+        if self.teacher is None:
+            return next_road + travel_time
+        settings = self.teacher.settings
+        if replayed:
+            return settings.replay.label_weight * next_road
+        return next_road + settings.time_weight * travel_time
+
     def _targets(self, batch: Batch, step: int) -> DistillTargets | None:
-        return self.teacher.targets(batch, step=step) if self.teacher is not None else None
+        if self.teacher is None:
+            return None
+        return self.teacher.targets(batch, step=step, split="replay" if batch.replayed else "train")
 
     def _counts(self, batches: Sequence[Batch], targets: Sequence[DistillTargets | None]) -> Tensor:
-        """Labelled positions, taught positions and trips of the whole group on all processes."""
+        """Labelled positions, taught positions and trips of the whole group on all processes.
+
+        Real trips first, then replayed ones: [2, 3].
+        """
         device = self.optimization.parameters[0].device
-        counts = torch.zeros(3, dtype=torch.float64, device=device)
+        counts = torch.zeros(2, 3, dtype=torch.float64, device=device)
         for batch, target in zip(batches, targets, strict=True):
-            counts[0] += labelled_positions(batch).sum()
-            counts[1] += target.num_positions if target is not None else 0
-            counts[2] += batch.num_trips
+            row = counts[int(batch.replayed)]
+            row[0] += labelled_positions(batch).sum()
+            row[1] += target.num_positions if target is not None else 0
+            row[2] += batch.num_trips
         return self.processes.sum(counts).clamp(min=1).float()
 
     def _update(self, sums: Tensor) -> GroupResult:
@@ -138,6 +153,27 @@ class AccumulationStep:
         else:
             optimization.skip()
         return GroupResult(values, grad_norm, finite)
+
+
+def _recorded(
+    batch: Batch,
+    logits: Tensor,
+    loss: Tensor,
+    next_road: Tensor,
+    travel_time: Tensor,
+    taught: DistillOutput | None,
+    num_taught: Tensor,
+) -> Tensor:
+    """A micro-batch's share of `SUMS`; what they say of labels is said of real trips alone."""
+    nothing = torch.zeros((), device=loss.device)
+    distilled = taught.kl_sum / num_taught if taught is not None else nothing
+    nonfinite = taught.num_nonfinite if taught is not None else nothing
+    if batch.replayed:
+        parts = [loss, *[nothing] * 5, nonfinite, distilled]
+    else:
+        hits = _hits(batch, logits)
+        parts = [loss, next_road, travel_time, distilled, *hits, nonfinite, nothing]
+    return torch.stack([part.detach().double() for part in parts])
 
 
 def _hits(batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "stages" / f"stage{stage}.pth"
 
     @property
+    def replay(self) -> Path:
+        """The replayed trips of the epoch that is under way, and their times."""
+        return self.path / "replay.npz"
+
+    @property
     def metrics(self) -> Path:
         """Every epoch's figures."""
         return self.path / "metrics.json"

@@ -35,29 +35,59 @@ class EpochPlan:
         self.parts = optimizer.accum_steps
         if device.type == "cpu" and self.by_length:
             self.parts = max(self.parts, _CPU_MICRO_BATCHES)
+        self.replayed: TripDataset | None = None
+        self.replay_share = config.distill.replay.share
+
+    @property
+    def replayed_per_epoch(self) -> int:
+        """How many replayed trips go with an epoch's real ones."""
+        return round(self.replay_share * len(self.dataset))
+
+    def replayed_trips(self, epoch: int, available: int) -> IntArray:
+        """Those of the epoch, in order: all are seen before any is seen again."""
+        order = np.random.default_rng([self.config.training.seed, available]).permutation(available)
+        first = epoch * self.replayed_per_epoch
+        return order[np.arange(first, first + self.replayed_per_epoch) % available]
 
     def groups(self, epoch: int) -> list[list[RowSpec]]:
-        """The epoch's optimizer steps, each as micro-batches."""
+        """The epoch's optimizer steps, each as micro-batches, with those of replayed trips."""
+        groups = self._real_groups(epoch)
+        if self.replayed is None or not len(self.replayed):
+            return groups
+        lengths = self.replayed.trace_lengths.astype(np.int64)
+        trips = np.array_split(self.replayed_trips(epoch, len(self.replayed)), len(groups))
+        parts = max(1, round(self.parts * self.replay_share))
+        for group, of_step in zip(groups, trips, strict=True):
+            if len(of_step):
+                cut = micro_batches(of_step, lengths, parts, self.by_length)
+                group += [self._spec(part, epoch, lengths, replayed=True) for part in cut]
+        return groups
+
+    def _real_groups(self, epoch: int) -> list[list[RowSpec]]:
         seed = self.config.training.seed
         steps = training_steps(len(self.dataset), self.trips_per_step, seed, epoch)
         return [
             [
-                self._spec(trips, epoch)
+                self._spec(trips, epoch, self.trace_lengths)
                 for trips in micro_batches(step, self.trace_lengths, self.parts, self.by_length)
             ]
             for step in steps
         ]
 
-    def _spec(self, trips: IntArray, epoch: int) -> RowSpec:
+    def _spec(
+        self, trips: IntArray, epoch: int, lengths: IntArray, replayed: bool = False
+    ) -> RowSpec:
         max_len = self.config.trajectory_encoder_config.max_len
-        trace_len = self.trace_lengths[trips]
+        trace_len = lengths[trips]
         start = crop_starts(trace_len, max_len, self.config.training.seed, epoch, trips)
-        return RowSpec(trips, start, trace_len.clip(max=max_len))
+        return RowSpec(trips, start, trace_len.clip(max=max_len), replayed)
 
     def gather(self, spec: RowSpec) -> TripRows | None:
         """This process's rows of a global batch; None where none are left for it."""
         share = rank_share(np.arange(len(spec)), self.processes.rank, self.processes.world_size)
         if len(share) == 0:
             return None
-        rows = self.dataset.rows(spec[share])
+        dataset = self.replayed if spec.replayed else self.dataset
+        assert dataset is not None
+        rows = dataset.rows(spec[share])
         return rows.pin_memory() if self.pin_memory else rows

@@ -112,6 +112,9 @@ class Recorder:
             values["train/distill_temperature"] = strength.temperature
             values["train/distill_weight"] = strength.weight
             values["train/teacher_nonfinite"] = result.values["teacher_nonfinite"]
+            if teacher.settings.replay.trips:
+                values["train/replay_loss"] = result.values["replay_loss"]
+                values["train/replay_weight"] = strength.replay_weight
         self.writer.scalars(values, progress.step)
 
     def profile(self, profiler: StepProfiler, step: int) -> None:
@@ -122,7 +125,7 @@ class Recorder:
 
     def nonfinite(self, progress: Progress, group: Sequence[RowSpec]) -> None:
         """Names the trips of a step that was skipped."""
-        trips = [int(trip) for spec in group for trip in spec.trip_id]
+        trips = [int(trip) for spec in group if not spec.replayed for trip in spec.trip_id]
         shown = ", ".join(map(str, trips[:MAX_TRIPS_NAMED]))
         more = " …" if len(trips) > MAX_TRIPS_NAMED else ""
         logger.warning("Step %d has a non-finite loss and is skipped.", progress.step)
@@ -154,6 +157,21 @@ class Recorder:
             record["val_time_pred_mape_seconds"],
             f", KL {record['val_kl']:.4f}" if "val_kl" in record else "",
             "; the best so far." if is_best else ".",
+        )
+
+    def calibrated(self, progress: Progress, record: dict[str, Any], model: HOSER) -> None:
+        """The best student's file, once its logits are calibrated."""
+        if not self.writes:
+            return
+        self._save_student(self.folder.best, model, record)
+        run = {"dataset": self.config.dataset, "identity": self.identity}
+        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        logger.info(
+            "The best student's logits are divided by %.3f: negative log-likelihood %.4f, "
+            "calibration error %.4f on validation trips.",
+            record["calibration_temperature"],
+            record["val_next_step_nll"],
+            record["val_calibration_error"],
         )
 
     def stage(self, progress: Progress, stage: int, temperature: float, model: HOSER) -> None:

@@ -29,6 +29,7 @@ from runtime.logs import add_log_file, get_logger, remove_log_file
 from runtime.precision import Precision
 from runtime.random_state import restore_random_state
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
+from training.calibration import calibrate
 from training.checkpoint import (
     Progress,
     RunState,
@@ -43,6 +44,7 @@ from training.optimization import Optimization, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
 from training.recorder import Recorder
+from training.replay import Replay
 from training.reporting import summary_table
 from training.resources import ResourcePool
 from training.shutdown import ShutdownSignals
@@ -144,6 +146,7 @@ class TrainingRun:
         if state is not None:
             check_same_run(state, config, identity, self.folder.latest)
             self._take_up(state)
+        self.replay = self._build_replay()
         self._build_step()
         if self.teacher is not None and self.processes.is_main and not self.progress.step:
             self.pool.report_teacher(config, self.resources, self.teacher)
@@ -171,6 +174,13 @@ class TrainingRun:
             manager.attach(dataset, progress=progress)
         self.processes.barrier()
         return manager
+
+    def _build_replay(self) -> Replay | None:
+        if self.teacher is None or not self.config.distill.replay.trips:
+            return None
+        return Replay(
+            self.config, self.resources, self.teacher, self.plan, self.folder, self.processes
+        )
 
     def _take_up(self, state: RunState) -> None:
         """Goes on where an earlier run stopped."""
@@ -217,6 +227,8 @@ class TrainingRun:
 
     def train_epoch(self) -> None:
         """Runs the epoch's remaining optimizer steps."""
+        if self.replay is not None:
+            self.replay.begin_epoch(self.progress.epoch, self.progress.group, self.model)
         groups = self.plan.groups(self.progress.epoch)
         remaining = groups[self.progress.group :]
         rows = self.prefetch([spec for group in remaining for spec in group])
@@ -343,9 +355,32 @@ class TrainingRun:
         progress.epoch, progress.group, progress.epoch_sums = progress.epoch + 1, 0, {}
         progress.finished = progress.epoch >= self.max_epoch
         self.recorder.epoch(progress, record, is_best, self.model)
+        if progress.finished and self.teacher is not None and self.config.distill.calibrate:
+            self._calibrate()
         self._save()
         if self.on_epoch_end is not None:
             self.on_epoch_end(progress.epoch, record)
+
+    def _calibrate(self) -> None:
+        """Makes the best student as sure of itself as it is right: a teacher softens it."""
+        self.processes.barrier()  # the main process writes what all read
+        best = HOSER.load(self.folder.best, self.config, self.resources.network).to(self.device)
+        self.processes.barrier()
+        batch_size = self.config.optimizer_config.batch_size
+        temperature = calibrate(best, self.resources.val, self.device, batch_size)
+        result = validate(
+            best,
+            self.resources.val,
+            device=self.device,
+            batch_size=batch_size,
+            processes=self.processes,
+            precision=self.precision,
+            teacher=self.teacher,
+        )
+        assert result is not None  # nothing interrupts it
+        record = self.progress.history[self.progress.best_epoch]
+        record.update({**result.as_dict(), "calibration_temperature": temperature})
+        self.recorder.calibrated(self.progress, record, best)
 
     def _epoch_record(self, result: ValidationResult) -> dict[str, Any]:
         progress = self.progress
@@ -361,6 +396,8 @@ class TrainingRun:
         }
         if self.teacher is not None:
             record["train_distill_loss"] = sums.get("distill_loss", 0.0) / steps
+        if self.replay is not None:
+            record["train_replay_loss"] = sums.get("replay_loss", 0.0) / steps
         return record
 
     def report(self) -> TrainResult:

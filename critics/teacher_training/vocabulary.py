@@ -19,6 +19,7 @@ def token_vocabulary(
     common: dict[str, Any] = {
         "vocabulary": options.vocabulary,
         "destination_prefix": options.destination_prefix,
+        "loss": options.trained_loss,
     }
     if options.vocabulary == "road":
         roads = {"num_roads": network.num_roads, "network": network.content_hash}
