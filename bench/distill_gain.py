@@ -2,11 +2,16 @@
 
     python -m bench.distill_gain --folder gain [--parts teachers tune gain ... report]
     python -m bench.distill_gain --folder other --city 1 --chosen docs/distill_gain.json
+    python -m bench.distill_gain --folder real --data_dir DIR --parts teachers replay report
 
 On a demo city of 5,000 roads: teachers that saw all training trips, λ and τ chosen on the
 validation split by a small study, the same seeds with and without the teacher, everything reported
 on the test split with paired tests. The second line confirms on another city what the first found,
-without choosing anything anew. The folder keeps every part; what is done is not repeated.
+without choosing anything anew. The third takes any folder in HOSER's format. The part `replay`
+compares, with best-first search, students without a teacher (of the same optimizer steps, and of
+three times as many, of which the best epoch on validation trips counts) with students that are
+taught on their own trips, and on those that the teacher or they themselves drive. The folder
+keeps every part; what is done is not repeated.
 """
 
 from __future__ import annotations
@@ -22,6 +27,17 @@ import numpy as np
 import torch
 
 from bench._common import RESULTS, machine, print_table
+from bench.gain_comparison import (
+    EPOCHS,
+    FEW,
+    MEASURES,
+    NUM_GENERATED,
+    NUM_SEEDS,
+    by_seed,
+    compared,
+    teacher_settings,
+)
+from bench.gain_replay import replay_report, replay_runs
 from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all, size_name
 from bench.oracle_teacher import OracleTeacher
 from config.generation import SearchName
@@ -34,21 +50,15 @@ from data.demo_city import DemoCitySettings, make_demo_city
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from dataset import TripDataset
-from metrics.statistics import holm
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
 from tune_hoser import StudyResult, tune
-from tuning.comparison import PairedComparison, compare
 
 # Few validation trips, because every epoch ends with them; many test trips, for the figures.
 CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)
-EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
-NUM_SEEDS = 5
-NUM_GENERATED = 3000
 NUM_SEARCHED = 1000  # with every other search
 VARIANT_SEEDS = 2
 VARIANT_EPOCHS = 12
-FEW = 1000
 NUM_TRIALS = 6
 SEARCH_SPACE = {
     "lambda": {"low": 1.0, "high": 100.0, "log": True},
@@ -59,27 +69,11 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "road": {"epochs": 8},
     "grid": {"vocabulary": "grid", "destination_prefix": False, "epochs": 5, "random_start": 0.5},
 }
-PUBLISHED = {"vocabulary": "grid", "destination_prefix": False, "window": 4}
-MEASURES = {
-    "accuracy": "Next-step accuracy",
-    "nll": "Negative log-likelihood",
-    "calibration_error": "Calibration error",
-    "mape": "Travel-time MAPE (log1p)",
-    "mape_seconds": "Travel-time MAPE (seconds)",
-    "hausdorff_km": "Hausdorff (km)",
-    "dtw_km": "DTW (km)",
-    "edr": "EDR",
-    "distance_jsd": "Distance JSD",
-    "duration_jsd": "Duration JSD",
-    "radius_jsd": "Radius JSD",
-    "destination_reached_rate": "Destinations reached",
-}
-HIGHER_IS_BETTER = {"accuracy", "destination_reached_rate"}
 # Beside vanilla and distilled, on few trips: the shipped weight, and the best teacher there is.
 ARMS = ("lambda_10", ORACLE)
 # The same students with other searches than a beam of 4.
 SEARCHES: dict[str, tuple[SearchName, int]] = {"beam_16": ("beam", 16), "best_first": ("astar", 4)}
-PARTS = ("teachers", "tune", "gain", "arms", "searches", "variants", "report")
+PARTS = ("teachers", "tune", "gain", "arms", "searches", "variants", "replay", "report")
 
 
 def main() -> None:
@@ -89,15 +83,19 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     sizes = {size_name(size): size for size in EPOCHS}
     parser.add_argument("--sizes", nargs="+", choices=sizes, default=list(sizes))
+    parser.add_argument("--data_dir", type=Path, help="a folder in HOSER's format: no demo city")
     parser.add_argument("--city", type=int, default=CITY.seed, help="the city's seed")
     parser.add_argument("--chosen", type=Path, help="a report whose λ and τ are used: no study")
     parser.add_argument("--processes", type=int, default=2, help="students trained side by side")
     options = parser.parse_args()
     setup_logging("WARNING")
     torch.set_num_threads(max(1, options.processes))
-    study = GainStudy(options.folder, dataclasses.replace(CITY, seed=options.city))
-    make_demo_city(study.city, settings=study.settings, progress=False)
-    ensure_zones(study.city, NUM_ZONES)
+    study = GainStudy(
+        options.folder, dataclasses.replace(CITY, seed=options.city), options.data_dir
+    )
+    if study.is_simulated:
+        make_demo_city(study.city, settings=study.settings, progress=False)
+    ensure_zones(study.city, NUM_ZONES if study.is_simulated else 300)
     if "teachers" in options.parts:
         make_teachers(study)
     if options.chosen:
@@ -113,15 +111,21 @@ def main() -> None:
         run_all(study, search_runs(), options.processes)
     if "variants" in options.parts:
         run_all(study, variant_runs(study), options.processes)
+    if "replay" in options.parts:
+        chosen_sizes = [sizes[name] for name in options.sizes]
+        run_all(study, replay_runs(study, chosen_sizes), options.processes)
     if "report" in options.parts:
         report(study)
 
 
 def make_teachers(study: GainStudy) -> None:
-    """Trains the teachers on all training trips and measures their choices on validation trips."""
+    """Trains the teachers on all training trips and measures their choices on validation trips.
+
+    Cells teach nothing on a demo city already: on other data there is the teacher of roads alone.
+    """
     network = RoadNetwork.load(study.city)
     train, val = (TripDataset.load(study.city, split, network) for split in ("train", "val"))
-    for name, changes in TEACHERS.items():
+    for name, changes in _teachers(study).items():
         output = study.teachers / f"{name}.pt"
         if not output.exists():
             options = TeacherOptions(output, progress=False)
@@ -134,10 +138,8 @@ def make_teachers(study: GainStudy) -> None:
         write_json(study.teachers / f"{name}.json", found.to_dict())
 
 
-def teacher_settings(study: GainStudy, name: str) -> dict[str, Any]:
-    """The settings of `distill` that go with a teacher."""
-    settings: dict[str, Any] = {"ckpt": str(study.teachers / f"{name}.pt"), "window": "full"}
-    return {**settings, **PUBLISHED} if name == "grid" else settings
+def _teachers(study: GainStudy) -> dict[str, dict[str, Any]]:
+    return TEACHERS if study.is_simulated else {"road": TEACHERS["road"]}
 
 
 def choose(study: GainStudy, processes: int) -> None:
@@ -265,32 +267,37 @@ def variant_runs(study: GainStudy) -> list[Run]:
 def report(study: GainStudy) -> None:
     """Prints and keeps means, differences and tests."""
     gain = _by_size(study, "vanilla", "distilled", EPOCHS)
-    arms = {arm: _compared(study, "vanilla", arm, FEW) for arm in ARMS if _by_seed(study, arm, FEW)}
+    arms = {arm: compared(study, "vanilla", arm, FEW) for arm in ARMS if by_seed(study, arm, FEW)}
     searches = {
         name: _by_size(study, f"vanilla_{name}", f"distilled_{name}", (FEW, None))
         for name in SEARCHES
     }
     results = {
         "machine": machine(),
-        "city": {**dataclasses.asdict(study.settings), "generated": NUM_GENERATED},
+        "city": _described(study),
         "epochs": {size_name(size): epochs for size, epochs in EPOCHS.items()},
-        "teachers": {name: read_json(study.teachers / f"{name}.json") for name in TEACHERS},
-        "chosen": read_json(study.chosen)["chosen"],
+        "teachers": {name: read_json(study.teachers / f"{name}.json") for name in _teachers(study)},
+        "chosen": read_json(study.chosen)["chosen"] if study.chosen.exists() else None,
         "gain": gain,
         "arms": arms,
         "searches": searches,
-        "oracle": _oracle(study),
-        "variants": _variants(study),
+        "oracle": _oracle(study) if study.is_simulated else None,
+        "variants": _variants(study) if study.chosen.exists() else None,
+        "replay": replay_report(study),
     }
     name = "distill_gain" + (f"_city{study.settings.seed}" if study.settings.seed else "")
     path = RESULTS.parent / f"{name}.json"
+    if not study.is_simulated:
+        path = study.folder / "report.json"
     write_json(path, results)
     print(f"\nWritten to {path}.")
 
 
-def _by_seed(study: GainStudy, variant: str, size: int | None) -> dict[int, dict[str, float]]:
-    runs = [Run(variant, size, seed, 1) for seed in range(NUM_SEEDS)]
-    return {run.seed: study.result(run) for run in runs if study.result_file(run).exists()}
+def _described(study: GainStudy) -> dict[str, Any]:
+    """What the figures are of."""
+    if study.is_simulated:
+        return {**dataclasses.asdict(study.settings), "generated": NUM_GENERATED}
+    return {"folder": study.city.name, "generated": NUM_GENERATED}
 
 
 def _oracle(study: GainStudy) -> dict[str, Any]:
@@ -311,44 +318,9 @@ def _by_size(
 ) -> dict[str, Any]:
     """The comparisons of the sizes that have been trained."""
     return {
-        size_name(size): _compared(study, base, variant, size)
+        size_name(size): compared(study, base, variant, size)
         for size in sizes
-        if _by_seed(study, variant, size)
-    }
-
-
-def _compared(study: GainStudy, base: str, variant: str, size: int | None) -> dict[str, Any]:
-    """Every measure of both: paired t-tests over the seeds, corrected (Holm) together."""
-    vanilla, taught = (_by_seed(study, name, size) for name in (base, variant))
-    found: dict[str, PairedComparison] = {}
-    for measure in MEASURES:
-        one, two = (
-            {seed: figures[measure] for seed, figures in runs.items() if measure in figures}
-            for runs in (vanilla, taught)
-        )
-        comparison = compare(measure, one, two)
-        if comparison is not None:
-            found[measure] = comparison
-    raw = np.array([1.0 if each.p_value is None else each.p_value for each in found.values()])
-    corrected = dict(zip(found, holm(raw).tolist(), strict=True))
-    rows: list[Sequence[Any]] = []
-    for measure, each in found.items():
-        better = (each.difference > 0) == (measure in HIGHER_IS_BETTER)
-        rows.append(
-            [
-                MEASURES[measure],
-                f"{each.vanilla.mean:.4f} ± {each.vanilla.std or 0:.4f}",
-                f"{each.distilled.mean:.4f} ± {each.distilled.std or 0:.4f}",
-                f"{each.difference:+.4f} ({each.difference / (abs(each.vanilla.mean) or 1):+.1%})",
-                f"{corrected[measure]:.4f}",
-                "better" if better else "worse",
-            ]
-        )
-    title = f"{base} and {variant}, students of {size_name(size)} trips, {len(taught)} seeds"
-    print_table(title, ["", "vanilla", "taught", "difference", "p (Holm)", ""], rows)
-    return {
-        measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}
-        for measure, each in found.items()
+        if by_seed(study, variant, size)
     }
 
 
@@ -359,11 +331,11 @@ def _variants(study: GainStudy) -> dict[str, Any]:
         *("accuracy", "nll", "mape_seconds", "hausdorff_km", "dtw_km", "distance_jsd"),
         "destination_reached_rate",
     ]
-    base = _by_seed(study, "short_vanilla", FEW)
+    base = by_seed(study, "short_vanilla", FEW)
     found: dict[str, Any] = {}
     rows: list[Sequence[Any]] = []
     for name in names:
-        runs = _by_seed(study, name, FEW)
+        runs = by_seed(study, name, FEW)
         seeds = [seed for seed in range(VARIANT_SEEDS) if seed in runs and seed in base]
         if not seeds:
             continue

@@ -69,10 +69,13 @@ def size_name(size: int | None) -> str:
 class GainStudy:
     """The folder of a study: the city, the teachers, the runs."""
 
-    def __init__(self, folder: Path, settings: DemoCitySettings) -> None:
+    def __init__(
+        self, folder: Path, settings: DemoCitySettings, data_dir: Path | None = None
+    ) -> None:
         self.folder = folder
         self.settings = settings
-        self.city = folder / "city"
+        self.is_simulated = data_dir is None
+        self.city = data_dir or folder / "city"
         self.teachers = folder / "teachers"
         self.chosen = folder / "chosen.json"
 
@@ -83,7 +86,7 @@ class GainStudy:
             "data_dir": str(self.city),
             "save_dir": str(self.folder / "save"),
             "data.max_train_trips": run.size,
-            "data.num_zones": NUM_ZONES,
+            "data.num_zones": NUM_ZONES if self.is_simulated else 300,
             "optimizer_config.max_epoch": run.epochs,
             "training.seed": run.seed,
             "training.device": "cpu",
