@@ -60,6 +60,8 @@ class Model(NamedTuple):
     beta_per_m: float
     slack_m: float
     slack_per_m: float
+    margin_cost: float
+    max_margin_m: float
     max_speed: float
     emission_cap: float
     heading_cost: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data.match.arrays import Grid, Model, Places, Points, Roads, Searches, States, Ways
-from data.match.search_kernels import search_from
+from data.match.search_kernels import find_entry
 from data.match.transition_kernels import K, straight_m, way_bound
 from data.match.viterbi_kernels import match_trip
 from runtime.jit import kernel
@@ -47,11 +47,9 @@ def _write_way(
     if origin == target and states.along_m[now // K, now % K] - along >= -model.back_m:
         return size
     bound = way_bound(model, straight, seconds) - (roads.length_m[origin] - along)
-    search_from(roads, searches, origin, bound)
+    entry = find_entry(roads, searches, origin, target, bound)
     first = searches.first[origin]
-    entry = 0
-    while searches.target[first + entry] != target:
-        entry += 1
+    entry -= first
     steps, at = 0, entry
     while at >= 0:
         steps += 1

@@ -53,9 +53,9 @@ def search_from(roads: Roads, searches: Searches, origin: int, bound_m: float) -
     """
     if searches.bound_m[origin] >= bound_m:
         return
-    step = np.float32(250.0)
+    step = np.float32(200.0)
     while step < bound_m:
-        step *= np.float32(1.5)
+        step *= np.float32(1.35)
     if searches.used[0] + MAX_SETTLED > len(searches.target):
         searches.bound_m[:] = -1.0
         searches.used[0] = 0
@@ -100,3 +100,19 @@ def search_from(roads: Roads, searches: Searches, origin: int, bound_m: float) -
     searches.size[origin] = settled
     searches.bound_m[origin] = step
     searches.used[0] = first + settled
+
+
+@kernel()
+def find_entry(roads: Roads, searches: Searches, origin: int, target: int, bound_m: float) -> int:
+    """The entry of the way from `origin` to `target`, searched no further than need be; or −1."""
+    while True:
+        first = searches.first[origin]
+        if searches.bound_m[origin] > 0.0:
+            for entry in range(first, first + searches.size[origin]):
+                if searches.target[entry] == target:
+                    return entry
+        if searches.bound_m[origin] >= bound_m:
+            return -1
+        search_from(
+            roads, searches, origin, min(bound_m, 1.01 * max(searches.bound_m[origin], 100))
+        )

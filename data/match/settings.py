@@ -72,31 +72,34 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
     sigma = min(max(sigma_m, MIN_SIGMA_M), MAX_SIGMA_M)
     return Model(
         sigma_m=sigma,
-        radius_m=min(max(30.0, 4.0 * sigma), max_radius_m),
+        radius_m=min(max(40.0, 5.0 * sigma), max_radius_m),
         max_radius_m=max_radius_m,
         # How far a way's length and the straight line differ: the receiver's error on both ends,
         # and what streets bend, which grows with the distance.
-        beta_m=max(5.0, sigma),
-        beta_per_m=0.1,
+        beta_m=max(10.0, sigma),
+        beta_per_m=0.12,
         slack_m=100.0,
         slack_per_m=1.0,
+        # How much dearer than the nearest state a way may be and still be looked for.
+        margin_cost=8.0,
+        max_margin_m=500.0,
         max_speed=60.0,
-        emission_cap=8.0,
+        emission_cap=12.0,
         heading_cost=2.0,
-        skip_cost=8.0,
+        skip_cost=12.0,
         max_skipped=4,
         back_m=max(20.0, 3.0 * sigma),
         # A leg does not end at points this far off, nor on a road that is only just touched.
         end_m=5.0 * sigma,
         touch_m=min(sigma, 10.0),
         uturn_cost=8.0,
-        beam=30.0,
+        beam=20.0,
     )
 
 
 def spacing_m(sigma_m: float) -> float:
     """How far points must be apart to tell of a movement rather than of the receiver's error."""
-    return max(10.0, 2.0 * min(max(sigma_m, MIN_SIGMA_M), MAX_SIGMA_M))
+    return max(7.0, 1.5 * min(max(sigma_m, MIN_SIGMA_M), MAX_SIGMA_M))
 
 
 TURN_M, UTURN_M = 20.0, 60.0

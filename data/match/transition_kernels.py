@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from data.match.arrays import Grid, Model, Points, Roads, Searches, States
+from data.match.arrays import MAX_SETTLED, Grid, Model, Points, Roads, Searches, States
 from data.match.grid_kernels import candidates
 from data.match.search_kernels import search_from
 from runtime.jit import kernel
@@ -73,6 +73,54 @@ def find_states(
 
 
 @kernel()
+def _relax_by_ways(
+    roads: Roads,
+    searches: Searches,
+    states: States,
+    before: int,
+    own: int,
+    missing: int,
+    q: int,
+    straight: float,
+    bound: float,
+    margin: float,
+    beta: float,
+    so_far: float,
+    entering: NDArray[np.float64],
+) -> None:
+    """Improves `entering` by ways along the roads from one state, `before`.
+
+    The search goes on a margin beyond the nearest state of q, and no further: what is beyond costs
+    so much more that it is never on the best way.
+    """
+    origin = states.road[before // K, before % K]
+    rest = roads.length_m[origin] - states.along_m[before // K, before % K]
+    search_from(roads, searches, origin, max(min(bound, straight) - rest, 1.0))
+    while True:
+        limit, left, way = bound, missing, 0.0
+        first = searches.first[origin]
+        for entry in range(first, first + searches.size[origin]):
+            way = rest + searches.cost_m[entry]
+            if way > limit:
+                return
+            j = searches.slot[searches.target[entry]]
+            if j < 0 or j == own:
+                continue
+            limit = min(limit, way + margin)
+            way += states.along_m[q, j]
+            if way <= bound:
+                total = so_far + abs(way - straight) / beta
+                if total < entering[j]:
+                    entering[j], states.back[q, j] = total, before
+            left -= 1
+            if left == 0:
+                return
+        if searches.bound_m[origin] >= limit - rest or searches.size[origin] >= MAX_SETTLED:
+            return
+        search_from(roads, searches, origin, min(limit - rest, 1.01 * searches.bound_m[origin]))
+
+
+@kernel()
 def relax(
     roads: Roads,
     model: Model,
@@ -121,22 +169,20 @@ def relax(
         rest = roads.length_m[origin] - along
         if rest > bound or missing == 0:
             continue
-        search_from(roads, searches, origin, bound - rest)
-        first = searches.first[origin]
-        for entry in range(first, first + searches.size[origin]):
-            way = rest + searches.cost_m[entry]
-            if way > bound:
-                break
-            j = searches.slot[searches.target[entry]]
-            if j < 0 or j == own:
-                continue
-            way += states.along_m[q, j]
-            if way <= bound:
-                total = so_far + abs(way - straight) / beta
-                if total < entering[j]:
-                    entering[j], states.back[q, j] = total, before
-            missing -= 1
-            if missing == 0:
-                break
+        _relax_by_ways(
+            roads,
+            searches,
+            states,
+            before,
+            own,
+            missing,
+            q,
+            straight,
+            bound,
+            min(model.margin_cost * beta, model.max_margin_m),
+            beta,
+            so_far,
+            entering,
+        )
     for j in range(number):
         searches.slot[states.road[q, j]] = -1
