@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo demo-city test lint bench clean
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/python -m tools.demo
+
+demo-city: venv
+	$(BIN)/python -m tools.own_city --demo --out demo_city_results
 
 test: venv
 	$(BIN)/python -m pytest

@@ -15,6 +15,7 @@ import numpy as np
 from data.match.network import METRES_PER_DEGREE, MatchNetwork
 from data.match.piece_work import DISTANCE_EDGES_M
 from data.match.results import LENGTH_EDGES_KM, Sample
+from data.osm.dataset import read_attribution
 from runtime.files import atomic_write_bytes, write_json
 
 _STYLE = """
@@ -28,16 +29,13 @@ figcaption, footer { color: #666; }
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa7711", "#2299bb", "#aa3377")
 _WIDTH = 900.0
 _MOST_STREETS = 6000
-_ATTRIBUTION = "Roads © OpenStreetMap contributors, ODbL"
 
 
 def write_reports(
     folder: Path, report: dict[str, Any], sample: Sample, network: MatchNetwork
 ) -> None:
     """Writes `match_report.html` and `match_report.json`."""
-    readme = folder / "README.md"
-    from_osm = readme.exists() and "OpenStreetMap" in readme.read_text("utf-8", "replace")
-    report = {**report, "attribution": _ATTRIBUTION if from_osm else None}
+    report = {**report, "attribution": read_attribution(folder)}
     atomic_write_bytes(folder / "match_report.html", _page(report, sample, network).encode("utf-8"))
     write_json(folder / "match_report.json", report)
 
@@ -60,7 +58,7 @@ def _page(report: dict[str, Any], sample: Sample, network: MatchNetwork) -> str:
     ]
     distances = _bars(report["point_distance_histogram"], DISTANCE_EDGES_M, "m")
     lengths = _bars(report["trip_length_histogram"], LENGTH_EDGES_KM, "km")
-    attribution = html.escape(report["attribution"] or "")
+    attribution = html.escape(report["attribution"])
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Map matching</title>
 <meta http-equiv="Content-Security-Policy"

@@ -1,0 +1,251 @@
+"""Map matching: known trips come back from noisy points; nothing a user gives ends in a trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.demo_city import make_demo_city
+from data.demo_city.gps import GpsSettings, simulate_points
+from data.match.__main__ import main as match
+from data.match.point_columns import Columns
+from data.match.point_files import PointFiles
+from data.road_network import RoadNetwork
+from data.trip_csv import read_trips
+from runtime.errors import UserError
+
+ROADS, TRIPS = 250, 120
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo city, whose trips are known."""
+    folder = tmp_path_factory.mktemp("city")
+    return make_demo_city(folder, ROADS, TRIPS, seed=3, progress=False)
+
+
+def points_of(city: Path, interval_s: float, noise_m: float) -> pl.DataFrame:
+    """Points of the city's trips."""
+    return simulate_points(city, GpsSettings(interval_s, noise_m, outage_share=0.05, seed=1))
+
+
+def empty_copy(city: Path, folder: Path) -> Path:
+    """The city's road map without trips."""
+    folder.mkdir()
+    for name in ("roadmap.geo", "roadmap.rel"):
+        (folder / name).write_bytes((city / name).read_bytes())
+    return folder
+
+
+def run(points: pl.DataFrame, folder: Path, *options: str) -> dict[str, Any]:
+    """Matches points in a folder; the report."""
+    path = folder / "points.parquet"
+    points.write_parquet(path)
+    match(["--gps", str(path), "--data_dir", str(folder), "--quiet", "--processes", "1", *options])
+    return json.loads((folder / "match_report.json").read_text())
+
+
+def trips_of(folder: Path) -> list[tuple[list[int], list[int]]]:
+    """All trips of a dataset folder: roads and times."""
+    network = RoadNetwork.load(folder, with_zones=False)
+    trips = []
+    for split in ("train", "val", "test"):
+        for chunk in read_trips(folder / f"{split}.csv", network, "error"):
+            for end, size in zip(np.cumsum(chunk.lengths), chunk.lengths):
+                steps = slice(end - size, end)
+                trips.append((chunk.road_ids[steps].tolist(), chunk.times[steps].tolist()))
+    return trips
+
+
+@pytest.fixture(scope="module")
+def matched(city: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The city's trips as points every 15 s, matched."""
+    folder = empty_copy(city, tmp_path_factory.mktemp("matched") / "city")
+    return folder, run(points_of(city, 15, 6), folder)
+
+
+def test_trips_come_back(city: Path, matched: tuple[Path, dict[str, Any]]) -> None:
+    """Nine of ten trips road by road; their times within a few seconds."""
+    true = {tuple(roads): times for roads, times in trips_of(city)}
+    found = trips_of(matched[0])
+    exact = [(roads, times) for roads, times in found if tuple(roads) in true]
+    assert len(exact) >= 0.9 * TRIPS
+    # The first road is entered before the first point.
+    late = [np.subtract(times, true[tuple(roads)])[1:] for roads, times in exact]
+    assert np.median(np.abs(np.concatenate(late))) <= 3
+
+
+def test_splits_are_by_time(matched: tuple[Path, dict[str, Any]]) -> None:
+    """Training trips are the earliest, and a tenth and a fifth are held out."""
+    folder, report = matched
+    sizes = report["trips_in"]
+    total = sum(sizes.values())
+    assert abs(sizes["train"] - 0.7 * total) <= 1
+    assert abs(sizes["val"] - 0.1 * total) <= 1
+    starts = [
+        sorted(pl.read_csv(folder / f"{split}.csv")["time_list"].str.head(20).to_list())
+        for split in ("train", "val", "test")
+    ]
+    assert starts[0][-1] <= starts[1][0]
+    assert starts[1][-1] <= starts[2][0]
+
+
+def test_work_is_gone_on_with_after_a_kill(
+    city: Path,
+    matched: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that ends between pieces and is started again gives the same files."""
+    from data.match import pieces, session
+
+    monkeypatch.setattr(pieces, "POINTS_PER_PIECE", 500)
+    folder = empty_copy(city, tmp_path / "city")
+    points = points_of(city, 15, 6)
+    run(points, folder)
+    whole = (folder / "train.csv").read_bytes()
+    (folder / "train.csv").unlink()
+    done = []
+    real = session.match_piece
+
+    def dies(*arguments: object) -> object:
+        done.append(1)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session, "match_piece", dies)
+    path = folder / "points.parquet"
+    options = ["--gps", str(path), "--data_dir", str(folder), "--quiet", "--processes", "1"]
+    with pytest.raises(KeyboardInterrupt):
+        match(options)
+    assert not (folder / "train.csv").exists()
+    before = len(done)
+    match(options)
+    assert (folder / "train.csv").read_bytes() == whole
+    assert len(done) - before > 1
+
+
+def test_forms_of_output(city: Path, tmp_path: Path) -> None:
+    """Parquet holds the trips of the CSV; local time is written; points tell their road."""
+    folder = empty_copy(city, tmp_path / "city")
+    points = points_of(city, 30, 5)
+    run(points, folder)
+    plain = trips_of(folder)
+    report = run(
+        points, folder, "--format", "parquet", "--timezone", "Asia/Shanghai", "--keep_points"
+    )
+    trips = pl.concat(pl.read_parquet(folder / f"{s}.parquet") for s in ("train", "val", "test"))
+    assert trips["rid_list"].to_list() == [roads for roads, _ in plain]
+    shifted = trips["time_list"].explode().dt.epoch("s") - 8 * 3600
+    assert shifted.to_list() == [time for _, times in plain for time in times]
+    places = pl.read_parquet(folder / "matched_points.parquet")
+    assert (places["road"] >= 0).sum() == report["counts"]["points: matched"]
+    distances = places.filter(pl.col("road") >= 0)["distance_m"].to_numpy()
+    assert np.median(distances) < 8
+
+
+def test_cleaning_counts_by_reason(city: Path, tmp_path: Path) -> None:
+    """Duplicates, jumps, nonsense and another city's points fall out; the trips stay."""
+    folder = empty_copy(city, tmp_path / "city")
+    points = points_of(city, 15, 5).with_columns(pl.col("lat").cast(pl.Float64))
+    bad = points.gather_every(50)
+    spoiled = pl.concat(
+        [
+            points,
+            bad,
+            bad.with_columns(pl.col("lat") + 1.0, pl.col("time") + pl.duration(milliseconds=1500)),
+            bad.with_columns(pl.lit(None, dtype=pl.Float64).alias("lat")),
+        ]
+    ).reverse()
+    counts = run(spoiled, folder)["counts"]
+    assert counts["points: two at one time"] >= len(bad)
+    assert counts["points: a jump"] >= 0.9 * len(bad)
+    assert counts["points: no time or place"] == len(bad)
+    assert counts["trips"] >= 0.9 * TRIPS
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (pl.DataFrame({"when": [1], "lat": [1.0], "lon": [1.0]}), "no column for time"),
+        (pl.DataFrame({"time": [0, 9], "lat": [0.5, 0.5], "lon": [-30.0, -30.0]}), "No trip"),
+        (pl.DataFrame({"time": [1], "lat": ["x"], "lon": ["y"]}), "No trip"),
+        (
+            pl.DataFrame(schema={"time": pl.Int64, "lat": pl.Float64, "lon": pl.Float64}),
+            "no points",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(
+    city: Path, tmp_path: Path, points: pl.DataFrame, message: str
+) -> None:
+    """What cannot be matched says why."""
+    folder = empty_copy(city, tmp_path / "city")
+    with pytest.raises(UserError, match=message):
+        run(points, folder)
+
+
+def test_many_points_in_one_place(city: Path, tmp_path: Path) -> None:
+    """A parked car is no trip, however many points it sends."""
+    folder = empty_copy(city, tmp_path / "city")
+    network = RoadNetwork.load(city, with_zones=False)
+    parked = pl.DataFrame(
+        {
+            "vehicle": "parked",
+            "time": np.arange(20_000),
+            "lat": network.center_lat[0],
+            "lon": network.center_lon[0],
+        }
+    )
+    moving = points_of(city, 15, 5).select(
+        pl.col("vehicle").cast(pl.String),
+        pl.col("time").dt.epoch("s"),
+        "lat",
+        "lon",
+    )
+    counts = run(pl.concat([parked, moving]), folder)["counts"]
+    assert counts["points: parked between trips"] > 19_000
+
+
+def test_forms_of_input(tmp_path: Path) -> None:
+    """Dates, texts, numbers of any unit, CSV without names and GPX say the same."""
+    lat, lon = [48.1, 48.2], [16.1, 16.2]
+    (tmp_path / "a.csv").write_text(
+        "id,timestamp,latitude,longitude\n"
+        "7,2020-01-01T00:00:00Z,48.1,16.1\n7,2020-01-01 01:00:10+01:00,48.2,16.2\n"
+    )
+    (tmp_path / "b.csv").write_text("id,t,y,x\n7,1577836800000,48.1,16.1\n7,1577836810,48.2,16.2\n")
+    gpx = tmp_path / "c.gpx"
+    gpx.write_text(
+        '<gpx xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>'
+        '<trkpt lat="48.1" lon="16.1"><time>2020-01-01T00:00:00Z</time></trkpt>'
+        '<trkpt lat="48.2" lon="16.2"><time>2020-01-01T00:00:10Z</time></trkpt>'
+        "</trkseg></trk></gpx>"
+    )
+    bare = tmp_path / "d.csv"
+    bare.write_text("7,2020-01-01 00:00:00,16.1,48.1\n7,2020-01-01 00:00:10,16.2,48.2\n")
+    numbered = Columns.parse("vehicle=1,time=2,lon=3,lat=4")
+    for path, columns in (
+        (tmp_path / "a.csv", Columns({})),
+        (tmp_path / "b.csv", Columns({})),
+        (gpx, Columns({})),
+        (bare, numbered),
+    ):
+        points = pl.concat(PointFiles.find(path, columns).batches())
+        assert points["time_s"].to_list() == [1577836800.0, 1577836810.0], path
+        assert points["lat"].to_list() == lat
+        assert points["lon"].to_list() == lon
+
+
+def test_trips_of_others_are_not_replaced(city: Path, tmp_path: Path) -> None:
+    """A folder with trips from elsewhere is left alone."""
+    points = tmp_path / "points.csv"
+    points.write_text("time,lat,lon\n1,1,1\n")
+    with pytest.raises(UserError, match="--force"):
+        match(["--gps", str(points), "--data_dir", str(city), "--quiet"])
