@@ -94,6 +94,8 @@ class GainStudy:
             "dataloader.num_workers": 0,
             "distill.enable": bool(run.settings),
             "distill.teacher_report": False,
+            "distill.time_weight": 1.0,
+            "distill.replay.trips": 0,
         }
         own = {f"distill.{name}": value for name, value in run.settings.items()}
         return load_config(DEMO, {**changes, **own})

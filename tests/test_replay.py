@@ -179,7 +179,7 @@ def test_replayed_trips_are_kept_and_made_anew_when_damaged(
 ) -> None:
     network = dataset.network
     settings = ReplayConfig(trips=15, od="own", detour_quantile=1.0)
-    maker = ReplayMaker(settings, dataset, teacher_of(network), seed=0)
+    maker = ReplayMaker(settings, dataset, teacher_of(network), seed=0, epochs=10)
     trips = maker.teacher_drives(tmp_path)
     assert trips is not None
     assert len(messages) == 1 and "kept" in messages[0]
@@ -195,7 +195,7 @@ def test_replayed_trips_are_kept_and_made_anew_when_damaged(
     assert repaired is not None
     assert any("damaged" in line for line in messages)
     assert np.array_equal(trips.road_ids, repaired.road_ids)
-    other = ReplayMaker(settings, dataset, teacher_of(network), seed=1)
+    other = ReplayMaker(settings, dataset, teacher_of(network), seed=1, epochs=10)
     other.teacher_drives(tmp_path)
     maker.teacher_drives(tmp_path, made=1)
     assert len(list(tmp_path.glob("*.npz"))) == 3
@@ -220,7 +220,8 @@ def test_what_a_teacher_cannot_drive(
     message: str,
 ) -> None:  # fmt: skip
     replay = ReplayConfig(trips=5, **changes)
-    maker = ReplayMaker(replay, dataset, teacher_of(dataset.network, **weights), seed=0)
+    teacher = teacher_of(dataset.network, **weights)
+    maker = ReplayMaker(replay, dataset, teacher, seed=0, epochs=10)
     with pytest.raises(UserError, match=message):
         maker.teacher_drives(tmp_path)
 
@@ -229,7 +230,8 @@ def test_a_teacher_may_draw_origins(dataset: TripDataset, tmp_path: Path) -> Non
     teacher = teacher_of(dataset.network)
     teacher.teacher.dataset_config["loss"] = "vocabulary"
     replay = ReplayConfig(trips=5, od="teacher", detour_quantile=1.0)
-    requests = ReplayMaker(replay, dataset, teacher, 0)._requests(200, np.random.default_rng(0))
+    maker = ReplayMaker(replay, dataset, teacher, seed=0, epochs=10)
+    requests = maker._requests(200, np.random.default_rng(0))
     own = own_requests(dataset, len(dataset), np.random.default_rng(0))
     assert len(requests) > 150 and set(requests.destination) <= set(own.destination)
     assert not set(requests.origin) <= set(own.origin)

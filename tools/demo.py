@@ -13,6 +13,7 @@ from config import Config, EvaluationConfig
 from config.arguments import example_parser
 from config.finding import find_config
 from python_pipeline import print_results, run_pipeline
+from report.tables import screen_table
 from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
 from train_with_distill import TrainResult, train
@@ -21,6 +22,12 @@ from training.resources import ResourcePool
 logger = get_logger("demo")
 
 NUM_GENERATED = 500
+VALIDATED = {
+    "val_next_step_acc": "Next-step accuracy",
+    "val_next_step_nll": "Negative log-likelihood",
+    "val_calibration_error": "Calibration error",
+    "val_time_pred_mape": "Travel-time MAPE (log1p)",
+}
 EXAMPLES = "  python -m tools.demo\n  python -m tools.demo --trips 100 --output demo_results"
 
 
@@ -62,6 +69,16 @@ def evaluation_config(config: Config, folder: Path, num_generated: int) -> Evalu
     )
 
 
+def validation_table(results: dict[str, TrainResult]) -> str:
+    """What both students know of validation trips, side by side."""
+    header = ["", *results]
+    rows = [
+        [title, *(f"{result.metrics[measure]:.4f}" for result in results.values())]
+        for measure, title in VALIDATED.items()
+    ]
+    return screen_table(rows, header)
+
+
 def main() -> int:
     """The command line."""
     parser = example_parser("Run the whole demo.", EXAMPLES)
@@ -79,7 +96,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     link_models(folder, results)
     evaluation = evaluation_config(config, folder, arguments.trips)
-    return print_results(evaluation, run_pipeline(evaluation))
+    exit_code = print_results(evaluation, run_pipeline(evaluation))
+    print(f"\nValidation trips\n{validation_table(results)}")
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         manager.attach(dataset, progress=not args.no_progress)
         logger.info("The teacher's answers for %d %s trips are ready.", len(dataset), split)
         if split == "train":
-            seed = config.training.seed
-            maker = ReplayMaker(config.distill.replay, dataset, manager.teacher, seed)
+            seed, epochs = config.training.seed, config.optimizer_config.max_epoch
+            maker = ReplayMaker(config.distill.replay, dataset, manager.teacher, seed, epochs)
             replayed = maker.teacher_drives(manager.cache_dir)
             if replayed is not None:
                 logger.info("%d trips that the teacher drove are ready.", len(replayed))

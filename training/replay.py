@@ -44,7 +44,11 @@ class Replay:
         self.folder = folder
         self.processes = processes
         self.maker = ReplayMaker(
-            self.settings, resources.train, teacher.teacher, config.training.seed
+            self.settings,
+            resources.train,
+            teacher.teacher,
+            config.training.seed,
+            config.optimizer_config.max_epoch,
         )
         self.students: ReplayedTrips | None = None
 

@@ -37,18 +37,28 @@ TRIPS_PER_ANSWER = 2048
 
 
 class ReplayMaker:
-    """Makes replayed trips like those of `dataset`, which the student learns from."""
+    """Makes replayed trips like those of `dataset`, which the student learns from.
+
+    As many as are asked for, but no more than `epochs` epochs can use.
+    """
 
     def __init__(
-        self, settings: ReplayConfig, dataset: TripDataset, teacher: RoadTeacher, seed: int
+        self,
+        settings: ReplayConfig,
+        dataset: TripDataset,
+        teacher: RoadTeacher,
+        seed: int,
+        epochs: int,
     ) -> None:
         self.settings = settings
         self.dataset = dataset
         self.teacher = teacher
         self.seed = seed
         of_student = {"teacher": 0.0, "student": 1.0, "both": settings.student_share}
-        self.num_students = round(of_student[settings.driver] * settings.trips)
-        self.num_teachers = settings.trips - self.num_students
+        epochs = settings.refresh_epochs or epochs
+        wanted = min(settings.trips, epochs * max(1, round(settings.share * len(dataset))))
+        self.num_students = round(of_student[settings.driver] * wanted)
+        self.num_teachers = wanted - self.num_students
 
     def teacher_drives(self, folder: Path, made: int = 0) -> ReplayedTrips | None:
         """The teacher's share of the trips, from `folder` where they are there already.
