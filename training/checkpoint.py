@@ -98,6 +98,12 @@ def save_student(
     save_plain(path, {"format": "hoser-distil-student", **content, "model": model.state_dict()})
 
 
+def calibrated_at(path: Path) -> float | None:
+    """The temperature by which the logits of a student's file are divided already, if any."""
+    temperature = load_plain(path)["metrics"].get("calibration_temperature")
+    return None if temperature is None else float(temperature)
+
+
 def load_run(path: Path) -> RunState:
     """Reads a checkpoint; a damaged or foreign file is a `UserError`, and stays where it is."""
     hint = "choose another file, or start over with --fresh (the old run is moved aside)"

@@ -33,6 +33,7 @@ from training.calibration import calibrate
 from training.checkpoint import (
     Progress,
     RunState,
+    calibrated_at,
     load_run,
     named_errors,
 )
@@ -365,9 +366,11 @@ class TrainingRun:
         """Makes the best student as sure of itself as it is right: a teacher softens it."""
         self.processes.barrier()  # the main process writes what all read
         best = HOSER.load(self.folder.best, self.config, self.resources.network).to(self.device)
-        self.processes.barrier()
         batch_size = self.config.optimizer_config.batch_size
-        temperature = calibrate(best, self.resources.val, self.device, batch_size)
+        temperature = calibrated_at(self.folder.best)  # a run was killed right after it
+        if temperature is None:
+            temperature = calibrate(best, self.resources.val, self.device, batch_size)
+        self.processes.barrier()
         result = validate(
             best,
             self.resources.val,
