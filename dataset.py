@@ -75,6 +75,7 @@ class TripDataset:
         self.seconds = trips.seconds  # int32 [S], since the trip's start
         self.starts = trips.starts  # int64 [n]
         self.num_roads_of_trip = trips.lengths  # int32 [n]
+        self.file_rows = trips.file_rows  # of trips: which data rows of the file they are, from 0
         self.offsets = np.concatenate([[0], np.cumsum(trips.lengths, dtype=np.int64)])  # [n + 1]
         self.in_memory = not isinstance(trips.road_ids, np.memmap)
         self._tables: dict[torch.device, FeatureTables] = {}

@@ -15,7 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.features import unit_vectors
-from models.checkpoint import IGNORED, check_student_file, read_student_file
+from models.checkpoint import (
+    IGNORED,
+    check_student_file,
+    read_student_file,
+    without_spare_zones,
+)
 from models.incremental import TripDecoder
 from models.navigator import Navigator
 from models.packing import Packing, pack
@@ -64,8 +69,8 @@ class HOSER(nn.Module):
     @classmethod
     def load(cls, path: str | Path, config: Config, network: RoadNetwork) -> HOSER:
         """A student from a file of the original or of ours, checked against the road network."""
-        file = read_student_file(path)
         model = cls(config, network)
+        file = without_spare_zones(read_student_file(path), model.road_network_encoder.num_zones)
         check_student_file(file, model.state_dict(), config.trajectory_encoder_config.max_len, path)
         model.load_state_dict({k: v for k, v in file.state.items() if not IGNORED.fullmatch(k)})
         return model

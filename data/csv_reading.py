@@ -6,7 +6,7 @@ Fields stay text: what they mean is up to the caller, and nothing is ever evalua
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +30,16 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_columns(
-    path: Path, required: list[str], optional: list[str] | None = None
+    path: Path,
+    required: list[str],
+    optional: list[str] | None = None,
+    on_wrong_count: Callable[[int, str], None] | None = None,
 ) -> Iterator[Row]:
-    """Yields the wanted columns of every data row; absent optional columns are empty texts."""
+    """Yields the wanted columns of every data row; absent optional columns are empty texts.
+
+    A row with another number of fields is an error, or left out where `on_wrong_count` is told its
+    line and what is wrong.
+    """
     header = read_header(path)
     missing = [name for name in required if name not in header]
     if missing:
@@ -50,9 +57,11 @@ def read_columns(
             continue
         count = len(row.fields)
         if count < needed or count > len(header):
-            raise UserError(
-                f"{path}:{row.line}: the row has {count} fields, the header has {len(header)}."
-            )
+            problem = f"the row has {count} fields, the header has {len(header)}."
+            if on_wrong_count is None:
+                raise UserError(f"{path}:{row.line}: {problem}")
+            on_wrong_count(row.line, problem)
+            continue
         yield Row(row.line, [row.fields[i] if 0 <= i < count else "" for i in positions])
 
 

@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ class CachedTrips:
     time_log1p_mean: float
     time_log1p_std: float
     skipped: int
+    # Data rows of the file, from 0, rising.
+    skipped_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def file_rows(self, trip_id: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which data row of the file, from 0, each trip is."""
+        # A trip comes after as many skipped rows as lie before it once those were left out.
+        gone_before = self.skipped_rows - np.arange(len(self.skipped_rows))
+        return trip_id + np.searchsorted(gone_before, trip_id, side="right")
 
     @property
     def num_bytes(self) -> int:
@@ -137,8 +145,6 @@ def _build(
             first = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths
             starts = chunk.times[first]
             seconds = chunk.times - np.repeat(starts, chunk.lengths)
-            if len(seconds) and seconds.max() > np.iinfo(np.int32).max:
-                raise UserError(f"{trip_file} has a trip that lasts longer than 68 years.")
             _count_intervals(intervals, chunk.times, first)
             writer.write([chunk.road_ids, seconds, starts, chunk.lengths])
         sizes, checksums = writer.sizes, writer.checksums
@@ -156,6 +162,7 @@ def _build(
                 "time_log1p_mean": mean,
                 "time_log1p_std": std,
                 "skipped": bad_rows.total,
+                "skipped_rows": sorted(bad_rows.rows),
             }
         ),
     )
@@ -232,6 +239,7 @@ def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
         mean, std = float(manifest["time_log1p_mean"]), float(manifest["time_log1p_std"])
         checksums = {name: int(manifest["checksums"][name]) for name in COLUMNS}
         skipped = int(manifest["skipped"])
+        skipped_rows = np.array(manifest["skipped_rows"] if skipped else [], dtype=np.int64)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -246,7 +254,9 @@ def _open(folder: Path, source: dict[str, Any]) -> CachedTrips | None:
         return None
     content_hash = sha256_of_json([source, checksums, manifest["sizes"]])
     road_ids, seconds, starts, lengths = columns
-    return CachedTrips(folder, road_ids, seconds, starts, lengths, content_hash, mean, std, skipped)
+    return CachedTrips(
+        folder, road_ids, seconds, starts, lengths, content_hash, mean, std, skipped, skipped_rows
+    )
 
 
 def _map_column(folder: Path, name: str, size: int) -> NDArray[Any]:

@@ -6,11 +6,12 @@ decides. Caching what was read is `data.trip_cache`.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ logger = get_logger("data")
 ROWS_PER_CHUNK = 8192
 TIME_FORMAT = "2015-11-05T23:29:48Z"
 SHOWN_BAD_ROWS = 5
+FIRST_PARQUET_ROW = 1  # its rows are numbered from 1 in messages
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,27 @@ class TripChunk:
     lengths: NDArray[np.int32]  # [n]
 
 
+class Place(NamedTuple):
+    """Where a trip stands: which data row it is, from 0, and the line or row that messages name."""
+
+    number: int
+    line: int
+
+
 @dataclass
 class BadRows:
-    """What was skipped and why."""
+    """What was skipped and why; `rows` are numbers of data rows, from 0."""
 
     total: int = 0
+    rows: list[int] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, message: str) -> None:
+    def add(self, kind: str, message: str, row: int | None = None) -> None:
         """Counts one bad row and keeps the first few messages."""
         self.total += 1
+        if row is not None:
+            self.rows.append(row)
         self.reasons[kind] += 1
         if len(self.examples) < SHOWN_BAD_ROWS:
             self.examples.append(message)
@@ -78,18 +90,25 @@ def read_trips(
     if path.suffix == ".parquet":
         yield from _parquet_chunks(path, parser)
         return
-    lines: list[int] = []
+    numbers = itertools.count()
+
+    def skip(line: int, problem: str) -> None:
+        parser.refuse(Place(next(numbers), line), "wrong number of fields", problem)
+
+    places: list[Place] = []
     roads: list[str] = []
     times: list[str] = []
-    for line, (rid_list, time_list) in read_columns(path, ["rid_list", "time_list"]):
-        lines.append(line)
+    for line, (rid_list, time_list) in read_columns(
+        path, ["rid_list", "time_list"], on_wrong_count=skip
+    ):
+        places.append(Place(next(numbers), line))
         roads.append(rid_list)
         times.append(time_list)
-        if len(lines) == ROWS_PER_CHUNK:
-            yield parser.parse(lines, roads, times)
-            lines, roads, times = [], [], []
-    if lines:
-        yield parser.parse(lines, roads, times)
+        if len(places) == ROWS_PER_CHUNK:
+            yield parser.parse(places, roads, times)
+            places, roads, times = [], [], []
+    if places:
+        yield parser.parse(places, roads, times)
 
 
 def _parquet_chunks(path: Path, parser: RowParser) -> Iterator[TripChunk]:
@@ -99,8 +118,12 @@ def _parquet_chunks(path: Path, parser: RowParser) -> Iterator[TripChunk]:
         if isinstance(piece, ListPiece):
             yield parser.check(piece)
         else:
-            rows = range(piece.first_row, piece.first_row + len(piece.roads))
-            yield parser.parse(rows, piece.roads, piece.times)
+            numbers = range(piece.first_row, piece.first_row + len(piece.roads))
+            yield parser.parse([_in_parquet(n) for n in numbers], piece.roads, piece.times)
+
+
+def _in_parquet(number: int) -> Place:
+    return Place(number - FIRST_PARQUET_ROW, number)
 
 
 class RowParser:
@@ -115,7 +138,7 @@ class RowParser:
         self.bad_rows = bad_rows
 
     def parse(
-        self, lines: Sequence[int], road_fields: list[str], time_fields: list[str]
+        self, places: Sequence[Place], road_fields: list[str], time_fields: list[str]
     ) -> TripChunk:
         """Parses rows of text; a bad one raises or is counted."""
         from data.trip_kernels import OK, parse_rows
@@ -124,7 +147,7 @@ class RowParser:
         time_text, time_offsets = _concatenate(time_fields)
         separators = np.count_nonzero(road_text == 44), np.count_nonzero(time_text == 44)
         # A row's steps are at most its separators plus one, on whichever side has more.
-        out = _Packed.empty(len(lines), int(sum(separators)) + 2 * len(lines))
+        out = _Packed.empty(len(places), int(sum(separators)) + 2 * len(places))
         network = self.network
         used = parse_rows(
             road_text,
@@ -142,8 +165,8 @@ class RowParser:
         )
         for row in np.flatnonzero(out.status != OK).tolist():
             status, detail = int(out.status[row]), int(out.detail[row])
-            self._bad(
-                lines[row], *self._explain(status, detail, road_fields[row], time_fields[row])
+            self.refuse(
+                places[row], *self._explain(status, detail, road_fields[row], time_fields[row])
             )
         return out.good(used)
 
@@ -172,19 +195,22 @@ class RowParser:
             status, detail = int(out.status[row]), int(out.detail[row])
             if status == BAD_TIME_FIELD:
                 reason = f"time {detail + 1} is missing, or not in the years 1970 to 9999."
-                self._bad(piece.first_row + row, "unparsable time", reason)
+                self.refuse(_in_parquet(piece.first_row + row), "unparsable time", reason)
                 continue
             first = int(road_ends[row] - piece.road_counts[row])
             roads = ",".join(map(str, piece.roads[first : road_ends[row]].tolist()))
-            self._bad(piece.first_row + row, *self._explain(status, detail, roads, ""))
+            self.refuse(
+                _in_parquet(piece.first_row + row), *self._explain(status, detail, roads, "")
+            )
         return out.good(used)
 
-    def _bad(self, line: int, kind: str, reason: str) -> None:
-        place = f": row {line}" if self.path.suffix == ".parquet" else f":{line}"
-        message = f"{self.path}{place}: {reason}"
+    def refuse(self, place: Place, kind: str, reason: str) -> None:
+        """Raises because of a bad row, or counts it."""
+        where = f": row {place.line}" if self.path.suffix == ".parquet" else f":{place.line}"
+        message = f"{self.path}{where}: {reason}"
         if self.on_bad_rows == "error":
             raise UserError(f"{message} Mend the row, or set data.on_bad_rows to skip.")
-        self.bad_rows.add(kind, message)
+        self.bad_rows.add(kind, message, place.number)
 
     def _explain(self, status: int, detail: int, roads: str, times: str) -> tuple[str, str]:
         """The kind of a bad row, and the reason in words."""
@@ -204,6 +230,8 @@ class RowParser:
             return "counts differ", f"there are {found_roads} roads but {found_times} times."
         if status == kernels.TIME_BACKWARDS:
             return "time runs backwards", f"time {detail + 1} is before time {detail}."
+        if status == kernels.LASTS_TOO_LONG:
+            return "impossible times", "the trip lasts longer than 68 years."
         if status == kernels.NOT_JOINED:
             pair = roads.strip(" []\t").split(",")
             first, second = pair[detail - 1].strip(), pair[detail].strip()

@@ -18,6 +18,8 @@ COUNTS_DIFFER = 4
 TIME_BACKWARDS = 5
 NOT_JOINED = 6
 TOO_SHORT = 7
+LASTS_TOO_LONG = 8
+_LONGEST_S = 2**31 - 1
 
 _MAX_ROAD_DIGITS = 9
 _LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -199,6 +201,8 @@ def _check(
     for step in range(1, len(roads)):
         if not _joined(roads[step - 1], roads[step], offsets, targets):
             return NOT_JOINED, step
+    if times[-1] - times[0] > _LONGEST_S:
+        return LASTS_TOO_LONG, 0
     return OK, 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -121,6 +121,20 @@ def _without_prefixes(name: str) -> str:
     for prefix in _WRAPPER_PREFIXES * 2:
         name = name.removeprefix(prefix)
     return name
+
+
+def without_spare_zones(file: StudentFile, num_zones: int) -> StudentFile:
+    """The file without embeddings of zones that no road lies in.
+
+    The original takes any `zone_id_num_embeddings` from the number of zones upwards; zones without
+    roads touch no other zone, so that the rest computes the same without them.
+    """
+    zones, road2zone = file.state.get(_ZONES), file.state.get("road2zone")
+    if zones is None or road2zone is None or zones.ndim != 2 or not road2zone.numel():
+        return file
+    if zones.shape[0] <= num_zones or int(road2zone.max()) >= num_zones:
+        return file
+    return replace(file, state={**file.state, _ZONES: zones[:num_zones].clone()})
 
 
 def check_student_file(

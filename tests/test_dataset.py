@@ -293,3 +293,24 @@ def test_the_first_trips_alone(city: Path, network: RoadNetwork) -> None:
     assert torch.equal(few.batch(range(7)).trace_road_id, whole.batch(range(7)).trace_road_id)
     same = TripDataset.load(city, "train", network, max_trips=1000)
     assert same.content_hash == whole.content_hash
+
+
+def test_wrong_field_counts_and_impossible_times_are_skipped_and_rows_keep_their_numbers(
+    city: Path, network: RoadNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    roads = joined_roads(network, 3)
+    good = row(",".join(map(str, roads)), times(3))
+    lasting = row(",".join(map(str, roads)), [*times(2), "2099-01-01T00:00:00Z"])
+    bad = ["0,0,0\n", good.strip() + ",more\n", lasting, row("0,1", ["2015-13-45T00:00:00Z"] * 2)]
+    write_train(city, good, bad[0], bad[1], good, bad[2], bad[3], good, bad[0])
+    with caplog.at_level("WARNING", logger="hoser_distil"):
+        dataset = TripDataset.load(city, "train", network, on_bad_rows="skip")
+    assert len(dataset) == 3
+    assert dataset.file_rows(np.arange(3)).tolist() == [0, 3, 6]
+    assert "skipped 5 bad rows (3 × wrong number of fields" in caplog.text
+    again = TripDataset.load(city, "train", network, on_bad_rows="skip", max_trips=2)
+    assert again.file_rows(np.arange(2)).tolist() == [0, 3]
+    for line, message in ((bad[0], "has 3 fields"), (lasting, "longer than 68 years")):
+        write_train(city, good, line)
+        with pytest.raises(UserError, match=message):
+            TripDataset.load(city, "train", network)

@@ -84,12 +84,12 @@ def test_other_sizes_are_named(
     changes = {
         "road_network_encoder.road_id_emb.weight": (300, 64),
         "road_network_encoder.type_emb.weight": (9, 16),
-        "road_network_encoder.zone_id_emb.weight": (20, 128),
+        "road_network_encoder.zone_id_emb.weight": (7, 128),
     }
     other = state | {name: torch.zeros(shape) for name, shape in changes.items()}
     path = tmp_path / "other.pth"
     torch.save(other, path)
-    with pytest.raises(UserError, match=r"300 roads.* 251; .*9 road types.* 5; .*20 zones.* 12"):
+    with pytest.raises(UserError, match=r"300 roads.* 251; .*9 road types.* 5; .*7 zones.* 12"):
         load(path, student)
 
 
@@ -180,3 +180,19 @@ def test_widths_that_do_not_meet(student: ParityStudent) -> None:
             HOSER(load_config(None, {key: 96}), student.network)
     with pytest.raises(UserError, match="num_heads"):
         HOSER(load_config(None, {"trajectory_encoder_config.num_heads": 3}), student.network)
+
+
+def test_embeddings_of_zones_without_roads_are_left_out(
+    student: ParityStudent, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = "road_network_encoder.zone_id_emb.weight"
+    zones = state[name]
+    path = tmp_path / "spare.pth"
+    torch.save({**state, name: torch.cat([zones, torch.randn(7, zones.shape[1])])}, path)
+    loaded = load(path, student).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+    other = state["road2zone"].clone()
+    other[0] = len(zones) + 2  # now one of the others has a road
+    torch.save({**torch.load(path, weights_only=True), "road2zone": other}, path)
+    with pytest.raises(UserError, match=f"with {len(zones) + 7} zones"):
+        load(path, student)

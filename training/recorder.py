@@ -5,16 +5,16 @@ Only the main process records. How far the run is stays in `Progress`; this writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from config import Config, dump_config
 from critics.distill_hook import DistillationManager
-from dataset import RowSpec
 from hoser import HOSER
 from models.checkpoint import TrainingData
 from runtime.files import atomic_write_bytes
@@ -123,13 +123,12 @@ class Recorder:
             logger.info(profiler.describe())
             self.writer.scalars(profiler.scalars(), step)
 
-    def nonfinite(self, progress: Progress, group: Sequence[RowSpec]) -> None:
-        """Names the trips of a step that was skipped."""
-        trips = [int(trip) for spec in group if not spec.replayed for trip in spec.trip_id]
-        shown = ", ".join(map(str, trips[:MAX_TRIPS_NAMED]))
-        more = " …" if len(trips) > MAX_TRIPS_NAMED else ""
+    def nonfinite(self, progress: Progress, rows: NDArray[np.int64]) -> None:
+        """Names the trips of a step that was skipped by their rows in the file."""
+        shown = ", ".join(map(str, rows[:MAX_TRIPS_NAMED].tolist()))
+        more = " …" if len(rows) > MAX_TRIPS_NAMED else ""
         logger.warning("Step %d has a non-finite loss and is skipped.", progress.step)
-        logger.warning("Its trips in train.csv (counted from 0): %s%s", shown, more)
+        logger.warning("Its trips' rows in train.csv (from 0, after the header): %s%s", shown, more)
 
     def epoch(
         self, progress: Progress, record: dict[str, Any], is_best: bool, model: HOSER

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -306,7 +307,9 @@ class TrainingRun:
         progress, limit = self.progress, self.config.training.max_nonfinite_steps
         progress.nonfinite_steps += 1
         progress.nonfinite_in_a_row += 1
-        self.recorder.nonfinite(progress, group)
+        own = [spec.trip_id for spec in group if not spec.replayed]  # a replayed trip has no row
+        trips = np.concatenate([np.empty(0, dtype=np.int64), *own])
+        self.recorder.nonfinite(progress, self.resources.train.file_rows(trips))
         if progress.nonfinite_in_a_row >= limit:
             raise UserError(
                 f"{limit} steps in a row had a non-finite loss; lower the learning rate "
