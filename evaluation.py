@@ -20,7 +20,7 @@ from config.arguments import example_parser
 from config.choices import DtwKind, OnBadRows
 from config.evaluation import EvaluationConfig
 from config.finding import find_data_dir
-from config.schema import WandbConfig
+from config.schema import LARGEST_INT, WandbConfig
 from data.road_network import RoadNetwork
 from data.splits import has_split
 from metrics.assessment import Assessment, Reference, Settings, assess
@@ -28,18 +28,28 @@ from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
+from report.claim import (
+    RESULT_NAMES,
+    claimed,
+    discarded_if_unused,
+    fresh_folder,
+    refuse_other_comparison,
+    refuse_other_results,
+)
 from report.document import Run, write_comparison, write_report
 from report.inputs import find_generated_file, learning_curves
 from report.results import write_results
 from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_table
 from runtime.errors import UserError, run_main
-from runtime.files import sha256_of_file, timestamp
+from runtime.files import sha256_of_file
 from runtime.logs import get_logger, setup_logging
+from runtime.names import readable, safe_name
 from runtime.wandb_run import start_run
 
 logger = get_logger("evaluation")
 
 DEFAULTS = EvaluationConfig()
+MAX_RESAMPLES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -66,17 +76,19 @@ def evaluate(
     settings: Settings | None = None,
     reference: Reference | None = None,
     report: bool = True,
+    replace: bool = False,
 ) -> EvaluationResult:
     """Measures one generated file against the real trips of `<data_dir>/<od_source>.csv`.
 
     Without `generated_file` the newest one in `run_dir` is taken. `reference`, real trips
-    measured before, replaces `data_dir`, `od_source` and `settings`.
+    measured before, replaces `data_dir`, `od_source` and `settings`. An `output_dir` that holds
+    other results is refused unless `replace`.
     """
     file = find_generated_file(generated_file, run_dir)
     if reference is None:
         folder = find_data_dir(data_dir, run_dir)
         reference = load_reference(folder, od_source, settings or Settings())
-    name = name or file.stem
+    name = name or readable(file.stem)
     started = time.perf_counter()
     generated = read_generated(file, reference.network, reference.settings.on_bad_rows)
     assessment = assess(name, generated, reference)
@@ -87,10 +99,14 @@ def evaluate(
         time.perf_counter() - started,
     )
     _warn_where_nothing_matches(assessment)
+    metadata = _metadata(file, reference, od_source, run_dir)
     folder = _output_folder(output_dir, run_dir)
-    metrics = write_results(assessment, _metadata(file, reference, od_source, run_dir), folder)
-    if report:
-        write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
+    with claimed(folder):
+        if not replace:
+            refuse_other_results(folder, metadata)
+        metrics = write_results(assessment, metadata, folder)
+        if report:
+            write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
     return EvaluationResult(metrics, folder, assessment)
 
 
@@ -119,8 +135,12 @@ def _check_settings(settings: Settings, od_source: str) -> None:
     for name, value in (("grid_size", settings.grid_size), ("edr_eps", settings.edr_eps)):
         if not 0 < value < float("inf"):
             raise UserError(f"{name} is {value}; it must be a number above 0.")
-    if settings.bootstrap < 0:
-        raise UserError(f"bootstrap is {settings.bootstrap}; it must be at least 0.")
+    for name, number, most in (
+        ("bootstrap", settings.bootstrap, MAX_RESAMPLES),
+        ("seed", settings.seed, LARGEST_INT),
+    ):
+        if not 0 <= number <= most:
+            raise UserError(f"{name} is {number}; it must be from 0 to {most}.")
 
 
 def _warn_where_nothing_matches(assessment: Assessment) -> None:
@@ -137,12 +157,7 @@ def _output_folder(output_dir: str | Path | None, run_dir: str | Path | None) ->
     """The folder given, or a fresh `eval/<time>` in the run's folder or the current one."""
     if output_dir is not None:
         return Path(output_dir)
-    parent = Path(run_dir if run_dir is not None else ".") / "eval"
-    folder, attempt = parent / timestamp(), 1
-    while folder.exists():
-        attempt += 1
-        folder = parent / f"{timestamp()}_{attempt}"
-    return folder
+    return fresh_folder(Path(run_dir if run_dir is not None else ".") / "eval")
 
 
 def _metadata(
@@ -183,9 +198,9 @@ def track(result: EvaluationResult, wandb: WandbConfig, name: str, directory: Pa
     return folder
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Evaluates the files of the command line."""
-    arguments = _parse_arguments()
+    arguments = _parse_arguments(argv)
     setup_logging()
     files = arguments.generated_file or [None]
     settings = _settings(arguments)
@@ -194,18 +209,10 @@ def main() -> int:
     reference = load_reference(data_dir, arguments.od_source, settings)
     names = _names([first, *map(Path, files[1:])])
     folder = _output_folder(arguments.output_dir, arguments.run_dir)
-    found = [
-        evaluate(
-            file,
-            od_source=arguments.od_source,
-            run_dir=arguments.run_dir,
-            output_dir=folder if len(names) == 1 else folder / name,
-            name=name,
-            reference=reference,
-            report=False,
-        )
-        for name, file in names.items()
-    ]
+    if len(names) > 1 and not arguments.force:
+        refuse_other_comparison(folder, list(names), arguments.od_source)
+    with discarded_if_unused(folder if arguments.output_dir is None else None):
+        found = _evaluate_all(arguments, names, folder, reference)
     for each in found:
         name = each.assessment.name
         track(each, _wandb_settings(arguments), f"eval_{name}", each.folder)
@@ -219,6 +226,25 @@ def main() -> int:
         write_report(folder, runs, comparisons)
     print(f"\nResults are in {folder}")
     return 0
+
+
+def _evaluate_all(
+    arguments: argparse.Namespace, names: dict[str, Path], folder: Path, reference: Reference
+) -> list[EvaluationResult]:
+    """Measures every file into `folder`, or each into a folder of its own in it."""
+    return [
+        evaluate(
+            file,
+            od_source=arguments.od_source,
+            run_dir=arguments.run_dir,
+            output_dir=folder if len(names) == 1 else folder / name,
+            name=name,
+            reference=reference,
+            report=False,
+            replace=arguments.force,
+        )
+        for name, file in names.items()
+    ]
 
 
 def _print(found: Sequence[EvaluationResult]) -> None:
@@ -244,10 +270,11 @@ def _names(files: list[Path]) -> dict[str, Path]:
     """A short name for each file: its stem, made different where stems repeat."""
     names: dict[str, Path] = {}
     for file in files:
-        name, attempt = file.stem, 1
-        while name in names:
+        stem = safe_name(readable(file.stem), f"the name of {file}")
+        name, attempt = stem, 1
+        while name in names or name in RESULT_NAMES:
             attempt += 1
-            name = f"{file.stem}_{attempt}"
+            name = f"{stem}_{attempt}"
         names[name] = file
     return names
 
@@ -281,7 +308,7 @@ EXAMPLES = """\
 """
 
 
-def _parse_arguments() -> argparse.Namespace:
+def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = example_parser("Measures generated trips against real ones.", EXAMPLES)
     add = parser.add_argument
     add("--generated_file", nargs="+", metavar="CSV", help="one file, or several to compare")
@@ -301,12 +328,13 @@ def _parse_arguments() -> argparse.Namespace:
     add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="real or generated")
     add("--no_behaviour", action="store_true", help="nothing from the training trips")
     add("--output_dir", help="instead of eval/<time>")
+    add("--force", action="store_true", help="replace other results in --output_dir")
     add("--no_report", action="store_true", help="no HTML report and no pictures")
     add("--wandb", action="store_true", help="record the results with WandB")
     add("--wandb_project", default=DEFAULTS.wandb.project)
     add("--wandb_run_name", default="")
     add("--wandb_tags", nargs="*", default=["eval"])
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,16 @@ from config.generation import (
     SplitName,
 )
 from config.schema import WandbConfig
+from data.generation_record import record_path
 from runtime.device import resolve_device
 from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
-from runtime.files import timestamp, write_json
+from runtime.files import sha256_of_file, timestamp, write_json
 from runtime.logs import get_logger, setup_logging
 from runtime.memory import out_of_memory_advice
+from runtime.names import safe_name
 from runtime.wandb_run import start_run
 from search.launch import SLOWEST_SHARE, RunPlan, RunReport, run_request
-from search.output import performance_path
 from search.searches import label_of
 from search.session import GenerationRequest
 from search.student import find_checkpoint
@@ -135,7 +136,8 @@ def _default_output(request: GenerationRequest) -> Path:
     if run_config_file(request.model_path) is not None:
         folder = request.model_path.parent / "gene"
     else:
-        folder = Path("gene") / request.config.dataset / f"seed{request.seed}"
+        name = safe_name(request.config.dataset, "dataset")
+        folder = Path("gene") / name / f"seed{request.seed}"
     return folder / f"{timestamp()}_{label_of(request.search)}_{_od_label(request)}.csv"
 
 
@@ -160,7 +162,7 @@ def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> Gen
     trips = max(tally.trips, 1)
     return GenerationResult(
         output=plan.output,
-        performance=performance_path(plan.output),
+        performance=record_path(plan.output),
         search=label_of(request.search),
         device=str(plan.device),
         processes=max(plan.workers, plan.group.world_size),
@@ -188,7 +190,9 @@ def _figures(result: GenerationResult) -> dict[str, Any]:
 def _record(result: GenerationResult, identity: dict[str, object]) -> None:
     """Completes the JSON file beside the trips, and says how it went."""
     figures = _figures(result)
-    write_json(result.performance, {"status": "complete", **figures, "request": identity})
+    checksum = sha256_of_file(result.output)
+    record = {"status": "complete", **figures, "sha256": checksum, "request": identity}
+    write_json(result.performance, record)
     logger.info(
         "%d trips are in %s: %.1f %% reached their destination, %.1f trips a second.",
         result.trips,

@@ -41,9 +41,9 @@ def run_pipeline(config: EvaluationConfig) -> list[JobResult]:
         return Pipeline(plan).run()
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs the pipeline of the command line; exit code 1 where a job failed."""
-    arguments = _parse_arguments()
+    arguments = _parse_arguments(argv)
     config = _config(arguments)
     setup_logging("DEBUG" if config.logging.verbose else config.logging.level)
     if arguments.init:
@@ -131,7 +131,7 @@ EXAMPLES = """\
 """
 
 
-def _parse_arguments() -> argparse.Namespace:
+def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = example_parser(
         "Generates and evaluates trips for every model of an evaluation folder.", EXAMPLES
     )
@@ -162,7 +162,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--wandb", action=argparse.BooleanOptionalAction, default=None)
     add("--verbose", action="store_true", help="say more, with tracebacks of failures")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, remove_leftovers
 from runtime.logs import setup_logging
 from runtime.memory import out_of_memory_advice
+from runtime.shutdown import ShutdownSignals
 from training.folder import RunFolder
 from training.resources import ResourcePool
 from training.run import EpochCallback, TrainingRun, TrainResult
-from training.shutdown import ShutdownSignals
 
 __all__ = ["TrainResult", "train"]
 

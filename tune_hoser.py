@@ -11,23 +11,24 @@ parameters and the vanilla baseline fully on several seeds. The parts are in `tu
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from config import Config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from pipeline.folder import make_evaluation_folder
+from runtime.distributed import num_processes
 from runtime.errors import UserError, run_main
 from runtime.logs import add_log_file, get_logger, remove_log_file, setup_logging
+from runtime.shutdown import ShutdownSignals, Stopped
 from train_with_distill import train
 from training.resources import ResourcePool
-from training.shutdown import ShutdownSignals
-from tuning.artifacts import TrialFolders
+from tuning.artifacts import TrialFolders, drop_dangling
 from tuning.final import FinalOutcome, run_final
 from tuning.plan import StudyPlan, plan_study
 from tuning.preparation import prepare
 from tuning.queue import TrialQueue
 from tuning.report import (
+    BEST_LINK,
     StudyResult,
     study_result,
     track_study,
@@ -63,7 +64,10 @@ def tune(
         log_file = add_log_file(study.folder / "study.log")
         try:
             with ShutdownSignals() as signals:
-                return _run_phases(study, pool, signals, *_chosen(config, phase1, phase2))
+                try:
+                    return _run_phases(study, pool, signals, *_chosen(config, phase1, phase2))
+                except Stopped:
+                    return _report(study, None, signals.exit_code, interrupted=True)
         finally:
             remove_log_file(log_file)
 
@@ -95,7 +99,9 @@ def _run_phases(
     if search:
         with study.lock():
             trials_dir = study.config.optuna.trials_dir
-            folders = TrialFolders.open(trials_dir, study.name, study.identity)
+            place = study.address.place
+            folders = TrialFolders.open(trials_dir, study.name, study.identity, place)
+            drop_dangling(study.folder / BEST_LINK)
         queue = TrialQueue(study, folders)
         runner = TrialRunner(train, study, folders, queue, pool)
         exit_code = run_search(
@@ -140,7 +146,7 @@ def _report(
 
 
 def _refuse_torchrun() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if num_processes() > 1:
         raise UserError(
             "A study has no use for torchrun: start tune_hoser.py once for each worker, all with "
             "the same --study_name and --storage."

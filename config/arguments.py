@@ -11,6 +11,7 @@ from config.finding import find_config
 from config.loading import parse_assignments
 from config.schema import Config
 from runtime.errors import UserError
+from runtime.secrets import mask_secrets
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +30,10 @@ class Parser(argparse.ArgumentParser):
             known = declared.get(name.replace("_", "-"))
             if name.startswith("--") and known is not None:
                 words[place] = f"{known}{separator}{value}"
-        return super().parse_known_args(words, namespace)
+        parsed = super().parse_known_args(words, namespace)
+        if args is None:  # the experiment tracker writes down how the program was called
+            sys.argv[1:] = [mask_secrets(word) for word in sys.argv[1:]]
+        return parsed
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help.")

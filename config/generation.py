@@ -17,6 +17,8 @@ SplitName = Literal["train", "test"]
 
 DEFAULT_MAX_STEPS = 5000
 DEFAULT_NUM_TRIPS = 5000
+MAX_BEAM_WIDTH = 1 << 14
+MAX_PROCESSES = 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_choice("search", self.name, get_args(SearchName))
-        check_count("beam_width", self.beam_width)
+        check_count("beam_width", self.beam_width, MAX_BEAM_WIDTH)
         check_count("max_steps", self.max_steps)
 
 
@@ -54,7 +56,7 @@ class Execution:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        check_count("processes", self.processes)
+        check_count("processes", self.processes, MAX_PROCESSES)
         check_count("batch_size", self.batch_size)
 
 
@@ -64,9 +66,9 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UserError(f"{name} is {value!r}; allowed: {', '.join(allowed)}.")
 
 
-def check_count(name: str, number: int | None) -> None:
-    """Refuses a number below 1, and one that sums of 64 bits do not hold."""
+def check_count(name: str, number: int | None, most: int = LARGEST_INT) -> None:
+    """Refuses a number below 1, and one above `most`: by default what sums of 64 bits hold."""
     if number is not None and number < 1:
         raise UserError(f"{name} is {number}; it must be at least 1.")
-    if number is not None and number > LARGEST_INT:
-        raise UserError(f"{name} is {number}; it must be at most {LARGEST_INT}.")
+    if number is not None and number > most:
+        raise UserError(f"{name} is {number}; it must be at most {most}.")

@@ -19,6 +19,7 @@ from config import presets
 from config.evaluation import EvaluationConfig
 from config.schema import Config
 from runtime.errors import UserError, one_line
+from runtime.secrets import SecretAddress, mask_secrets
 
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 20_000
@@ -178,7 +179,7 @@ def _read_text(path: str, text: str, annotation: Any) -> Any:
     """The value that a string stands for: itself where the key holds text, else YAML."""
     is_union = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is Union
     options = typing.get_args(annotation) if is_union else (annotation,)
-    if str in options:
+    if str in options or SecretAddress in options:
         written = isinstance(text, Written)
         quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
         if written and type(None) in options and text in ("", "null", "~"):
@@ -318,6 +319,7 @@ def _show(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python writes out no number of more than 4300 digits
         return "a number of thousands of digits"
+    text = mask_secrets(text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

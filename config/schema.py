@@ -28,12 +28,16 @@ from config.choices import (
     Ties,
     Vocabulary,
 )
+from runtime.secrets import SecretAddress
 
 LARGEST_INT = 2**62  # sums of a few still fit into 64 bits
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Beyond these the softmax is flat, or one choice alone, to the last bit.
+Temperature = Annotated[float, Field(ge=1e-3, le=1e4, allow_inf_nan=False)]
+Window = Annotated[int, Field(ge=1, le=4096)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OwnFunction = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]  # FILE.py:FUNCTION
 
@@ -48,6 +52,7 @@ class Section(BaseModel):
     def _no_nul(cls, value: Any) -> Any:
         """No path and no name of any system holds a NUL character."""
         texts = value if isinstance(value, list) else [value]
+        texts = [text.reveal() if isinstance(text, SecretAddress) else text for text in texts]
         if any(isinstance(text, str) and "\0" in text for text in texts):
             raise ValueError("it holds a NUL character, which no path or name may")
         return value
@@ -146,7 +151,7 @@ class DistillConfig(Section):
     dtype: TeacherDtype = "auto"
     vocabulary: Vocabulary = "grid"
     destination_prefix: bool = False
-    window: Annotated[int, Field(ge=1, le=4096)] | Literal["full"] = 4
+    window: Window | Literal["full"] = 4
     grid_size: PositiveFloat = 0.001
     downsample: PositiveInt = 1
     bounds: BoundsConfig | None = None
@@ -157,8 +162,8 @@ class DistillConfig(Section):
     lambda_end: NonNegativeFloat | None = None
     lambda_schedule: ScheduleKind = "constant"
     time_weight: PositiveFloat = 1.0
-    temperature: PositiveFloat = 2.0
-    temperature_end: PositiveFloat | None = None
+    temperature: Temperature = 2.0
+    temperature_end: Temperature | None = None
     temperature_schedule: ScheduleKind = "constant"
     temperature_stages: NonNegativeInt = 0
     tau_squared: bool = False
@@ -277,14 +282,14 @@ class FloatRange(Section):
         return self
 
 
-class IntRange(Section):
-    """A range of a whole-number parameter."""
+class WindowRange(Section):
+    """A range of history windows."""
 
-    low: PositiveInt
-    high: PositiveInt
+    low: Window
+    high: Window
 
     @model_validator(mode="after")
-    def _ordered(self) -> IntRange:
+    def _ordered(self) -> WindowRange:
         if self.low > self.high:
             raise ValueError("low must not exceed high")
         return self
@@ -297,13 +302,15 @@ class SearchSpace(Section):
         default=FloatRange(low=0.001, high=0.1, log=True), alias="lambda"
     )
     temperature: FloatRange | None = FloatRange(low=1.0, high=5.0)
-    window: IntRange | None = IntRange(low=2, high=8)
+    window: WindowRange | None = WindowRange(low=2, high=8)
     alpha: FloatRange | None = None  # for distill.combination: convex, instead of lambda
 
     @model_validator(mode="after")
     def _usable(self) -> SearchSpace:
         if self.temperature is not None and self.temperature.low <= 0:
             raise ValueError("temperature.low must be above 0")
+        if self.temperature is not None and self.temperature.high > 1e4:
+            raise ValueError("temperature.high must be at most 10000")
         if self.alpha is not None and self.alpha.high > 1:
             raise ValueError("alpha.high must be at most 1")
         return self
@@ -321,7 +328,9 @@ class OptunaConfig(Section):
     """The tuning study."""
 
     study_name: Annotated[str, CHANGES_NO_RESULT] = "hoser-distill"
-    storage: Annotated[str, CHANGES_NO_RESULT] = "sqlite:///optuna_hoser_distill.db"
+    storage: Annotated[SecretAddress, CHANGES_NO_RESULT] = SecretAddress(
+        "sqlite:///optuna_hoser_distill.db"
+    )
     n_trials: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 12
     max_epochs: PositiveInt = 8
     base_seed: NonNegativeInt = 42

@@ -34,6 +34,7 @@ from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import FolderLock, write_json
 from runtime.logs import get_logger
+from runtime.shutdown import Stopped, stop_if_asked
 
 logger = get_logger("teacher_cache")
 JOURNAL = "journal.json"
@@ -123,6 +124,7 @@ class _Builder:
             with bar, values_file.open("r+b" if values_file.exists() else "w+b") as file:
                 file.truncate(size)
                 for index in range(len(chunks), len(self.bounds) - 1):
+                    self._stop_if_asked(file, chunks)
                     chunks.append(self._write_chunk(file, index))
                     bar.update(int(steps[self.bounds[index] : self.bounds[index + 1]].sum()))
                     if time.monotonic() - committed >= SECONDS_PER_COMMIT:
@@ -156,6 +158,14 @@ class _Builder:
         if chunks:
             logger.info("Resuming the teacher cache at trip %d.", self.bounds[len(chunks)])
         return chunks
+
+    def _stop_if_asked(self, file: IO[bytes], chunks: list[list[Any]]) -> None:
+        try:
+            stop_if_asked()
+        except Stopped:
+            self._commit(file, chunks)
+            logger.info("The teacher cache is kept as far as it is; it goes on from there.")
+            raise
 
     def _write_chunk(self, file: IO[bytes], index: int) -> list[Any]:
         trips = np.arange(self.bounds[index], self.bounds[index + 1])

@@ -22,6 +22,7 @@ from runtime.errors import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_DEPTH = 64
+MAX_ITEMS = 5_000_000
 
 STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
@@ -146,7 +147,7 @@ def _read_zip(file: IO[bytes]) -> Any:
                 storages[reference.key] = _flat_tensor(data, reference.dtype, big_endian)
             return storages[reference.key]
 
-        return _plain(tree, storage, 0)
+        return _Plain(storage).of(tree)
 
 
 def _read_legacy(file: IO[bytes]) -> Any:
@@ -166,7 +167,7 @@ def _read_legacy(file: IO[bytes]) -> Any:
         if len(data) != count * dtype.itemsize:
             raise UserError("The file ends in the middle of a tensor.")
         storages[str(key)] = _flat_tensor(data, dtype, big_endian)
-    return _plain(tree, lambda reference: storages[reference.key], 0)
+    return _Plain(lambda reference: storages[reference.key]).of(tree)
 
 
 def _flat_tensor(data: bytes, dtype: torch.dtype, big_endian: bool) -> Tensor:
@@ -180,33 +181,61 @@ def _flat_tensor(data: bytes, dtype: torch.dtype, big_endian: bool) -> Tensor:
     return torch.from_numpy(raw.copy()).view(dtype)
 
 
-def _plain(value: Any, storage: Any, depth: int) -> Any:
-    """Records to dictionaries and tensors, containers to plain ones."""
-    if depth > MAX_DEPTH:
-        raise UserError("The checkpoint is nested too deeply.")
-    if isinstance(value, dict):
-        return {key: _plain(item, storage, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, storage, depth + 1) for item in value]
-    if isinstance(value, tuple):
-        return tuple(_plain(item, storage, depth + 1) for item in value)
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
-    if not isinstance(value, Record):
-        return None
-    if value.origin in (
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_tensor"),
-    ):
-        return _tensor(value, storage)
-    if value.origin[0] == "torch._utils" and value.origin[1].startswith("_rebuild_parameter"):
-        return _plain(value.args[0], storage, depth + 1)
-    if value.origin == ("collections", "OrderedDict"):
-        return {key: _plain(item, storage, depth + 1) for key, item in value.items}
-    state = value.state
-    if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
-        state = {**(state[0] or {}), **(state[1] or {})}
-    return _plain(state, storage, depth + 1) if isinstance(state, dict) else None
+class _Plain:
+    """Records to dictionaries and tensors, containers to plain ones, shared ones once.
+
+    A few shared lists can spell out more items than there is memory; their number is bounded.
+    """
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+        self._done: dict[int, tuple[Any, int]] = {}  # identity -> the plain form and its size
+        self._items = 0
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """The plain form of a value."""
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            self._count(1)
+            return value
+        if depth > MAX_DEPTH:
+            raise UserError("The checkpoint is nested too deeply.")
+        known = self._done.get(id(value))
+        if known is not None:
+            self._count(known[1])
+            return known[0]
+        before = self._items
+        self._count(1)
+        plain = self._convert(value, depth + 1)
+        self._done[id(value)] = plain, self._items - before
+        return plain
+
+    def _count(self, items: int) -> None:
+        self._items += items
+        if self._items > MAX_ITEMS:
+            raise UserError("The checkpoint holds more items than any training leaves.")
+
+    def _convert(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            return {key: self.of(item, depth) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.of(item, depth) for item in value]
+        if isinstance(value, tuple):
+            return tuple(self.of(item, depth) for item in value)
+        if not isinstance(value, Record):
+            return None
+        if value.origin in (
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch._utils", "_rebuild_tensor"),
+        ):
+            return _tensor(value, self.storage)
+        if value.origin[0] == "torch._utils" and value.origin[1].startswith("_rebuild_parameter"):
+            return self.of(value.args[0], depth)
+        if value.origin == ("collections", "OrderedDict"):
+            return {key: self.of(item, depth) for key, item in value.items}
+        state = value.state
+        if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
+            state = {**(state[0] or {}), **(state[1] or {})}
+        return self.of(state, depth) if isinstance(state, dict) else None
 
 
 def _tensor(record: Record, storage: Any) -> Tensor:

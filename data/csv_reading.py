@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from runtime.errors import UserError
 
 MAX_FIELD_CHARS = 1 << 24
+MAX_LINE_CHARS = 1 << 26
 
 
 class Row(NamedTuple):
@@ -65,11 +66,19 @@ def read_columns(
         yield Row(row.line, [row.fields[i] if 0 <= i < count else "" for i in positions])
 
 
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a text, none of them larger than memory, as in a file that is no text."""
+    while line := file.readline(MAX_LINE_CHARS):
+        if len(line) == MAX_LINE_CHARS:
+            raise UserError(f"{path} has a line of more than {MAX_LINE_CHARS} characters.")
+        yield line
+
+
 def _rows(path: Path) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_CHARS)
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(_lines(path, file))
             try:
                 for fields in reader:
                     yield Row(reader.line_num, fields)

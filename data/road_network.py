@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from config.choices import AngleConvention
 from data.geometry import bearing, fold_angle, polyline_centroids, segment_means
 from data.roadmap_files import RoadTable, read_partition, read_rel, read_roads, read_zone_counts
+from data.zone_record import check_zone_record
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 
@@ -122,7 +123,10 @@ class RoadNetwork:
         roads = read_roads(folder / "roadmap.geo")
         origin, destination = read_rel(folder / "roadmap.rel", roads.num_roads)
         zones = _load_zones(folder, roads.num_roads) if with_zones else None
-        return _assemble(folder, angle_convention, roads, origin, destination, zones)
+        network = _assemble(folder, angle_convention, roads, origin, destination, zones)
+        if zones is not None:
+            check_zone_record(folder, network.content_hash)
+        return network
 
     def candidates(self, road_id: int) -> IntArray:
         """The roads that can be driven onto from the end of `road_id`, in the file's order."""

@@ -6,7 +6,6 @@ Only text to arrays, with every field checked; what the arrays mean is `data.roa
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from runtime.errors import UserError
 from runtime.logs import get_logger
 
 logger = get_logger("data")
+
+MAX_LENGTH_M = 1e7  # a quarter of the way around the earth
+MAX_ZONES = 10_000  # a matrix over all pairs of zones must fit into memory
 
 _LIST_ENTRY = re.compile(r"'([^']*)'|\"([^\"]*)\"|([^,\[\]'\"\s][^,\[\]'\"]*)")
 
@@ -106,8 +108,10 @@ def _parse_length(text: str, where: str) -> float:
         length = float(text)
     except ValueError as error:
         raise UserError(f"{where}: length {text[:40]!r} is not a number of metres.") from error
-    if not math.isfinite(length) or length < 0:
-        raise UserError(f"{where}: length {text[:40]!r} is not a number of metres.")
+    if not 0 <= length <= MAX_LENGTH_M:  # also where it is no number at all
+        raise UserError(
+            f"{where}: length {text[:40]!r} is not a number of metres from 0 to {MAX_LENGTH_M:.0f}."
+        )
     return length
 
 
@@ -145,6 +149,8 @@ def read_rel(path: Path, num_roads: int) -> tuple[NDArray[np.int64], NDArray[np.
 def read_partition(path: Path, num_roads: int) -> NDArray[np.int64]:
     """Reads `road_network_partition`: one zone id a line, one line a road."""
     try:
+        if path.stat().st_size > 16 * num_roads + 16:
+            raise UserError(f"{path} is too large for the zones of {num_roads} roads.")
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
@@ -154,8 +160,11 @@ def read_partition(path: Path, num_roads: int) -> NDArray[np.int64]:
             "have it made anew."
         )
     for number, text in enumerate(lines, start=1):
-        if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise UserError(f"{path}:{number}: {text[:40]!r} is not a zone id.")
+        zone = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+        if not 0 <= zone < MAX_ZONES:
+            raise UserError(
+                f"{path}:{number}: {text[:40]!r} is not a zone id (0 to {MAX_ZONES - 1})."
+            )
     return np.array([int(text) for text in lines], dtype=np.int64)
 
 

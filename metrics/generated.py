@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from config.choices import OnBadRows
 from data.csv_reading import read_columns, read_header
+from data.generation_record import check_record
 from data.road_network import RoadNetwork
 from data.trip_csv import BadRows
 from metrics.trips import Trips
@@ -67,6 +68,7 @@ def read_generated(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The generated file {path} does not exist; make it with gene.py.")
+    check_record(path, network)
     reader = _Reader(path, network, on_bad_rows)
     chunks = list(reader.chunks())
     reader.bad_rows.log(path)

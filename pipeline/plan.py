@@ -9,7 +9,9 @@ from pathlib import Path
 from config.evaluation import EvaluationConfig
 from config.finding import shipped_configs
 from config.generation import SplitName
+from report.claim import RESULT_NAMES
 from runtime.errors import UserError
+from runtime.names import readable, safe_name
 from search.searches import label_of
 
 
@@ -85,7 +87,11 @@ def find_models(folder: Path, wanted: list[str]) -> list[Model]:
     """Every `.pth` in `folder`, vanilla ones first, or those wanted by name or by kind."""
     if not folder.is_dir():
         raise UserError(f"The models' folder {folder} does not exist; put the .pth files there.")
-    found = {file.stem: Model(file.stem, file) for file in sorted(folder.glob("*.pth"))}
+    found = {
+        name: Model(name, file)
+        for file in sorted(folder.glob("*.pth"))
+        if (name := _model_name(file))
+    }
     if not found:
         raise UserError(f"{folder} holds no .pth file; copy or link the trained models there.")
     if not wanted:
@@ -105,6 +111,14 @@ def find_models(folder: Path, wanted: list[str]) -> list[Model]:
 def words_of(name: str) -> set[str]:
     """What a model's name says of its kind: `final_distilled_seed42` is a `distilled` one."""
     return set(re.split(r"[^A-Za-z0-9]+", name))
+
+
+def _model_name(file: Path) -> str:
+    """The model's name, which is also that of its folders in `gene/` and `eval/`."""
+    name = safe_name(readable(file.stem), f"the name of {file}")
+    if name in RESULT_NAMES:
+        raise UserError(f"{file} has the name of a file of results; rename it.")
+    return name
 
 
 def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: SplitName) -> Job:

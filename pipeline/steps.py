@@ -225,6 +225,7 @@ class Pipeline:
             name=job.model.name,
             reference=reference,
             report=False,
+            replace=True,  # the folder is the pipeline's own
         )
         wandb = self.config.wandb.model_copy(update={"run_name": ""})
         self.sync.start(track(evaluated, wandb, job.eval_run, self.plan.eval_dir))

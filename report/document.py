@@ -21,7 +21,7 @@ from metrics.comparison import Comparison
 from report.payload import Run, build_payload
 from report.plots import write_comparison_plot, write_plots
 from report.tables import MARKS_LEGEND, comparison_rows, markdown_table, models_rows
-from runtime.files import atomic_write_bytes, write_json
+from runtime.files import atomic_write_text, write_json
 from runtime.logs import get_logger
 
 __all__ = ["Run", "render", "write_comparison", "write_report"]
@@ -40,7 +40,7 @@ def write_report(
     """Writes `report.html` and `plots/*.png` into `folder`; returns the page's path."""
     path = folder / "report.html"
     page = render(title, build_payload(title, runs, comparisons))
-    atomic_write_bytes(path, page.encode())
+    atomic_write_text(path, page)
     write_plots(folder / "plots", runs)
     logger.info("The report is %s (%.1f MB).", path, len(page) / 1e6)
     return path
@@ -94,5 +94,5 @@ def write_comparison(
             sections += [markdown_table(*comparison_rows(comparison)), ""]
         else:
             sections.append("No two models have an OD pair in common.\n")
-    atomic_write_bytes(folder / "comparison.md", "\n".join(sections).encode())
+    atomic_write_text(folder / "comparison.md", "\n".join(sections))
     write_comparison_plot(folder / "comparison.png", comparisons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,4 +77,5 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
         str(key): float(value)
         for key, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
+        if abs(value) <= sys.float_info.max
     }

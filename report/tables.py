@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 from metrics.assessment import Measures
 from metrics.comparison import Comparison, ComparisonRow
 from metrics.measures import HEADLINE, MEASURES
+from runtime.errors import one_line
 
 
 def number(value: float | None) -> str:
@@ -17,6 +19,7 @@ def number(value: float | None) -> str:
 
 def screen_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     """Columns aligned for a fixed-width screen: text left, everything after it right."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
     return "\n".join([*lines, *(_line(row, widths) for row in rows)])
@@ -40,7 +43,9 @@ def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 
 
 def _escape_cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    """Text as text: neither the table's own signs nor HTML come from a model's name."""
+    text = html.escape(one_line(text), quote=False)
+    return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def measures_table(measures: Measures) -> str:

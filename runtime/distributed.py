@@ -89,7 +89,7 @@ def join(device: torch.device, timeout: datetime.timedelta = TIMEOUT) -> Process
 
     `device` is where the tensors are that will be summed: the CPU where only plain values travel.
     """
-    world_size = _integer("WORLD_SIZE", 1)
+    world_size = num_processes()
     if world_size <= 1:
         return Processes()
     if not dist.is_initialized():
@@ -111,7 +111,7 @@ def leave() -> None:
 
 def local_device(device: torch.device) -> torch.device:
     """Under `torchrun`, the GPU that belongs to this process on its machine."""
-    if device.type == "cuda" and _integer("WORLD_SIZE", 1) > 1:
+    if device.type == "cuda" and num_processes() > 1:
         local = _integer("LOCAL_RANK", 0)
         if local >= torch.cuda.device_count():
             raise UserError(
@@ -120,6 +120,11 @@ def local_device(device: torch.device) -> torch.device:
             )
         return torch.device("cuda", local)
     return device
+
+
+def num_processes() -> int:
+    """How many processes `torchrun` has started, as far as the environment tells."""
+    return _integer("WORLD_SIZE", 1)
 
 
 def is_main_process() -> bool:

@@ -1,42 +1,92 @@
 """The one error type for mistakes a user can mend, and the program entry that reports it.
 
-Programming errors are not caught: their traceback is the bug report.
+What the operating system, a parser or a codec refuses is such a mistake as well, wherever it is
+met. Programming errors are not caught: their traceback is the bug report.
 """
 
 from __future__ import annotations
 
 import atexit
+import csv
+import io
+import json
 import logging
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import NoReturn
+
+from runtime.secrets import mask_secrets
+
+PARSER_ERRORS = (
+    UnicodeError,
+    csv.Error,
+    json.JSONDecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+)
 
 
 class UserError(Exception):
     """A mistake in arguments, configuration or files: what was found, what to do about it."""
 
 
+def printable(text: str) -> str:
+    """`text` in which nothing moves the cursor, colours the screen or hides what stands there."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 def one_line(text: object) -> str:
     """`text` with its line breaks folded, so that an error stays on one line."""
-    return " ".join(str(text).split())
+    return printable(" ".join(str(text).split()))
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a program's `main`; a `UserError` becomes one line on stderr and exit code 2."""
+    """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main() or 0
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        code = 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         code = 130
     except BrokenPipeError:
         sys.exit(141)
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:
+            raise
+        print(f"error: {mask_secrets(one_line(reason))}", file=sys.stderr)
+        code = 2
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _end_now(code)
     sys.exit(code)
+
+
+def reason_of(error: Exception) -> str | None:
+    """Why a program cannot go on, in the user's terms; None where the error is its own."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        places = [str(place) for place in (error.filename, error.filename2) if place is not None]
+        return f"{' and '.join(places) or 'A file'}: {error.strerror or error}."
+    if isinstance(error, PARSER_ERRORS):
+        return f"What was read cannot be understood ({type(error).__name__}: {error})."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory ({error or 'for what was asked'})."
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "A path holds a NUL character, which no file has in its name."
+    return None
 
 
 def _end_now(code: int) -> NoReturn:

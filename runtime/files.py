@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,15 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.logs import get_logger
+from runtime.shutdown import stop_if_asked
+
+logger = get_logger("files")
+
+SAY_AFTER_S = 1.0
+POLL_S = 0.02
+MAX_JSON_BYTES = 1 << 30
+DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -42,6 +52,15 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_disk_failure(error: BaseException | None) -> bool:
+    """Whether a full, failing or read-only disk is at the bottom of an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FAILURES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Removes what killed processes left unfinished; for the one who holds the folder's lock."""
     for leftover in Path(folder).glob(".*.????????.tmp"):
@@ -61,6 +80,11 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text; bytes of a file's name that are no text appear escaped in it."""
+    atomic_write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
 def write_json(path: str | Path, obj: Any) -> None:
     """Writes `obj` as indented JSON, atomically."""
     atomic_write_bytes(path, (json.dumps(obj, indent=2, allow_nan=True) + "\n").encode())
@@ -70,6 +94,8 @@ def read_json(path: str | Path) -> Any:
     """Reads JSON; a missing or damaged file is a `UserError` naming it."""
     path = Path(path)
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(f"{path} is larger than any JSON file of ours; is it the right one?")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
@@ -133,18 +159,36 @@ class FolderLock:
             message = f"{self.folder} cannot be written: {error.strerror or error}."
             raise UserError(message) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            self._lock(descriptor)
+        except BaseException:
             os.close(descriptor)
-            raise UserError(
-                f"{self.guards} is in use by another run (process {holder}); "
-                "wait for it or choose another output folder."
-            ) from error
+            raise
         os.ftruncate(descriptor, 0)
         with contextlib.suppress(OSError):  # a full disk must not stop a lock
             os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+
+    def _lock(self, descriptor: int) -> None:
+        """Takes the lock at once, or says within a second whom it waits for and goes on trying."""
+        started, said = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                if not self.wait:
+                    raise UserError(
+                        f"{self.guards} is in use by another run (process {holder}); "
+                        "wait for it or choose another output folder."
+                    ) from error
+            waited = time.monotonic() - started > SAY_AFTER_S
+            if waited:  # locks that are held for moments are also taken to end in good order
+                stop_if_asked()
+            if waited and not said:
+                said = True
+                logger.info("Waiting for process %s, which is working in %s.", holder, self.guards)
+            time.sleep(POLL_S)
 
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""

@@ -7,9 +7,17 @@ import logging
 import sys
 from pathlib import Path
 
-from runtime.errors import UserError
+from runtime.errors import UserError, printable
+from runtime.secrets import mask_secrets
 
 ROOT = "hoser_distil"
+
+
+class _Formatter(logging.Formatter):
+    """Lines that move no cursor and give no password away, whatever a file's name holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_secrets(printable(super().format(record)))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -53,7 +61,7 @@ def setup_logging(level: str = "INFO", file: Path | None = None) -> None:
     root.propagate = False
     if not any(isinstance(handler, _ConsoleHandler) for handler in root.handlers):
         console = _ConsoleHandler()
-        console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+        console.setFormatter(_Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(console)
     if file is not None:
         add_log_file(file)
@@ -63,10 +71,10 @@ def add_log_file(file: Path) -> logging.Handler:
     """Adds a text log; the caller removes it with `remove_log_file`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = _FileHandler(file, encoding="utf-8")
+        handler = _FileHandler(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger(ROOT)
     if root.level == logging.NOTSET:  # called from a script that set nothing up
         root.setLevel(logging.INFO)

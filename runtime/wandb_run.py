@@ -132,10 +132,10 @@ def has_credentials() -> bool:
     """Whether a WandB key is at hand, looked up without asking anybody."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
+        path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
         known = netrc.netrc(str(path)).hosts
-    except (OSError, netrc.NetrcParseError):
+    except Exception:  # a file of other programs, in whatever alphabet or state
         return False
     return any(_host(address) in known for address in (*KNOWN_SERVERS, _configured_server()))
 

@@ -145,15 +145,17 @@ def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def parse_time(where: str, text: str) -> int:
-    """Seconds since 1970 of an ISO time; one without a zone counts as UTC, as in the trips."""
+    """Seconds since 1970 of an ISO time, whose zone is dropped.
+
+    Trips are wall time, whatever zone is written after it: 08:00 is the morning.
+    """
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise UserError(
             f"{where}: start is {text[:40]!r}; expected a time such as 2015-11-05T23:29:48Z."
         ) from error
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
+    parsed = parsed.replace(tzinfo=UTC)
     seconds = int((parsed - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() // 1)
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
         raise UserError(f"{where}: start is {text[:40]!r}; expected a year from 1 to 9998.")

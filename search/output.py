@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.generation_record import is_record_of, record_path
 from runtime.errors import UserError
 from runtime.files import read_json, write_json
 from runtime.logs import get_logger
 from search.od import ODSource
-from search.writer import ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
+from search.writer import HEADER, ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
 
 logger = get_logger("generate")
 
@@ -38,13 +39,14 @@ class Output:
 
     def __init__(self, path: Path, source: ODSource, identity: dict[str, Any]) -> None:
         self.path, self.source, self.identity = path, source, identity
-        self.performance = performance_path(path)
+        self.performance = record_path(path)
         self.tally = Tally()
         self._parts: list[_Part] = []
         self._writer: TripWriter | None = None
 
     def open(self, *, resume: bool) -> None:
         """Begins the file, or with `resume` takes up what an earlier run has left."""
+        self._refuse_what_is_not_ours()
         has_rows = self.path.exists() and self.path.stat().st_size > 0
         if resume and (has_rows or self._part_files()):
             self._check_identity()
@@ -58,9 +60,31 @@ class Output:
             for path in self._part_files():
                 path.unlink(missing_ok=True)
         # Before the first row: a file with rows can always say what it was generated with.
-        write_json(self.performance, {"status": "running", "request": self.identity})
+        begun = {"status": "running", "output": self.path.name, "request": self.identity}
+        write_json(self.performance, begun)
         self._writer.begin()
         self.absorb_parts()
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """Neither the file nor the one beside it may be anything but generated trips' own."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                start = file.read(len(HEADER))
+            if not HEADER.startswith(start):
+                raise UserError(
+                    f"{self.path} is not a file of generated trips; choose another --output."
+                )
+        if not self.performance.exists():
+            return
+        try:
+            ours = is_record_of(read_json(self.performance), self.path)
+        except UserError as error:
+            raise UserError(f"{error} It is in the way; remove it.") from error
+        if not ours:
+            raise UserError(
+                f"{self.performance} is in the way: it is not of {self.path.name}; choose another "
+                "--output."
+            )
 
     def _check_identity(self) -> None:
         hint = "leave out --resume to start over, or choose another --output"
@@ -143,11 +167,6 @@ class Output:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def performance_path(output: Path) -> Path:
-    """The JSON file beside the trips."""
-    return output.with_suffix(".json")
 
 
 def part_path(output: Path, begin: int) -> Path:

@@ -211,7 +211,7 @@ def parse_row(path: Path, line: bytes, number: int) -> Row:
         pair = int(origin), int(destination)
         num_roads = roads.count(",") + 1
         tally = Tally(1, int(reached == "True"), num_roads, int(seconds), float(log_prob))
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: row {number} is damaged; {_HINT}.") from error
     return Row(pair, tally)
 

@@ -248,8 +248,12 @@ def test_an_existing_city_is_kept_and_another_or_damaged_one_replaced(tmp_path: 
     assert (folder / "train.csv").stat().st_mtime_ns == untouched
 
     whole = (folder / "train.csv").read_bytes()
-    (folder / "train.csv").write_bytes(whole[:-10])
+    (folder / "train.csv").write_bytes(whole[:-10])  # damaged, or somebody's own
     assert not demo_city_is_current(folder, wanted)
+    with pytest.raises(UserError, match=r"holds a train\.csv that is not a demo city's"):
+        make_demo_city(folder, settings=wanted, progress=False)
+    assert (folder / "train.csv").read_bytes() == whole[:-10]
+    (folder / "train.csv").unlink()
     make_demo_city(folder, settings=wanted, progress=False)
     assert (folder / "train.csv").read_bytes() == whole
 
@@ -266,15 +270,16 @@ def test_an_interrupted_generation_is_redone(tmp_path: Path) -> None:
     folder = make_demo_city(tmp_path, settings=wanted, progress=False)
     (folder / "demo_city.json").unlink()
     (folder / ".demo_city_unfinished").touch()
-    (folder / "val.csv").rename(folder / ".val.csv.abcd.tmp")
+    (folder / ".demo_city_unfinished_files").mkdir()
+    (folder / "val.csv").rename(folder / ".demo_city_unfinished_files" / "val.csv")
     make_demo_city(folder, settings=wanted, progress=False)
-    assert not (folder / ".val.csv.abcd.tmp").exists()
+    assert not (folder / ".demo_city_unfinished_files").exists()
     assert demo_city_is_current(folder, wanted)
 
 
 def test_somebody_elses_dataset_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("mine")
-    with pytest.raises(UserError, match=r"not a demo city; choose another"):
+    with pytest.raises(UserError, match=r"is not a demo city's, .* choose another"):
         make_demo_city(tmp_path, settings=SMALL, progress=False)
     assert (tmp_path / "train.csv").read_text() == "mine"
 

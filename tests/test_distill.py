@@ -14,7 +14,6 @@ from critics import DistillationManager
 from critics.lmtad_teacher import LMTADTeacher
 from critics.losses import forward_kl, relation_loss
 from critics.registry import require_teacher, teacher_path
-from critics.restored_settings import restore_settings
 from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, load_teacher, road_teacher
 from critics.weights import save_weights
 from data.road_network import RoadNetwork
@@ -327,18 +326,3 @@ def test_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert require_teacher(config) == Path("teachers/mine.pt")
     config = load_config(None, {"distill.ckpt": "elsewhere.pt", "distill.teacher_name": "mine"})
     assert teacher_path(config) == Path("elsewhere.pt")
-
-
-def test_a_resumed_run_restores_its_settings(caplog: pytest.LogCaptureFixture) -> None:
-    earlier = config_with(lambda_=0.3, window="full", ckpt="moved/since.pt")
-    saved = earlier.distill.model_dump(mode="json", by_alias=True)
-    now = config_with(lambda_=0.1, window="full", ckpt="here.pt")
-    with caplog.at_level("WARNING", logger="hoser_distil"):
-        restored = restore_settings(now, saved)
-    assert restored.distill.lambda_ == 0.3 and restored.distill.window == "full"
-    assert restored.distill.ckpt == "here.pt"
-    assert [record.getMessage() for record in caplog.records] == [
-        "distill.lambda is 0.3 in the checkpoint, 0.1 now; the checkpoint's value is used."
-    ]
-    with pytest.raises(UserError, match="not valid"):
-        restore_settings(now, {"lambda": "much"})

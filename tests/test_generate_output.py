@@ -206,7 +206,7 @@ def test_an_od_file_is_answered_in_its_order(
     ]  # fmt: skip
     assert rows[1]["gene_trace_road_id"] == "[17]"
     assert rows[1]["gene_trace_datetime"] == "['2015-11-07T00:00:00Z']"
-    assert rows[2]["gene_trace_datetime"].startswith("['2015-11-07T04:00:00Z'")
+    assert rows[2]["gene_trace_datetime"].startswith("['2015-11-07T12:00:00Z'")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import torch
 
 from config import load_config
 from critics.losses import CandidateDistributions, distillation_loss
-from critics.own_loss import divergence_of, fingerprint
-from critics.restored_settings import restore_settings
+from critics.own_loss import divergence_of
 from runtime.errors import UserError
 from tests.training_helpers import assert_same_weights, distilled, final_weights, tiny_config
 from train_with_distill import train
@@ -80,12 +79,3 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
         divergence_of(f"{broken}:mine")
     with pytest.raises(UserError, match=r"a function of yours, FILE\.py:FUNCTION"):
         load_config(None, {"distill.loss": "os:system"})
-
-
-def test_no_checkpoint_has_code_run(own_file: Path) -> None:
-    config = load_config(None, {"distill.loss": f"{own_file}:mine"})
-    saved = config.distill.model_dump(mode="json", by_alias=True)
-    assert restore_settings(config, saved).distill.loss == config.distill.loss
-    assert len(fingerprint(config.distill.loss)) == 64
-    with pytest.raises(UserError, match="only where the configuration names it"):
-        restore_settings(load_config(None), saved)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import pickle
 import signal
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,16 +22,18 @@ from optuna.pruners import HyperbandPruner, NopPruner
 from optuna.trial import TrialState, create_trial
 from scipy import stats
 
-from config import load_config
+from config import dump_config, load_config
 from runtime.errors import UserError
 from runtime.files import FolderLock
-from training.shutdown import ShutdownSignals
+from runtime.secrets import SecretAddress
+from runtime.shutdown import ShutdownSignals
 from tuning.artifacts import TrialFolders, link
 from tuning.comparison import Spread, compare, compare_all
 from tuning.final import best_distilled
-from tuning.liveness import HEARTBEAT, OWNER, Heartbeat, Owner, is_dead
+from tuning.liveness import HEARTBEAT, OWNER, Heartbeat, HeartbeatWatch, Owner
 from tuning.queue import TrialQueue
 from tuning.records import TrialRecord
+from tuning.report import study_result, write_summary
 from tuning.sampling import CmaEsSampler, make_pruner, make_sampler, prunes
 from tuning.space import from_unit, search_space, suggest, to_unit
 from tuning.storage import StorageAddress, open_storage
@@ -263,8 +268,52 @@ def test_storage_names(text: str, kind: str, location: str) -> None:
 
 
 def test_a_store_is_shown_without_its_password() -> None:
-    shown = StorageAddress.parse("postgresql://ann:secret@host/studies").shown
-    assert "secret" not in shown and "ann" in shown
+    for url in ("postgresql://ann:secret@host/studies", "postgresql://ann@h/s?password=secret"):
+        address = StorageAddress.parse(url)
+        assert "secret" not in address.shown and "ann" in address.shown
+        assert "secret" not in repr(address)
+        assert "secret" in address.location or "secret" in repr(address.location)
+
+
+ADDRESSES = st.builds(
+    "{}://{}:{}@{}/studies".format,
+    st.sampled_from(["postgresql", "mysql+pymysql", "postgres"]),
+    st.sampled_from(["ann", ""]),
+    st.text("abcXYZ019:/@!#%&?=+", min_size=3).map(lambda text: f"S{text}T"),
+    st.sampled_from(["host", "10.0.0.1:5432"]),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(ADDRESSES)
+def test_a_password_never_leaves_the_configuration(url: str) -> None:
+    password = url.split("://")[1].rsplit("@", 1)[0].split(":", 1)[1]
+    config = load_config(None, {"optuna.storage": url})
+    assert config.optuna.storage.reveal() == url
+    copy = config.model_copy(deep=True)
+    assert copy.optuna.storage.reveal() == url
+    texts = [
+        dump_config(config),
+        json.dumps(config.model_dump(mode="json")),
+        repr(config),
+        str(config.optuna.storage),
+        repr(pickle.loads(pickle.dumps(config))),
+        repr(config.model_dump()),
+    ]
+    for text in texts:
+        assert password not in text and "***" in text
+    with pytest.raises(UserError) as caught:
+        StorageAddress.parse(url.replace("://", "//"))
+    assert password not in str(caught.value)
+
+
+def test_a_masked_address_takes_its_password_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = str(SecretAddress("mysql+pymysql://u:p@h/n"))
+    assert StorageAddress.parse(written).location == "mysql+pymysql://u@h/n"
+    monkeypatch.setenv("HOSER_STORAGE_PASSWORD", "a/b")
+    assert StorageAddress.parse(written).location == "mysql+pymysql://u:a%2Fb@h/n"
 
 
 @pytest.mark.parametrize("text", ["", "study", "journal://", "redis"])
@@ -334,16 +383,30 @@ def test_a_study_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
 def test_a_worker_is_dead_when_its_process_is_gone_or_its_heartbeat_old() -> None:
     here = Owner.this_process()
     assert here.is_local and here.is_running()
-    assert not is_dead(here.attributes(), None, 1)
+    now = 1000.0
+    watch = HeartbeatWatch(60, clock=lambda: now)
+    assert not watch.is_dead(1, here.attributes())
     gone = Owner(here.host, here.machine, here.pid, here.started - 100)
-    assert is_dead(gone.attributes(), None, 1)  # the number belongs to another process now
+    assert watch.is_dead(1, gone.attributes())  # the number belongs to another process now
+    elsewhere = Owner("there", "another machine", 1, 0.0).attributes()
+    for trial, attributes in ((2, elsewhere), (3, {OWNER: None})):
+        assert not watch.is_dead(trial, attributes)
+        now += 179
+        assert not watch.is_dead(trial, attributes)
+        now += 2
+        assert watch.is_dead(trial, attributes)
+        assert not watch.is_dead(trial, {**attributes, HEARTBEAT: 7})  # it was only slow
+
+
+def test_a_step_of_the_clock_kills_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, watch = Owner.this_process(), HeartbeatWatch(60)
     elsewhere = Owner("there", "another machine", 1, 0.0)
-    assert not is_dead(elsewhere.attributes(), None, 60)
-    old = {**elsewhere.attributes(), HEARTBEAT: time.time() - 181}
-    assert is_dead(old, None, 60) and not is_dead(old, None, 61)
-    unsigned: dict[str, Any] = {OWNER: None}
-    assert not is_dead(unsigned, time.time() - 100, 60)
-    assert is_dead(unsigned, time.time() - 200, 60)
+    assert not watch.is_dead(1, here.attributes()) and not watch.is_dead(2, elsewhere.attributes())
+    wall, create = time.time, psutil.Process.create_time
+    monkeypatch.setattr(time, "time", lambda: wall() + 86_400)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create(process) + 86_400)
+    monkeypatch.setattr(psutil, "boot_time", lambda: 86_400.0)
+    assert not watch.is_dead(1, here.attributes()) and not watch.is_dead(2, elsewhere.attributes())
 
 
 @pytest.mark.parametrize("storage", ["memory", "{0}/s.log", "sqlite:///{0}/s.db"])
@@ -361,6 +424,8 @@ def test_a_trial_whose_heartbeat_stopped_is_failed_and_queued_once_more(
     study = open_study(config)
     folders = TrialFolders.open(tmp_path / "trials", study.name, study.identity)
     queue = TrialQueue(study, folders)
+    now = 0.0
+    queue.watch = HeartbeatWatch(60, clock=lambda: now)
     living, dying = queue.claim(), queue.claim()
     assert living is not None and dying is not None
     params = suggest(dying, study.space)
@@ -372,13 +437,13 @@ def test_a_trial_whose_heartbeat_stopped_is_failed_and_queued_once_more(
         return float(attributes.get(HEARTBEAT, 0.0))
 
     with Heartbeat(study.storage, dying._trial_id, 0.02):
-        before, deadline = time.time(), time.monotonic() + 60
-        while last_beat() <= before and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while last_beat() < 1 and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert last_beat() > before
+    assert last_beat() >= 1
     assert queue.others_running() and study.records()[1].state == "running"
 
-    dying.set_user_attr(HEARTBEAT, time.time() - 3600)
+    now += 3600
     again = queue.claim()
     assert again is not None and again.number == 2
     states = [(r.number, r.state, r.retry_of) for r in study.records()]
@@ -387,7 +452,8 @@ def test_a_trial_whose_heartbeat_stopped_is_failed_and_queued_once_more(
     assert str(study.records()[1].failure) == "the worker died (process 1 on there)"
 
     again.set_user_attr(OWNER, elsewhere.attributes()[OWNER])
-    again.set_user_attr(HEARTBEAT, time.time() - 3600)
+    assert queue.others_running()  # which is when its heartbeat is first seen
+    now += 3600
     last = queue.claim()  # the retry died as well: no third try, the next planned trial
     assert last is not None and last.number == 3
     assert [r.retry_of for r in study.records()] == [None, None, 1, None]
@@ -398,6 +464,24 @@ def test_a_trial_whose_heartbeat_stopped_is_failed_and_queued_once_more(
     assert resumed is not None and resumed.number == 3
 
 
+def _owned(root: Path, store: str) -> Path:
+    TrialFolders.open(root, "a", "1", store)
+    return root
+
+
+def test_a_study_of_the_same_name_in_another_store_is_left_alone(tmp_path: Path) -> None:
+    def config(store: str) -> Any:
+        settings = {"optuna.storage": f"sqlite:///{tmp_path}/{store}.db"}
+        return load_config(None, {**settings, "optuna.results_dir": str(tmp_path / "results")})
+
+    first = open_study(config("one"))
+    write_summary(first, study_result(first))
+    with pytest.raises(UserError, match=r"same name in .*one\.db"):
+        open_study(config("two"))
+    (tmp_path / "one.db").unlink()  # begun anew in the same place
+    assert open_study(config("one")).identity != first.identity
+
+
 def test_each_study_has_its_own_folders(tmp_path: Path) -> None:
     root = tmp_path / "trials"
     first = TrialFolders.open(root, "a", "1")
@@ -406,6 +490,8 @@ def test_each_study_has_its_own_folders(tmp_path: Path) -> None:
     other = TrialFolders.open(root, "b", "2")
     assert other.root == root / "b"
     assert TrialFolders.open(root, "b", "2").root == root / "b"
+    with pytest.raises(UserError, match="belongs to a study of the same name in /one"):
+        TrialFolders.open(_owned(tmp_path / "kept", "/one"), "a", "2", "/two")
     again = TrialFolders.open(root, "a", "3")  # the store was deleted, the study begun anew
     assert again.root == root and not (root / "trial_000_vanilla_complete").exists()
     assert len(list(tmp_path.glob("trials.*/trial_000_vanilla_complete/model"))) == 1

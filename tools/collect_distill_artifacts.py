@@ -10,6 +10,7 @@ appears complete or not at all, and an existing one is only replaced with `--for
 from __future__ import annotations
 
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from config.arguments import example_parser
 from config.finding import find_data_dir
+from data.generation_record import record_path
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
@@ -28,7 +30,7 @@ from report.geojson import (
 )
 from report.inputs import find_generated_file
 from runtime.errors import UserError, run_main
-from runtime.files import sha256_of_file, write_json
+from runtime.files import replace_atomically, sha256_of_file, write_json
 from runtime.logs import get_logger, setup_logging
 
 logger = get_logger("collect")
@@ -83,8 +85,15 @@ def collect(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if archive:
-        shutil.make_archive(str(target), "gztar", root_dir=root, base_dir=target.name)
+        _pack(target)
     return target
+
+
+def _pack(bundle: Path) -> None:
+    """Packs the bundle beside itself; a full disk leaves no half archive."""
+    packed = bundle.with_name(f"{bundle.name}.tar.gz")
+    with replace_atomically(packed) as temporary, tarfile.open(temporary, "w:gz") as archive:
+        archive.add(bundle, arcname=bundle.name)
 
 
 def _folder_name(run_name: str) -> str:
@@ -136,9 +145,9 @@ def _matching(run: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
 def _copy_generated(generated: Path, folder: Path) -> None:
     folder.mkdir()
     shutil.copy2(generated, folder / generated.name)
-    for beside in (generated.with_suffix(".json"), Path(f"{generated}.json")):
-        if beside.is_file():
-            shutil.copy2(beside, folder / beside.name)
+    beside = record_path(generated)
+    if beside.is_file():
+        shutil.copy2(beside, folder / beside.name)
 
 
 def _write_geojson(folder: Path, network: RoadNetwork, generated: Path, od_source: str) -> None:

@@ -41,6 +41,19 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> Progress:
+        """A checkpoint's progress; a `ValueError` says what of it cannot be."""
+        progress = cls(**content)
+        counts = (progress.epoch, progress.group, progress.step, progress.nonfinite_in_a_row)
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError(f"epoch, group or step is not a count: {counts}")
+        if len(progress.history) != progress.epoch:
+            raise ValueError(f"{len(progress.history)} epochs are recorded, {progress.epoch} done")
+        if not -1 <= progress.best_epoch < max(progress.epoch, 1):
+            raise ValueError(f"the best epoch is {progress.best_epoch}")
+        return progress
+
 
 @dataclass
 class RunState:
@@ -126,7 +139,7 @@ def load_run(path: Path) -> RunState:
         return RunState(
             identity=dict(content["identity"]),
             config=dict(content["config"]),
-            progress=Progress(**content["progress"]),
+            progress=Progress.read(content["progress"]),
             model=dict(content["model"]),
             optimization=dict(content["optimization"]),
             rng=dict(content["rng"]),

@@ -9,6 +9,7 @@ from config.schema import Config
 from runtime.errors import UserError
 from runtime.files import timestamp
 from runtime.logs import get_logger
+from runtime.names import safe_name
 
 logger = get_logger("train")
 
@@ -80,13 +81,3 @@ class RunFolder:
                 f"{self.path} cannot be moved aside: {error.strerror or error}."
             ) from error
         logger.info("The earlier run was moved to %s.", target)
-
-
-def safe_name(name: str, what: str) -> str:
-    """`name` where it can be one folder's name; so no setting writes outside its output folder."""
-    bad = not name.strip() or name in (".", "..") or "/" in name or "\\" in name or "\0" in name
-    if bad or len(name.encode()) > 200:
-        raise UserError(
-            f"{what} is {name[:60]!r}; it must be usable as a folder's name (no slashes, not '..')."
-        )
-    return name

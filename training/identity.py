@@ -38,15 +38,15 @@ def run_mode(config: Config) -> str:
     return "distilled" if config.distilling else "vanilla"
 
 
-def check_mode(state: RunState, config: Config, path: Path) -> None:
-    """Refuses the checkpoint of a run with a teacher for one without, and the other way round."""
-    _refuse(_differences(state.identity, {"mode": run_mode(config)}), path)
+def check_settings(state: RunState, config: Config, path: Path) -> None:
+    """Refuses a checkpoint of other settings, of the teacher's as of all others."""
+    mode = _differences(state.identity, {"mode": run_mode(config)})
+    _refuse(mode + disagreements(by_dotted_key(state.config), config, "resuming"), path)
 
 
-def check_same_run(state: RunState, config: Config, identity: dict[str, Any], path: Path) -> None:
-    """Refuses a checkpoint of other settings, data or teacher, naming what differs."""
-    settings = disagreements(by_dotted_key(state.config), config, "resuming")
-    _refuse(settings + _differences(state.identity, identity), path)
+def check_inputs(state: RunState, identity: dict[str, Any], path: Path) -> None:
+    """Refuses a checkpoint of another network, other zones, trips or another teacher."""
+    _refuse(_differences(state.identity, identity), path)
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

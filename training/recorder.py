@@ -17,7 +17,7 @@ from config import Config, dump_config
 from critics.distill_hook import DistillationManager
 from hoser import HOSER
 from models.checkpoint import TrainingData
-from runtime.files import atomic_write_bytes
+from runtime.files import atomic_write_text
 from runtime.logs import get_logger
 from runtime.wandb_run import TrackedRun, start_run
 from runtime.wandb_sync import BackgroundSync
@@ -59,11 +59,17 @@ class Recorder:
         """How the run is called where experiments are tracked."""
         return f"{self.config.dataset}_{self.folder.path.name}"
 
+    @property
+    def profiling(self) -> bool:
+        """Whether the run only measures itself: then a folder's results are not touched."""
+        return self.config.profiling.max_batches is not None
+
     def open(self, progress: Progress) -> None:
         """Writes the configuration and opens the logs."""
         if not self.writes:
             return
-        atomic_write_bytes(self.folder.config, dump_config(self.config).encode())
+        if not self.profiling:
+            atomic_write_text(self.folder.config, dump_config(self.config))
         self.tracked = start_run(
             self.config.wandb,
             name=self.run_name,
@@ -134,7 +140,7 @@ class Recorder:
         self, progress: Progress, record: dict[str, Any], is_best: bool, model: HOSER
     ) -> None:
         """The files, scalars and the line of a finished epoch."""
-        if not self.writes:
+        if not self.writes or self.profiling:
             return
         if is_best:
             self._save_student(self.folder.best, model, record)
@@ -197,7 +203,7 @@ class Recorder:
 
     def save(self, progress: Progress, model: HOSER, optimization: Optimization) -> None:
         """The state from which the run goes on."""
-        if self.writes and not self.config.profiling.max_batches:
+        if self.writes and not self.profiling:
             save_run(
                 self.folder.latest,
                 identity=self.identity,

@@ -14,6 +14,7 @@ from critics.distill_hook import DistillationManager
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.teacher_report import teacher_report
 from data.preprocess import ensure_zones
+from data.preprocess.zone_check import check_zones
 from data.road_network import RoadNetwork
 from data.splits import split_file
 from dataset import TripDataset
@@ -104,6 +105,7 @@ def load_resources(config: Config) -> Resources:
             cache_dir=config.data.cache_dir,
         )
         network = RoadNetwork.load(folder, config.data.angle_convention)
+    check_zones(network, config.data.on_bad_rows, config.data.cache_dir)
     train, val = (load_split(config, network, split) for split in ("train", "val"))
     return Resources(network, train, val)
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from config import Config
 from critics.distill_hook import DistillationManager
 from critics.registry import require_teacher
-from critics.restored_settings import restore_settings
 from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
@@ -28,7 +27,8 @@ from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
 from runtime.precision import Precision
-from runtime.random_state import restore_random_state
+from runtime.random_state import random_state, restore_random_state
+from runtime.shutdown import ShutdownSignals, Stopped
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.calibration import calibrate
 from training.checkpoint import (
@@ -41,7 +41,7 @@ from training.checkpoint import (
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
 from training.folder import RunFolder
-from training.identity import check_mode, check_same_run, run_identity
+from training.identity import check_inputs, check_settings, run_identity
 from training.optimization import Optimization, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
@@ -49,7 +49,6 @@ from training.recorder import Recorder
 from training.replay import Replay
 from training.reporting import summary_table
 from training.resources import ResourcePool
-from training.shutdown import ShutdownSignals
 from training.validation import ValidationResult, validate
 
 logger = get_logger("train")
@@ -102,7 +101,11 @@ class TrainingRun:
         """Trains epoch by epoch until the end, a signal, or an error."""
         log_file = add_log_file(self.folder.log) if self.processes.is_main else None
         try:
-            self.set_up()
+            try:
+                self.set_up()
+            except Stopped:
+                logger.info("Stopped by a signal before the first step.")
+                return self.report()
             exit_code = 1
             try:
                 while self.progress.epoch < self.max_epoch and not self.stopping:
@@ -126,9 +129,7 @@ class TrainingRun:
         """Loads data, builds model, teacher and optimizer, and takes up an earlier state."""
         state = load_run(self.folder.latest) if self.folder.latest.exists() else None
         if state is not None:
-            check_mode(state, self.config, self.folder.latest)
-            with named_errors(self.folder.latest):
-                self.config = restore_settings(self.config, state.config["distill"])
+            check_settings(state, self.config, self.folder.latest)
         config = self.config
         if config.distilling and not makes_teacher(config):
             require_teacher(config)  # found missing before the data are read, which takes long
@@ -146,7 +147,7 @@ class TrainingRun:
         self.teacher = self._build_teacher(total_steps) if config.distilling else None
         identity = run_identity(config, self.resources, self.teacher)
         if state is not None:
-            check_same_run(state, config, identity, self.folder.latest)
+            check_inputs(state, identity, self.folder.latest)
             self._take_up(state)
         self.replay = self._build_replay()
         self._build_step()
@@ -269,7 +270,12 @@ class TrainingRun:
             if gathered is not None:
                 with self.profiler.phase("Data Transfer"):
                     batches.append(self.resources.train.features(gathered, self.device))
-        result = self.step.run(batches, self.progress.step, self._interrupted)
+        drawn = random_state()
+        try:
+            result = self.step.run(batches, self.progress.step, self._interrupted)
+        except Interrupted:
+            restore_random_state(drawn)  # the group is done anew, from the same dropout on
+            raise
         self.batches_done += self.plan.batches_per_step
         return result
 
@@ -339,6 +345,13 @@ class TrainingRun:
     def finish_epoch(self) -> None:
         """Validates, keeps the best student, and saves the state of the new epoch."""
         progress = self.progress
+        if not progress.epoch_sums.get("steps"):
+            raise UserError(
+                f"Every step of epoch {progress.epoch + 1} had a non-finite loss, so nothing was "
+                "learned; lower optimizer_config.learning_rate "
+                f"({self.config.optimizer_config.learning_rate}), check the data, or try "
+                "training.amp_dtype=off."
+            )
         result = validate(
             self.model,
             self.resources.val,
@@ -411,7 +424,7 @@ class TrainingRun:
         progress, folder = self.progress, self.folder
         best = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else {}
         rate = self.batches_done / self.busy_seconds if self.busy_seconds else 0.0
-        if self.processes.is_main and self.config.profiling.max_batches:
+        if self.processes.is_main and self.config.profiling.max_batches and self.batches_done:
             logger.info("%d batches. %s", self.batches_done, self.profiler.mean())
         elif self.processes.is_main and best:
             files = {

@@ -21,6 +21,7 @@ from dataset import TripDataset
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates
 from runtime.distributed import Processes
+from runtime.errors import UserError
 from runtime.precision import Precision
 
 CALIBRATION_BINS = 15
@@ -114,7 +115,8 @@ def _batch_sums(
         nll.sum(),
         *kl,
     ]
-    bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    usable = confidence.nan_to_num(0.0)  # a student that diverged is found out by its sums
+    bins = (usable * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     calibration = [
         torch.bincount(bins, weights.double(), minlength=CALIBRATION_BINS)
         for weights in (torch.ones_like(confidence), confidence, correct)
@@ -139,6 +141,11 @@ def _divergence(
 def _result(sums: Tensor, has_teacher: bool) -> ValidationResult:
     positions, correct, labelled, mape, mape_seconds, nll, kl, kl_positions = sums[:8].tolist()
     count, confidence, hits = sums[8:].view(3, CALIBRATION_BINS)
+    if not all(map(math.isfinite, (mape, mape_seconds, nll, float(confidence.sum())))):
+        raise UserError(
+            "The student's answers to the validation trips are not finite: the training has "
+            "diverged. Lower optimizer_config.learning_rate, or try training.amp_dtype=off."
+        )
     labelled = max(labelled, 1.0)
     error = (confidence - hits).abs().sum() / count.sum().clamp(min=1)
     return ValidationResult(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from runtime.errors import UserError
-from runtime.files import FolderLock, atomic_write_bytes, read_json, timestamp, write_json
+from runtime.files import FolderLock, atomic_write_text, read_json, timestamp, write_json
 from runtime.logs import get_logger
 from training.folder import RunFolder
 from tuning.records import Mode
@@ -67,24 +67,28 @@ class TrialFolders:
     """The folders of one study's trials.
 
     The first study owns `optuna_trials`; one of another name gets a folder of its own in it. What
-    an earlier study of the same name left there is moved aside.
+    an earlier study of the same name left there is moved aside where its store was begun anew, and
+    refused where it is kept in another store.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
-    def open(cls, trials_dir: str | Path, study_name: str, identity: str) -> TrialFolders:
+    def open(
+        cls, trials_dir: str | Path, study_name: str, identity: str, store: str = ""
+    ) -> TrialFolders:
         """The study's folder; call it while holding the study's lock."""
         root = Path(trials_dir)
         owner = _owner(root)
-        if owner is not None and owner[0] != study_name:
+        if owner is not None and owner.study_name != study_name:
             root = root / study_name
             owner = _owner(root)
-        if owner is not None and owner[1] != identity:
+        if owner is not None and owner.identity != identity:
+            refuse_other_store(root, owner.store, store)
             _move_aside(root)
-        if owner is None or owner[1] != identity:
-            write_json(root / OWNER_FILE, {"study_name": study_name, "identity": identity})
+        if owner is None or owner.identity != identity:
+            write_json(root / OWNER_FILE, asdict(_Owner(study_name, identity, store)))
         return cls(root)
 
     def running(self, number: int, mode: Mode) -> TrialFolder:
@@ -137,15 +141,35 @@ class TrialFolders:
         return None
 
 
-def _owner(root: Path) -> tuple[str, str] | None:
-    """Name and identity of the study that owns a folder."""
+@dataclass(frozen=True)
+class _Owner:
+    """The study that a folder belongs to, and where it is kept."""
+
+    study_name: str
+    identity: str
+    store: str
+
+
+def refuse_other_store(place: Path, found: str, store: str) -> None:
+    """Refuses what belongs to a study of the same name that another store still holds."""
+    if found not in ("", "memory", store):
+        raise UserError(
+            f"{place} belongs to a study of the same name in {found}; give another --study_name, "
+            "or the study's own --storage."
+        )
+
+
+def _owner(root: Path) -> _Owner | None:
+    """The study that owns a folder."""
     file = root / OWNER_FILE
     if not file.exists():
         return None
     content = read_json(file)
     try:
-        return str(content["study_name"]), str(content["identity"])
-    except (KeyError, TypeError) as error:
+        return _Owner(
+            str(content["study_name"]), str(content["identity"]), str(content.get("store", ""))
+        )
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not ours; give another optuna.trials_dir.") from error
 
 
@@ -169,7 +193,7 @@ def _move_aside(root: Path) -> None:
 def write_failure(folder: TrialFolder, text: str) -> None:
     """Keeps a failure's traceback with the run; a full disk must not hide the failure."""
     with contextlib.suppress(UserError):
-        atomic_write_bytes(folder.failure, text.encode())
+        atomic_write_text(folder.failure, text)
 
 
 def link(path: Path, target: Path) -> None:
@@ -183,3 +207,9 @@ def link(path: Path, target: Path) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         logger.warning("The link %s cannot be made: %s", path, error.strerror or error)
+
+
+def drop_dangling(path: Path) -> None:
+    """Removes a link whose target was moved aside."""
+    if path.is_symlink() and not path.exists():
+        path.unlink(missing_ok=True)

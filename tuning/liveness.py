@@ -1,16 +1,19 @@
 """Whether the worker of a running trial still lives.
 
-A worker signs its trial and renews a heartbeat in the store, in every kind of store alike. On its
-own machine a worker's process is looked up, elsewhere an old heartbeat means that it is gone.
+A worker signs its trial and counts heartbeats in the store, in every kind of store alike. On its
+own machine a worker's process is looked up; elsewhere it is gone when its count has stood still for
+as long as the observer's own steady clock says. No two clocks are ever compared.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,12 +40,12 @@ class Owner:
     host: str
     machine: str
     pid: int
-    started: float
+    started: float  # ticks since the machine's start, where its system tells
 
     @classmethod
     def this_process(cls) -> Owner:
         pid = os.getpid()
-        return cls(socket.gethostname(), _machine(), pid, psutil.Process(pid).create_time())
+        return cls(socket.gethostname(), _machine(), pid, _started(pid))
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> Owner | None:
@@ -60,13 +63,22 @@ class Owner:
     def is_running(self) -> bool:
         """Whether the process exists; only for local ones."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started) < 1.0
+            return abs(_started(self.pid) - self.started) < 1.0
         except (psutil.Error, OSError):
             return False
 
     def attributes(self) -> dict[str, Any]:
         """What a trial is signed with."""
-        return {OWNER: asdict(self), HEARTBEAT: time.time()}
+        return {OWNER: asdict(self), HEARTBEAT: 0}
+
+
+def _started(pid: int) -> float:
+    """When a process began, by a clock that nobody can set; wall time where there is no other."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return float(stat.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return float(psutil.Process(pid).create_time())
 
 
 def _machine() -> str:
@@ -76,24 +88,37 @@ def _machine() -> str:
         lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         lambda: str(Path("/proc/self/ns/pid").readlink()),
     ):
-        try:
+        with contextlib.suppress(OSError):
             parts.append(read())
-        except OSError:
-            parts.append(str(psutil.boot_time()))
     return " ".join(parts)
 
 
-def is_dead(attributes: Mapping[str, Any], started: float | None, interval_s: float) -> bool:
-    """Whether the worker of a running trial is gone.
+class HeartbeatWatch:
+    """Remembers when each running trial last gave a sign, by this process's steady clock."""
 
-    `started` is when the trial began, for one that nobody has signed yet.
-    """
-    owner = Owner.of(attributes)
-    if owner is not None and owner.is_local:
-        return not owner.is_running()
-    signs = [attributes.get(HEARTBEAT)] if owner else [attributes.get(HEARTBEAT), started]
-    last = max((float(sign) for sign in signs if sign is not None), default=0.0)
-    return time.time() - last > GRACE_INTERVALS * interval_s
+    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.patience_s = GRACE_INTERVALS * interval_s
+        self.clock = clock
+        self._signs: dict[int, tuple[Any, float]] = {}
+
+    def is_dead(self, trial_id: int, attributes: Mapping[str, Any]) -> bool:
+        """Whether the worker of a running trial is gone."""
+        owner = Owner.of(attributes)
+        if owner is not None and owner.is_local:
+            return not owner.is_running()
+        sign = (owner, attributes.get(HEARTBEAT))
+        known = self._signs.get(trial_id)
+        if known is None or known[0] != sign:
+            if known is None:
+                logger.info(
+                    "A trial's worker runs on %s; should it give no sign for %.0f s, the trial is "
+                    "tried again.",
+                    owner.host if owner is not None else "another machine",
+                    self.patience_s,
+                )
+            self._signs[trial_id] = (sign, self.clock())
+            return False
+        return self.clock() - known[1] > self.patience_s
 
 
 class Heartbeat:
@@ -107,9 +132,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def _beat(self) -> None:
-        while not self._stop.wait(self.interval_s):
+        for count in itertools.count(1):
+            if self._stop.wait(self.interval_s):
+                return
             try:
-                self.storage.set_trial_user_attr(self.trial_id, HEARTBEAT, time.time())
+                self.storage.set_trial_user_attr(self.trial_id, HEARTBEAT, count)
             except Exception as error:  # the trial's own report will meet the same trouble
                 logger.warning("The heartbeat could not be written: %s", error)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runtime.logs import get_logger
 from tuning.artifacts import TrialFolders
-from tuning.liveness import OWNER, Owner, is_dead
+from tuning.liveness import OWNER, HeartbeatWatch, Owner
 from tuning.records import WORKER_DIED, TrialRecord
 from tuning.sampling import make_sampler
 from tuning.study import TuningStudy
@@ -31,6 +31,7 @@ class TrialQueue:
         self.folders = folders
         self.settings = study.config.optuna
         self.owner = Owner.this_process()
+        self.watch = HeartbeatWatch(self.settings.heartbeat_interval)
 
     def claim(self) -> Trial | None:
         """A trial of this worker's own; None when every planned trial is begun."""
@@ -70,8 +71,7 @@ class TrialQueue:
         from optuna.trial import TrialState
 
         for trial in self.study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            started = trial.datetime_start.timestamp() if trial.datetime_start else None
-            if is_dead(trial.user_attrs, started, self.settings.heartbeat_interval):
+            if self.watch.is_dead(trial._trial_id, trial.user_attrs):
                 self._fail(trial)
         trials = self.study.optuna.get_trials(deepcopy=False)
         tried_again = {trial.user_attrs.get("retry_of") for trial in trials}

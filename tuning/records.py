@@ -17,6 +17,7 @@ STATES: dict[str, State] = {
     "PRUNED": "pruned",
     "FAIL": "failed",
 }
+SUMMARY_NAME = "study_summary.json"
 WORKER_DIED = "the worker died"
 
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.files import atomic_write_bytes, timestamp, write_json
+from runtime.files import atomic_write_text, timestamp, write_json
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 from tuning.artifacts import link
 from tuning.comparison import PairedComparison, compare_all
 from tuning.final import FinalOutcome
 from tuning.plots import parameter_importances, write_plots
-from tuning.records import TrialRecord
+from tuning.records import SUMMARY_NAME, TrialRecord
 from tuning.sampling import pruner_name, sampler_name
 from tuning.study import TuningStudy
 from tuning.tables import (
@@ -27,7 +27,6 @@ from tuning.tables import (
 
 logger = get_logger("tune")
 
-SUMMARY_NAME = "study_summary.json"
 REPORT_NAME = "report.md"
 BEST_LINK = "best_trial"
 
@@ -116,7 +115,7 @@ def write_report(study: TuningStudy, result: StudyResult) -> None:
     text = "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
     settings = study.config.optuna
     with study.lock():
-        atomic_write_bytes(study.folder / REPORT_NAME, text.encode())
+        atomic_write_text(study.folder / REPORT_NAME, text)
         if settings.plots:
             write_plots(study.optuna, list(settings.objectives), study.folder)
 
@@ -176,6 +175,7 @@ def _summary(study: TuningStudy, result: StudyResult) -> dict[str, Any]:
         "written": timestamp(),
         "dataset": study.config.dataset,
         "storage": study.address.shown,
+        "store": study.address.place,
         "dashboard": study.address.dashboard_command,
         "objectives": tree["objectives"],
         "sampler": tree["sampler"],

@@ -52,5 +52,6 @@ def check_any_succeeded(study: TuningStudy) -> None:
     if all(record.state == "failed" for record in records):
         raise UserError(
             f"All {len(records)} trials failed; trial {records[0].number}: "
-            f"{records[0].failure or 'for an unknown reason'}"
+            f"{records[0].failure or 'for an unknown reason'} More are tried with a larger "
+            "--n_trials."
         )

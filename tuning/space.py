@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from config.schema import Config, IntRange
+from config.schema import Config, WindowRange
 
 if TYPE_CHECKING:
     from optuna.distributions import FloatDistribution, IntDistribution
@@ -27,7 +27,7 @@ def search_space(config: Config) -> Space:
     space: Space = {}
     for name, field in SEARCHED.items():
         limits = getattr(config.optuna.search_space, field)
-        if isinstance(limits, IntRange):
+        if isinstance(limits, WindowRange):
             space[name] = IntDistribution(limits.low, limits.high)
         elif limits is not None:
             space[name] = FloatDistribution(limits.low, limits.high, log=limits.log)

@@ -12,12 +12,14 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from runtime.errors import UserError, one_line
 from runtime.logs import get_logger
+from runtime.secrets import MASK, SecretAddress, mask_secrets
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -30,6 +32,7 @@ DRIVERS = {
     "postgresql": {"psycopg2": "postgresql+psycopg2", "psycopg": "postgresql+psycopg"},
     "mysql": {"MySQLdb": "mysql+mysqldb", "pymysql": "mysql+pymysql"},
 }
+PASSWORD_VARIABLE = "HOSER_STORAGE_PASSWORD"  # for addresses that were written down masked
 SQLITE_TIMEOUT_S = 60
 OPEN_ATTEMPTS = 8
 FORMS = (
@@ -43,18 +46,19 @@ class StorageAddress:
     """A store as the user named it, understood."""
 
     kind: Literal["memory", "journal", "database"]
-    location: str  # the journal's path or the database's URL
+    location: str = field(repr=False)  # the journal's path or the database's URL, in full
 
     @classmethod
-    def parse(cls, text: str) -> StorageAddress:
+    def parse(cls, address: SecretAddress | str) -> StorageAddress:
         """Understands a URL, a journal's or a SQLite file's path, or `memory`."""
-        text = text.strip()
+        text = (address.reveal() if isinstance(address, SecretAddress) else address).strip()
+        text, shown = _with_password(text), mask_secrets(text)
         if text in MEMORY_NAMES:
             return cls("memory", "")
         if text.startswith("journal://"):
             path = text.removeprefix("journal://")
             if not path.strip("/"):
-                raise UserError(f"optuna.storage is {text!r}; it names no file. Use {FORMS}.")
+                raise UserError(f"optuna.storage is {shown!r}; it names no file. Use {FORMS}.")
             return cls("journal", path)
         if "://" in text:
             return cls("database", _with_driver(text))
@@ -62,7 +66,7 @@ class StorageAddress:
             return cls("journal", text)
         if text.endswith(DATABASE_SUFFIXES):
             return cls("database", f"sqlite:///{text}")
-        raise UserError(f"optuna.storage is {text!r}, which is not a store. Use {FORMS}.")
+        raise UserError(f"optuna.storage is {shown!r}, which is not a store. Use {FORMS}.")
 
     @property
     def file(self) -> Path | None:
@@ -82,19 +86,34 @@ class StorageAddress:
         if self.kind == "memory":
             return "memory"
         if self.kind == "journal":
-            return self.location
+            return mask_secrets(self.location)
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
 
         try:
-            return make_url(self.location).render_as_string(hide_password=True)
+            return mask_secrets(make_url(self.location).render_as_string(hide_password=True))
         except (ArgumentError, ValueError):
             return "the database"
+
+    @property
+    def place(self) -> str:
+        """What tells this store from others: a file's full path, or the masked address."""
+        return str(self.file.resolve()) if self.file is not None else self.shown
 
     @property
     def dashboard_command(self) -> str | None:
         """How `optuna-dashboard` opens the store."""
         return None if self.kind == "memory" else f"optuna-dashboard {self.shown}"
+
+
+def _with_password(text: str) -> str:
+    """A masked address with the password of the environment, or left to the driver's own means."""
+    if MASK not in text or "://" not in text:
+        return text
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password:
+        return text.replace(f":{MASK}@", f":{quote(password, safe='')}@")
+    return text.replace(f":{MASK}@", "@")
 
 
 def _with_driver(url: str) -> str:
@@ -250,4 +269,5 @@ def _reason(error: BaseException) -> str:
     """The driver's own words, without SQL and links."""
     cause = error.__cause__ or error
     text = one_line(getattr(cause, "orig", None) or cause) or type(cause).__name__
+    text = mask_secrets(text)
     return text if len(text) <= 200 else text[:197] + "..."

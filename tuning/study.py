@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from config.agreement import disagreements, shared_settings
 from config.schema import Config
 from runtime.errors import UserError
-from runtime.files import FolderLock
-from training.folder import safe_name
-from tuning.records import TrialRecord
+from runtime.files import FolderLock, read_json
+from runtime.names import safe_name
+from tuning.artifacts import refuse_other_store
+from tuning.records import SUMMARY_NAME, TrialRecord
 from tuning.space import Space, search_space
 from tuning.storage import StorageAddress, open_storage
 
@@ -77,7 +78,18 @@ def open_study(config: Config) -> TuningStudy:
             load_if_exists=True,
         )
         identity = _check_or_sign(study, config, address)
+        _refuse_results_of_another(folder, identity, address)
     return TuningStudy(config, address, storage, study, identity, folder, space)
+
+
+def _refuse_results_of_another(folder: Path, identity: str, address: StorageAddress) -> None:
+    """The results in a folder stay with their study for as long as its store may hold it."""
+    try:
+        content = read_json(folder / SUMMARY_NAME)
+    except UserError:  # none yet, or a damaged one, which is written anew
+        return
+    if isinstance(content, dict) and content.get("identity", identity) != identity:
+        refuse_other_store(folder, str(content.get("store", "")), address.place)
 
 
 def find_study(config: Config) -> TuningStudy | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import traceback
@@ -12,7 +13,7 @@ import torch
 
 from config.schema import Config
 from runtime.errors import UserError, one_line
-from runtime.files import read_json
+from runtime.files import is_disk_failure, read_json
 from runtime.logs import get_logger
 from runtime.memory import is_out_of_memory
 from training.folder import RunFolder
@@ -152,9 +153,20 @@ class TrialRunner:
         except failure_types():
             raise  # the store's trouble is not the trial's
         except Exception as error:  # whatever ends a trial must not end the study
+            if is_disk_failure(error):  # but a disk that is full is not the trial's fault
+                self._give_back(trial)
+                raise UserError(
+                    f"The study stops, as its trial {record.number} could not be kept: "
+                    f"{one_line(error)} Start again with the same --study_name once there is room."
+                ) from error
             if not isinstance(error, UserError):
                 write_failure(folder, traceback.format_exc())
             return _Ending("failed", metrics={}, failure=failure_reason(error))
+
+    def _give_back(self, trial: Trial) -> None:
+        """Leaves the trial to the next start, unless the store has no room for that either."""
+        with contextlib.suppress(*failure_types()):
+            self.queue.put_back(trial)
 
     def _announce(self, record: TrialRecord, params: dict[str, Any]) -> None:
         shown = ", ".join(f"{name} {format_param(value)}" for name, value in params.items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,13 @@ from data.demo_city.settings import (
     demo_city_is_current,
 )
 from runtime.errors import UserError
-from runtime.files import FolderLock, replace_atomically, write_json
+from runtime.files import (
+    FolderLock,
+    read_json,
+    replace_atomically,
+    sha256_of_file,
+    write_json,
+)
 from runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 logger = get_logger("demo_city")
 
 # Made from the city by other programs; they belong to the city that is replaced.
-_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
+_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy", "zones.json")
+STAGING_NAME = ".demo_city_unfinished_files"
 _TRAIN, _VAL, _TEST = range(3)
 
 
@@ -44,7 +53,7 @@ def make_demo_city(
     """Makes the demo city in `folder` unless it is there, and returns the folder.
 
     `settings` says more than the three numbers (and takes their place). A demo city made with
-    other settings is replaced; a folder that holds anyone's own data is left alone.
+    other settings is replaced; files that the generator did not write are left alone.
     """
     if settings is None:
         settings = DemoCitySettings(num_roads=num_roads, num_trips=num_trips, seed=seed)
@@ -54,33 +63,69 @@ def make_demo_city(
         return folder
     with FolderLock(folder, name=".demo_city.lock", wait=True):
         if not demo_city_is_current(folder, settings):
-            _clear(folder)
-            _make(folder, settings, threads, progress)
+            _refuse_foreign_files(folder)
+            with _staging(folder) as staging:
+                _make(folder, staging, settings, threads, progress)
     return folder
 
 
-def _clear(folder: Path) -> None:
+def _refuse_foreign_files(folder: Path) -> None:
+    """Only what the generator wrote, and nobody changed since, may be replaced."""
     present = [name for name in CITY_FILES if (folder / name).exists()]
-    is_ours = (folder / MANIFEST_NAME).exists() or (folder / UNFINISHED_NAME).exists()
-    if present and not is_ours:
-        raise UserError(
-            f"{folder} holds {present[0]} of a dataset that is not a demo city; choose another "
-            "folder for the demo city."
-        )
+    records = [name for name in (MANIFEST_NAME, UNFINISHED_NAME) if (folder / name).exists()]
+    for name in present:
+        if not any(_wrote(folder, record, name) for record in records):
+            raise UserError(
+                f"{folder} holds a {name} that is not a demo city's, or was changed since; choose "
+                "another folder for the demo city, or move the file away."
+            )
     if present:
         logger.info("%s holds another or an unfinished demo city, which is replaced.", folder)
+
+
+def _wrote(folder: Path, record: str, name: str) -> bool:
+    """Whether a file is as the generator's record says that it was written."""
     try:
-        (folder / UNFINISHED_NAME).touch()
+        content = read_json(folder / record)
+    except UserError:  # a marker of earlier versions is empty: everything was under way
+        return record == UNFINISHED_NAME
+    hashes, sizes = (content.get(key) for key in ("file_sha256", "file_sizes"))
+    if isinstance(hashes, dict):
+        return bool(hashes.get(name) == sha256_of_file(folder / name))
+    return isinstance(sizes, dict) and sizes.get(name) == (folder / name).stat().st_size
+
+
+def _put_in_place(folder: Path, staging: Path, manifest: dict[str, Any]) -> None:
+    """Moves the finished files to their names; a record of them is there before the first one."""
+    write_json(folder / UNFINISHED_NAME, manifest)
+    try:
         for name in (MANIFEST_NAME, *_DERIVED_FILES):
             (folder / name).unlink(missing_ok=True)
-        for name in CITY_FILES:  # what a killed generation left behind
-            for leftover in folder.glob(f".{name}.*.tmp"):
-                leftover.unlink(missing_ok=True)
+        for name in CITY_FILES:
+            (staging / name).replace(folder / name)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    write_json(folder / MANIFEST_NAME, manifest)
+    (folder / UNFINISHED_NAME).unlink(missing_ok=True)
 
 
-def _make(folder: Path, settings: DemoCitySettings, threads: int | None, progress: bool) -> None:
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder beside the city's files, without what a killed generation left there."""
+    staging = folder / STAGING_NAME
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        yield staging
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _make(
+    folder: Path, staging: Path, settings: DemoCitySettings, threads: int | None, progress: bool
+) -> None:
     # Imported here: a city that is there already must not cost the compiled kernels' import.
     from data.demo_city.streets import make_streets
     from data.demo_city.writer import write_road_map
@@ -92,19 +137,17 @@ def _make(folder: Path, settings: DemoCitySettings, threads: int | None, progres
         folder,
     )
     streets = make_streets(settings.num_roads, settings.seed)
-    write_road_map(folder, streets)
-    mean_roads = _write_trips(folder, streets, settings, threads, progress)
-    write_json(
-        folder / MANIFEST_NAME,
-        {
-            "generator_version": GENERATOR_VERSION,
-            "settings": settings.as_json(),
-            "num_roads": streets.num_roads,
-            "mean_trip_roads": round(mean_roads, 3),
-            "file_sizes": {name: (folder / name).stat().st_size for name in CITY_FILES},
-        },
-    )
-    (folder / UNFINISHED_NAME).unlink(missing_ok=True)
+    write_road_map(staging, streets)
+    mean_roads = _write_trips(staging, streets, settings, threads, progress)
+    manifest = {
+        "generator_version": GENERATOR_VERSION,
+        "settings": settings.as_json(),
+        "num_roads": streets.num_roads,
+        "mean_trip_roads": round(mean_roads, 3),
+        "file_sizes": {name: (staging / name).stat().st_size for name in CITY_FILES},
+        "file_sha256": {name: sha256_of_file(staging / name) for name in CITY_FILES},
+    }
+    _put_in_place(folder, staging, manifest)
     logger.info(
         "The demo city has %d roads; its trips have %.1f roads on average.",
         streets.num_roads,

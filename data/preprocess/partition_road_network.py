@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from config.arguments import example_parser
 from data.preprocess import DEFAULT_ZONES, PARTITION_NAME, ZONE_COUNTS_NAME
 from data.road_network import RoadNetwork
+from data.zone_record import write_zone_record
 from runtime.errors import UserError, run_main
 from runtime.files import atomic_write_bytes
 from runtime.logs import get_logger, setup_logging
@@ -103,10 +104,12 @@ def write_partition(folder: str | Path, num_zones: int = DEFAULT_ZONES, seed: in
     Zone transitions counted on another partition are removed.
     """
     folder = Path(folder)
-    zones = partition_roads(RoadNetwork.load(folder, with_zones=False), num_zones, seed)
+    network = RoadNetwork.load(folder, with_zones=False)
+    zones = partition_roads(network, num_zones, seed)
     _remove(folder / ZONE_COUNTS_NAME)
     text = "\n".join(str(zone) for zone in zones.tolist()) + "\n"
     atomic_write_bytes(folder / PARTITION_NAME, text.encode())
+    write_zone_record(folder, network.content_hash)
     count = int(zones.max()) + 1
     logger.info("%s: %d roads in %d zones.", folder / PARTITION_NAME, len(zones), count)
     return count

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from config import Config
+from data.zone_record import write_zone_record
 from gene import generate
+from runtime.errors import UserError
 from training.folder import RunFolder
+from training.resources import load_resources
 
 
 def stretched(city: Path, target: Path, factor: int) -> Path:
@@ -41,3 +47,29 @@ def test_travel_times_are_read_as_the_student_was_taught(
     assert second.mean_trip_seconds == first.mean_trip_seconds
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert any("was trained on other trips than" in line for line in messages)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_zones_of_another_network_are_refused(tiny_city: Path, tmp_path: Path, known: bool) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(tiny_city, city)
+    load_resources(Config(data_dir=str(city)))
+    partition = city / "road_network_partition"
+    zones = partition.read_text().split()
+    random.Random(0).shuffle(zones)  # of as many roads, but not of these
+    partition.write_text("\n".join(zones) + "\n")
+    if known:
+        write_zone_record(city, "0" * 64)
+    with pytest.raises(UserError, match=r"(?i)make .* anew with: python"):
+        load_resources(Config(data_dir=str(city)))
+
+
+def test_a_matrix_of_other_trips_is_said(
+    tiny_city: Path, tmp_path: Path, messages: list[str]
+) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(tiny_city, city, ignore=shutil.ignore_patterns(".cache"))
+    lines = (city / "train.csv").read_text().splitlines(keepends=True)
+    (city / "train.csv").write_text("".join(lines[: len(lines) * 3 // 4]))
+    load_resources(Config(data_dir=str(city)))
+    assert any("does not hold the zone changes of train.csv" in line for line in messages)

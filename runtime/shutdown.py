@@ -11,6 +11,18 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+class Stopped(Exception):
+    """A signal was noted while something was waited for or prepared; nothing is lost by ending."""
+
+
+def stop_if_asked() -> None:
+    """Raises `Stopped` where a signal was noted by whoever notes signals just now."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        noting = getattr(signal.getsignal(number), "__self__", None)
+        if isinstance(noting, ShutdownSignals) and noting.received is not None:
+            raise Stopped
+
+
 class ShutdownSignals:
     """Notes SIGTERM and SIGINT while in use; a second SIGINT interrupts at once."""
 

@@ -1,0 +1,163 @@
+"""Nothing is written over what the program did not write: names that clash, folders in use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import Config, load_evaluation_config
+from evaluation import evaluate
+from evaluation import main as evaluation_main
+from gene import Execution, generate
+from metrics.assessment import Settings
+from pipeline.plan import make_plan
+from report.claim import fresh_folder
+from runtime.errors import UserError
+from training.folder import RunFolder
+
+NO_INTERVALS = Settings(bootstrap=0)
+
+
+def make_trips(config: Config, output: Path, resume: bool = False, seed: int = 0) -> Path:
+    """A few trips without a student's help."""
+    config, model = config.model_copy(deep=True), RunFolder.of(config).best
+    config.training.seed = seed
+    return generate(
+        config,
+        output=output,
+        num_gene=6,
+        search="shortest_path",
+        model_path=model,
+        execution=Execution(resume=resume),
+    ).output
+
+
+def test_outputs_with_a_dot_have_records_of_their_own(trained: Config, tmp_path: Path) -> None:
+    for name in ("lam0.1", "lam0.5", "trips.csv"):
+        make_trips(trained, tmp_path / name)
+    names = {"lam0.1.json", "lam0.5.json", "trips.json"}
+    assert {path.name for path in tmp_path.glob("*.json")} == names
+    with pytest.raises(UserError, match=r"lam0\.5"):
+        make_trips(trained, tmp_path / "lam0.5", seed=1, resume=True)
+    with pytest.raises(UserError, match=r"trips\.json is in the way"):
+        make_trips(trained, tmp_path / "trips")
+
+
+@pytest.mark.parametrize("name", ["val.csv", "metrics.csv", "roadmap.geo", "config.yaml"])
+def test_trips_are_not_written_over_other_files(trained: Config, tmp_path: Path, name: str) -> None:
+    for file in (Path(trained.data_dir) / "val.csv", Path(trained.data_dir) / "roadmap.geo"):
+        shutil.copy(file, tmp_path)
+    shutil.copy(RunFolder.of(trained).metrics, tmp_path)
+    shutil.copy(RunFolder.of(trained).config, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for resume in (False, True):
+        with pytest.raises(UserError, match=name.split(".")[0]):
+            make_trips(trained, tmp_path / name, resume)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_results_are_not_written_over_other_results(trained: Config, tmp_path: Path) -> None:
+    first = make_trips(trained, tmp_path / "first.csv")
+    second = make_trips(trained, tmp_path / "second.csv", seed=1)
+    out = tmp_path / "out"
+    where: dict[str, Any] = {"data_dir": trained.data_dir, "output_dir": out, "report": False}
+    evaluate(first, settings=NO_INTERVALS, **where)
+    evaluate(first, settings=NO_INTERVALS, **where)  # the same once more
+    kept = (out / "results.json").read_bytes()
+    for trips, settings in ((second, NO_INTERVALS), (first, Settings(bootstrap=0, grid_size=0.01))):
+        with pytest.raises(UserError, match="holds the results of another evaluation"):
+            evaluate(trips, settings=settings, **where)
+    assert (out / "results.json").read_bytes() == kept
+    evaluate(second, settings=NO_INTERVALS, replace=True, **where)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "report.html").write_text("mine")
+    with pytest.raises(UserError, match=r"report\.html is in the way"):
+        evaluate(first, settings=NO_INTERVALS, **{**where, "output_dir": tmp_path / "own"})
+
+
+def test_comparisons_are_not_written_over_others(trained: Config, tmp_path: Path) -> None:
+    names = ("a.csv", "b.csv", "comparison.json.csv")
+    trips = [make_trips(trained, tmp_path / name, seed=i) for i, name in enumerate(names)]
+    common = ["--data_dir", trained.data_dir, "--output_dir", str(tmp_path / "out")]
+    common += ["--bootstrap", "0", "--no_report", "--generated_file"]
+    assert evaluation_main([*common, *map(str, trips)]) == 0
+    assert isinstance(json.loads((tmp_path / "out" / "comparison.json").read_text()), list)
+    with pytest.raises(UserError, match="holds the comparison of"):
+        evaluation_main([*common, *map(str, trips[:2])])
+
+
+def test_folders_of_the_same_second_differ(tmp_path: Path) -> None:
+    assert len({fresh_folder(tmp_path) for _ in range(5)}) == 5
+
+
+BAD_NAMES: list[tuple[str, str]] = [("...pth", "folder's name"), ("comparison.json.pth", "rename")]
+
+
+@pytest.mark.parametrize(("name", "reason"), BAD_NAMES)
+def test_models_cannot_leave_or_break_the_folder_of_results(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / name).touch()
+    with pytest.raises(UserError, match=reason):
+        make_plan(load_evaluation_config(None, {"eval_dir": str(tmp_path)}))
+
+
+def test_trips_cannot_leave_the_folder_of_results(trained: Config, tmp_path: Path) -> None:
+    odd, plain = (make_trips(trained, tmp_path / name) for name in ("...csv", "plain.csv"))
+    out = tmp_path / "deep" / "out"
+    arguments = ["--data_dir", trained.data_dir, "--output_dir", str(out), "--bootstrap", "0"]
+    with pytest.raises(UserError, match="folder's name"):
+        evaluation_main([*arguments, "--generated_file", str(odd), str(plain)])
+    assert not list((tmp_path / "deep").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", "a/b"])
+def test_a_dataset_cannot_leave_the_folder_of_trips(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="folder's name"):
+        changed = trained.model_copy(update={"dataset": name})
+        generate(changed, model_path=RunFolder.of(trained).best, num_gene=2)
+
+
+Damage = Callable[[dict[str, object]], None]
+UNFIT: list[tuple[str, Damage, str]] = [
+    ("unfinished", lambda record: record.update(status="running"), "is unfinished"),
+    (
+        "another city",
+        lambda record: record["request"].update(road_network="0" * 64),  # type: ignore[attr-defined]
+        "another road network",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), [each[1:] for each in UNFIT], ids=["begun", "city"])
+def test_trips_that_do_not_belong_here_are_not_measured(
+    trained: Config, tmp_path: Path, damage: Damage, reason: str
+) -> None:
+    trips = make_trips(trained, tmp_path / "trips.csv")
+    record = json.loads(trips.with_suffix(".json").read_text())
+    damage(record)
+    trips.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=reason):
+        evaluate(trips, trained.data_dir, settings=NO_INTERVALS, output_dir=tmp_path / "out")
+    trips.with_suffix(".json").unlink()  # nothing is known of it then, as of published files
+    evaluate(trips, trained.data_dir, settings=NO_INTERVALS, output_dir=tmp_path / "out")
+
+
+def test_trips_changed_after_their_generation_are_said(
+    trained: Config, tmp_path: Path, messages: list[str]
+) -> None:
+    trips = make_trips(trained, tmp_path / "trips.csv")
+    evaluate(trips, trained.data_dir, settings=NO_INTERVALS, output_dir=tmp_path / "a")
+    assert not any("was changed" in line for line in messages)
+    trips.write_bytes(b"".join(trips.read_bytes().splitlines(keepends=True)[:-1]))
+    evaluate(trips, trained.data_dir, settings=NO_INTERVALS, output_dir=tmp_path / "b")
+    assert any("was changed after gene.py" in line for line in messages)
