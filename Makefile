@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo demo-city test lint bench clean
+# Formulas against their references, configuration and parsing: what takes no training.
+FAST := $(addprefix tests/test_,config.py arguments.py losses.py schedules.py sampling.py road_network.py \
+	dataset.py grid_mapper.py student.py student_incremental.py teacher.py evaluation_metrics.py)
+
+.PHONY: venv demo demo-city test fast lint bench clean
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -21,6 +25,9 @@ demo-city: venv
 
 test: venv
 	$(BIN)/python -m pytest
+
+fast: lint
+	$(BIN)/python -m pytest -x -m "not slow" --durations=0 --durations-min=5 $(FAST)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -69,7 +69,7 @@ def load_config(
     `overrides` maps dotted paths to values, `{"training.seed": 1}`. A string stands for itself
     where the key holds text, and is read as YAML elsewhere. Without `path`, the schema's defaults.
     """
-    tree = read_yaml(path) if path is not None else {}
+    tree = _read_with_base(path) if path is not None else {}
     overrides = overrides or {}
     if "distill.preset" in overrides:
         presets.replace(tree, overrides["distill.preset"])
@@ -83,7 +83,7 @@ def load_evaluation_config(
     path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> EvaluationConfig:
     """Loads the configuration of the evaluation pipeline."""
-    tree = read_yaml(path) if path is not None else {}
+    tree = _read_with_base(path) if path is not None else {}
     apply_overrides(tree, overrides or {}, EvaluationConfig)
     where = str(path) if path is not None else "the configuration"
     return validate(EvaluationConfig, tree, where)
@@ -121,6 +121,30 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UserError(f"{path} must hold sections (`name: ...`), not {type(tree).__name__}.")
     return tree
+
+
+def _read_with_base(path: str | Path) -> dict[str, Any]:
+    """The file's keys over those of the file beside it that its `extends` names, if it does."""
+    tree = read_yaml(path)
+    base_name = tree.pop("extends", None)
+    if base_name is None:
+        return tree
+    if not isinstance(base_name, str):
+        raise UserError(f"{path}: extends is {_show(base_name)}; it must name a file beside it.")
+    base = read_yaml(Path(path).parent / base_name)
+    if "extends" in base:
+        raise UserError(f"{path}: {base_name} extends another file itself; name that one.")
+    return _merged(base, tree)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `own`, section by section."""
+    merged = dict(base)
+    for key, value in own.items():
+        below = base.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _parse(text: str) -> Any:

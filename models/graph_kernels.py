@@ -3,6 +3,24 @@
 Importing this module loads numba, so callers import it inside the function that needs it. Kernels
 take a range of rows and release the GIL; `models.cpu_parallel` spreads them over threads. Sums are
 taken in an order that does not depend on the number of threads.
+
+For target i with incoming edges j -> i (e_ij their two attributes), the forward pass is
+
+    z_ij = x_l[j] + x_r[i] + e_ij W       s_ij = att . leaky(z_ij)
+    a_ij = exp(s_ij) / sum_j exp(s_ij)    out_i = sum_j a_ij x_l[j]
+
+and the backward pass, with G_i = dL/dout_i and leaky'(z) = 1 or the slope,
+
+    dL/da_ij = G_i . x_l[j]
+    g_ij = dL/ds_ij = a_ij (dL/da_ij - sum_j a_ij dL/da_ij)      softmax
+    dL/datt = sum_ij g_ij leaky(z_ij)                            leaky(z) = leaky'(z) z
+    dL/dz_ij = g_ij leaky'(z_ij) att                             elementwise
+    dL/dx_r[i] = sum_j dL/dz_ij      dL/dW = sum_ij e_ij (dL/dz_ij)
+    dL/dx_l[j] = sum_i (dL/dz_ij + a_ij G_i)                     as score's part, and as message
+
+The first kernel of the backward pass walks the edges by target (for g, att, x_r, W), the second by
+source (for x_l): each row of a result is written by one thread. z is computed anew instead of kept,
+since it is edges x width. `att` is a common factor of dL/dz, taken in once at the end of each sum.
 """
 
 from __future__ import annotations

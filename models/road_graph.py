@@ -32,6 +32,11 @@ class MessageGraph:
         return self.in_offsets.shape[0] - 1
 
     @property
+    def edge_index(self) -> Tensor:
+        """[2, E], as PyG takes edges: sources, then targets, sorted by target."""
+        return torch.stack([self.in_source, self.in_target])
+
+    @property
     def num_sources(self) -> int:
         return self.out_offsets.shape[0] - 1
 

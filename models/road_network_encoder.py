@@ -9,8 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gatv2 import GATv2
-from models.gcn import GCN, normalised_adjacency
+from models.graph_layers import (
+    ZoneMessages,
+    attend,
+    build_attention,
+    build_convolution,
+    convolve,
+    zone_messages,
+)
 from models.road_graph import MessageGraph, RoadSubset, roads_for_targets, with_self_loops
 from runtime.errors import UserError
 
@@ -41,7 +47,9 @@ class RoadNetworkEncoder(nn.Module):
     intersection_attr: Tensor
     zone_edge_index: Tensor
     zone_edge_weight: Tensor
-    zone_adjacency: Tensor
+    zone_messages_edge_index: Tensor
+    zone_messages_weight: Tensor
+    zone_messages_dense: Tensor
 
     def __init__(self, config: RoadNetworkEncoderConfig, network: RoadNetwork) -> None:
         super().__init__()
@@ -60,8 +68,8 @@ class RoadNetworkEncoder(nn.Module):
         self.lon_emb = nn.Linear(1, config.lon_emb_dim)
         self.lat_emb = nn.Linear(1, config.lat_emb_dim)
         self.zone_id_emb = nn.Embedding(self.num_zones, config.zone_id_emb_dim)
-        self.road_gat = GATv2(width, NUM_LAYERS, edge_dim=self.intersection_attr.shape[1])
-        self.zone_gcn = GCN(config.zone_id_emb_dim, NUM_LAYERS)
+        self.road_gat = build_attention(width, NUM_LAYERS, self.intersection_attr.shape[1])
+        self.zone_gcn = build_convolution(config.zone_id_emb_dim, NUM_LAYERS)
 
     def _register_city(self, network: RoadNetwork) -> None:
         assert network.zones is not None
@@ -82,10 +90,9 @@ class RoadNetworkEncoder(nn.Module):
         )
         for name in _GRAPH_BUFFERS:
             self.register_buffer(f"graph_{name}", getattr(graph, name), persistent=False)
-        adjacency = normalised_adjacency(
-            self.zone_edge_index, self.zone_edge_weight, network.zones.num_zones
-        )
-        self.register_buffer("zone_adjacency", adjacency, persistent=False)
+        messages = zone_messages(self.zone_edge_index, self.zone_edge_weight, self.num_zones)
+        for name, tensor in vars(messages).items():
+            self.register_buffer(f"zone_messages_{name}", tensor, persistent=False)
 
     @property
     def road_graph(self) -> MessageGraph:
@@ -103,13 +110,17 @@ class RoadNetworkEncoder(nn.Module):
     def encode_roads(self, subset: RoadSubset | None = None) -> Tensor:
         """Embeddings of all roads, or exactly the same rows for the roads of a subset."""
         if subset is None:
-            return self.road_gat(self._road_features(None), [self.road_graph] * NUM_LAYERS)
+            graphs = [self.road_graph] * NUM_LAYERS
+            return attend(self.road_gat, self._road_features(None), graphs)
         inputs = torch.from_numpy(subset.inputs)
-        return self.road_gat(self._road_features(inputs), subset.layers)
+        return attend(self.road_gat, self._road_features(inputs), subset.layers)
 
     def encode_zones(self) -> Tensor:
         """Embeddings of all zones [Z, d]."""
-        return self.zone_gcn(self.zone_id_emb.weight, self.zone_adjacency)
+        zones = ZoneMessages(
+            self.zone_messages_edge_index, self.zone_messages_weight, self.zone_messages_dense
+        )
+        return convolve(self.zone_gcn, self.zone_id_emb.weight, zones)
 
     def _road_features(self, roads: Tensor | None) -> Tensor:
         """[n, d]: id, length, type, longitude and latitude, each embedded."""

@@ -284,3 +284,20 @@ def test_what_two_runs_must_share(key: str, value: Any, resuming: bool, comparin
     for purpose, counts in (("resuming", resuming), ("comparing", comparing)):
         found = disagreements(shared_settings(earlier, purpose), now, purpose)  # type: ignore[arg-type]
         assert bool(found) == counts
+
+
+def test_a_file_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("dataset: a\ndistill: {window: 2, lambda: 0.5}\n")
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: base.yaml\ndataset: b\ndistill: {window: full}\n")
+    config = load_config(path)
+    assert (config.dataset, config.distill.window, config.distill.lambda_) == ("b", "full", 0.5)
+    (tmp_path / "base.yaml").write_text("extends: own.yaml")
+    for text, message in (
+        ("extends: base.yaml", "extends another file itself"),
+        ("extends: [1]", "must name a file"),
+        ("extends: none.yaml", "none.yaml cannot be read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_config(path)

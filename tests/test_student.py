@@ -11,14 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_geometric.nn import GAT
-from torch_geometric.nn import GCN as PygGCN
+from torch_geometric.nn import GAT, GCN
 
 from bench.reference_student import PlainHOSER
 from data.batch import Batch
 from hoser import HOSER
-from models.gatv2 import GATv2, _attend_vectorised
-from models.gcn import GCN, normalised_adjacency
+from models.graph_layers import (
+    attend,
+    build_attention,
+    build_convolution,
+    convolve,
+    zone_messages,
+)
 from models.losses import SupervisedLosses, supervised_losses
 from models.road_graph import with_self_loops
 from tests.student_helpers import (
@@ -270,21 +274,26 @@ def test_initial_parameters_follow_the_seed_and_the_originals_distribution(
         assert spread == pytest.approx(expected, rel=0.15, abs=1e-6), name
 
 
-@pytest.mark.parametrize("vectorised", [False, True])
-def test_graph_attention_equals_pyg(vectorised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def take_the_accelerators_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU computes, here on the CPU."""
+    monkeypatch.setattr("models.graph_layers._computes_on_cpu", lambda x: False)
+
+
+@pytest.mark.parametrize("on_accelerator", [False, True])
+def test_graph_attention_equals_pyg(on_accelerator: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
     edges = torch.randint(0, 40, (2, 150), generator=generator).unique(dim=1)
     attr = torch.rand(edges.shape[1], 2, generator=generator)
     features = torch.randn(41, 32, generator=generator)  # the last road touches none
     theirs = GAT(32, 32, num_layers=2, v2=True, edge_dim=2)
-    ours = GATv2(32, 2, edge_dim=2)
+    ours = build_attention(32, 2, edge_dim=2)
     ours.load_state_dict(theirs.state_dict())
     graph = with_self_loops(edges.numpy(), attr.numpy(), 41)
-    if vectorised:
-        monkeypatch.setattr("models.gatv2._attend_compiled", _attend_vectorised)
+    if on_accelerator:
+        take_the_accelerators_way(monkeypatch)
     inputs = [features.clone().requires_grad_() for _ in range(2)]
     expected = theirs(inputs[0], edges, edge_attr=attr)
-    actual = ours(inputs[1], [graph, graph])
+    actual = attend(ours, inputs[1], [graph, graph])
     assert largest_difference(actual, expected) < 1e-5
     target = torch.randn(41, 32, generator=generator)
     (expected * target).sum().backward()
@@ -299,13 +308,12 @@ def test_graph_attention_equals_pyg(vectorised: bool, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_vectorised_graph_attention_in_half_precision(
+def test_graph_layers_of_accelerators_in_half_precision(
     student: ParityStudent, dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The route of a GPU, here on the CPU."""
     encoder = student.model().road_network_encoder
     expected = encoder.encode_roads()
-    monkeypatch.setattr("models.gatv2._attend_compiled", _attend_vectorised)
+    take_the_accelerators_way(monkeypatch)
     encode = encoder.encode_roads
     if compiled:
         torch._dynamo.reset()
@@ -319,15 +327,20 @@ def test_vectorised_graph_attention_in_half_precision(
     )
 
 
-def test_graph_convolution_equals_pyg() -> None:
+@pytest.mark.parametrize("on_accelerator", [False, True])
+def test_graph_convolution_equals_pyg(
+    on_accelerator: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = torch.Generator().manual_seed(5)
     edges = torch.randint(0, 12, (2, 40), generator=generator).unique(dim=1)
     weight = torch.rand(edges.shape[1], generator=generator)
     features = torch.randn(13, 16, generator=generator)
-    theirs, ours = PygGCN(16, 16, num_layers=2), GCN(16, 2)
+    theirs, ours = GCN(16, 16, num_layers=2), build_convolution(16, 2)
     ours.load_state_dict(theirs.state_dict())
     expected = theirs(features, edges, edge_weight=weight)
-    actual = ours(features, normalised_adjacency(edges, weight, 13))
+    if on_accelerator:
+        take_the_accelerators_way(monkeypatch)
+    actual = convolve(ours, features, zone_messages(edges, weight, 13))
     assert largest_difference(actual, expected) < 1e-5
 
 

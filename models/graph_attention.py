@@ -1,30 +1,23 @@
-"""Graph attention (GATv2, one head) with the parameters of PyTorch Geometric's `GAT(v2=True)`.
+"""A layer of PyG's GATv2 (one head) on a CPU, forward and backward by compiled kernels.
 
-On a CPU the message passing is a compiled kernel: memory traffic, not arithmetic, is what it
-costs, and the kernel touches each neighbour's row without writing any tensor of edges x width.
-Elsewhere it is the same formula in vectorised tensor operations.
+Memory traffic, not arithmetic, is what attention costs there: the kernel touches each neighbour's
+row without writing any tensor of edges x width. What it computes is PyG's formula, no more.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.cpu_parallel import balanced_chunks, run_chunks
 from models.road_graph import MessageGraph
 
-_NEGATIVE_SLOPE = 0.2
-
-
-def glorot_(weight: Tensor) -> None:
-    """Uniform in +-sqrt(6 / (fan in + fan out)), the fans being the last two dimensions."""
-    bound = math.sqrt(6.0 / (weight.shape[-2] + weight.shape[-1]))
-    nn.init.uniform_(weight, -bound, bound)
+if TYPE_CHECKING:
+    from torch_geometric.nn import GATv2Conv
 
 
 @torch.library.custom_op("hoser::graph_attention", mutates_args=())
@@ -72,7 +65,11 @@ def _graph_attention_backward(
     out_offsets: Tensor,
     out_edge: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x_l, x_r, w_edge and att."""
+    """Gradients of x_l, x_r, w_edge and att; the derivation stands in `models.graph_kernels`.
+
+    Gradients of the parameters are summed a chunk of targets at a time, so that threads share
+    nothing, and then over the chunks, whose number does not depend on the threads.
+    """
     from models.graph_kernels import attend_backward_sources, attend_backward_targets
 
     offsets, by_source = in_offsets.numpy(), out_offsets.numpy()
@@ -118,15 +115,19 @@ def _backward(ctx, grad_out, grad_alpha):  # type: ignore[no-untyped-def]
 _graph_attention.register_autograd(_backward, setup_context=_save_for_backward)
 
 
-def _attend_compiled(
-    x_l: Tensor, x_r: Tensor, w_edge: Tensor, att: Tensor, graph: MessageGraph
-) -> Tensor:
-    """Sums of attention-weighted messages at each target, [targets, d], by the CPU kernel."""
+def attend_on_cpu(layer: GATv2Conv, x: Tensor, graph: MessageGraph) -> Tensor:  # [targets, d]
+    """What PyG's layer of one head computes from the sources' rows x, in float32 sums.
+
+    out_i = sum_j softmax_j(att . leaky_relu(L x_j + R x_i + W e_ij)) (L x_j) + bias
+    """
+    own = graph.target_as_source
+    x_l = layer.lin_l(x)
+    x_r = layer.lin_r(x if own is None else F.embedding(own, x))
     out, _ = _graph_attention(
         x_l.float(),
         x_r.float(),
-        w_edge.float(),
-        att.float(),
+        layer.lin_edge.weight.t().float(),
+        layer.att.view(-1).float(),
         graph.attr.float(),
         graph.in_offsets,
         graph.in_source,
@@ -134,59 +135,4 @@ def _attend_compiled(
         graph.out_offsets,
         graph.out_edge,
     )
-    return out
-
-
-def _attend_vectorised(
-    x_l: Tensor, x_r: Tensor, w_edge: Tensor, att: Tensor, graph: MessageGraph
-) -> Tensor:
-    """The same sums in tensor operations; scores and weights in float32."""
-    source, target = graph.in_source, graph.in_target
-    messages = F.embedding(source, x_l)  # [E, d]
-    mixed = messages + F.embedding(target, x_r) + graph.attr.to(x_l.dtype) @ w_edge.to(x_l.dtype)
-    # A sum of products, not a matrix product: autocast would take the scores in half precision.
-    score = (F.leaky_relu(mixed, _NEGATIVE_SLOPE).float() * att.float()).sum(dim=1)  # [E]
-    best = score.new_full((graph.num_targets,), -torch.inf)
-    best = best.scatter_reduce(0, target, score.detach(), "amax")
-    weight = (score - best[target]).exp()
-    total = weight.new_zeros(graph.num_targets).index_add(0, target, weight)
-    weight = weight / total[target]
-    out = weight.new_zeros(graph.num_targets, x_l.shape[1])
-    return out.index_add(0, target, messages.float() * weight.unsqueeze(1))
-
-
-class GATv2Layer(nn.Module):
-    """out_i = sum_j softmax_j(att . leaky_relu(L x_j + R x_i + W e_ij)) (L x_j) + bias."""
-
-    def __init__(self, width: int, edge_dim: int) -> None:
-        super().__init__()
-        self.att = nn.Parameter(torch.empty(1, 1, width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.lin_l = nn.Linear(width, width)
-        self.lin_r = nn.Linear(width, width)
-        self.lin_edge = nn.Linear(edge_dim, width, bias=False)
-        for weight in (self.att, self.lin_l.weight, self.lin_r.weight, self.lin_edge.weight):
-            glorot_(weight)
-
-    def forward(self, x: Tensor, graph: MessageGraph) -> Tensor:
-        own = graph.target_as_source
-        x_l = self.lin_l(x)
-        x_r = self.lin_r(x if own is None else F.embedding(own, x))
-        w_edge, att = self.lin_edge.weight.t(), self.att.view(-1)
-        attend = _attend_compiled if x.device.type == "cpu" else _attend_vectorised
-        return attend(x_l, x_r, w_edge, att, graph).to(x_l.dtype) + self.bias
-
-
-class GATv2(nn.Module):
-    """A stack of layers with ReLU between them."""
-
-    def __init__(self, width: int, num_layers: int, edge_dim: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(GATv2Layer(width, edge_dim) for _ in range(num_layers))
-
-    def forward(self, x: Tensor, graphs: Sequence[MessageGraph]) -> Tensor:
-        for number, (conv, graph) in enumerate(zip(self.convs, graphs, strict=True)):
-            if number:
-                x = F.relu(x)
-            x = conv(x, graph)
-        return x
+    return out.to(x_l.dtype) + layer.bias
