@@ -40,6 +40,7 @@ def likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     if not len(labels):
         return 1.0
+    logits = logits.double()  # in float32 the bottom of the valley is flat
     low, high = math.log(LOWEST), math.log(HIGHEST)
     golden = (math.sqrt(5) - 1) / 2
 
