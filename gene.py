@@ -23,11 +23,13 @@ from config.finding import find_config, run_config_file
 from config.generation import (
     DEFAULT_MAX_STEPS,
     DEFAULT_NUM_TRIPS,
+    ArrivalName,
     Execution,
     PairSettings,
     SearchName,
     SearchSettings,
     SplitName,
+    TimesName,
 )
 from config.schema import WandbConfig
 from data.generation_record import record_path
@@ -222,9 +224,18 @@ def _parser() -> argparse.ArgumentParser:
     for alias, name in (("--beam_search", "beam"), ("--nx_astar", "shortest_path")):
         text = f"the same as --search {name}"
         add(alias, dest="search", action="store_const", const=name, help=text)
-    add("--beam_width", type=int, default=4, metavar="B", help="default: 4; 1 is greedy")
+    text = "of beam (default: 4; 1 is greedy) and sample (default: 2; 1 draws road by road)"
+    add("--beam_width", type=int, metavar="B", help=text)
+    text = "what a beam trip ends with: the best arrival (default) or the first"
+    add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
+    text = "of the distribution that sample draws from; below 1 likelier routes (default: 1)"
+    add("--temperature", type=float, default=1.0, metavar="T", help=text)
+    text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
+    add("--routes_per_od", type=int, default=1, metavar="K", help=text)
     text = "roads to continue from, at most, per trip"
     add("--max_steps", type=int, default=DEFAULT_MAX_STEPS, metavar="N", help=text)
+    text = "travel times: drawn from their distribution, or the expected ones (default: drawn)"
+    add("--times", choices=get_args(TimesName), default="drawn", help=text)
     add("--batch_size", type=int, metavar="N", help="trips searched at a time")
     add("--processes", type=int, default=1, metavar="P", help="processes on the CPU")
     add("--output", metavar="CSV", help="default: gene/ in the model's run")
@@ -275,8 +286,19 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
         config=config,
         model_path=model_path,
         num_trips=arguments.num_gene,
-        pairs=PairSettings(arguments.od_source, Path(od_file) if od_file is not None else None),
-        search=SearchSettings(arguments.search, arguments.beam_width, arguments.max_steps),
+        pairs=PairSettings(
+            split=arguments.od_source,
+            file=Path(od_file) if od_file is not None else None,
+            routes_per_od=arguments.routes_per_od,
+        ),
+        search=SearchSettings(
+            name=arguments.search,
+            beam_width=arguments.beam_width,
+            max_steps=arguments.max_steps,
+            arrival=arguments.arrival,
+            temperature=arguments.temperature,
+            times=arguments.times,
+        ),
     )
 
 

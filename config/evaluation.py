@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.choices import DtwKind, OnBadRows
-from config.generation import SearchName, SearchSettings, SplitName
+from config.generation import DEFAULT_MAX_STEPS, SearchName, SearchSettings, SplitName, TimesName
 from config.schema import (
     NonNegativeInt,
     PositiveFloat,
@@ -37,8 +37,10 @@ class EvaluationConfig(Section):
     seed: NonNegativeInt = 42
     num_gene: PositiveInt = 5000
     search: SearchName = "beam"
+    times: TimesName = "drawn"
     beam_search: bool = True
-    beam_width: PositiveInt = 4
+    beam_width: PositiveInt | None = None
+    temperature: PositiveFloat = 1.0
     max_steps: PositiveInt | None = None
     processes: PositiveInt = 1
     grid_size: PositiveFloat = 0.001
@@ -60,5 +62,10 @@ class EvaluationConfig(Section):
     def search_settings(self) -> SearchSettings:
         """The search asked for; `beam_search: false` is the older way to ask for best-first."""
         old_way = self.search == "beam" and not self.beam_search
-        steps = {"max_steps": self.max_steps} if self.max_steps is not None else {}
-        return SearchSettings("astar" if old_way else self.search, self.beam_width, **steps)
+        return SearchSettings(
+            name="astar" if old_way else self.search,
+            beam_width=self.beam_width,
+            max_steps=DEFAULT_MAX_STEPS if self.max_steps is None else self.max_steps,
+            temperature=self.temperature,
+            times=self.times,
+        )

@@ -12,13 +12,16 @@ from typing import Literal, get_args
 from config.schema import LARGEST_INT
 from runtime.errors import UserError
 
-SearchName = Literal["beam", "astar", "shortest_path"]
+SearchName = Literal["beam", "astar", "sample", "shortest_path"]
+ArrivalName = Literal["best", "first"]
 SplitName = Literal["train", "test"]
+TimesName = Literal["drawn", "expected"]
 
 DEFAULT_MAX_STEPS = 5000
 DEFAULT_NUM_TRIPS = 5000
 MAX_BEAM_WIDTH = 1 << 14
 MAX_PROCESSES = 1024
+HOTTEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,20 @@ class SearchSettings:
     """How a trip is looked for."""
 
     name: SearchName = "beam"
-    beam_width: int = 4
+    beam_width: int | None = None  # None: what suits the search
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
+    arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
+    temperature: float = 1.0  # of the distribution that `sample` draws from
+    times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
         check_choice("search", self.name, get_args(SearchName))
+        check_choice("times", self.times, get_args(TimesName))
+        check_choice("arrival", self.arrival, get_args(ArrivalName))
+        if not 0.0 < self.temperature <= HOTTEST:
+            raise UserError(
+                f"temperature is {self.temperature}; it must be above 0 and at most {HOTTEST:g}."
+            )
         check_count("beam_width", self.beam_width, MAX_BEAM_WIDTH)
         check_count("max_steps", self.max_steps)
 
@@ -41,9 +53,11 @@ class PairSettings:
 
     split: SplitName = "test"
     file: Path | None = None
+    routes_per_od: int = 1  # trips asked for one pair, one after the other
 
     def __post_init__(self) -> None:
         check_choice("od_source", self.split, get_args(SplitName))
+        check_count("routes_per_od", self.routes_per_od)
 
 
 @dataclass(frozen=True)

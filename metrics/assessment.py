@@ -208,7 +208,15 @@ def assess(
     everything = np.ones(len(reference.trips), dtype=bool), np.ones(len(generated), dtype=bool)
     overall = sides.measures(*everything)
     behaviour = None if reference.usual is None else behave(generated.trips, reference.usual)
-    subject = Subject(reference.network, reference.trips, generated, pairs, behaviour)
+    subject = Subject(
+        network=reference.network,
+        real=reference.trips,
+        generated=generated,
+        pairs=pairs,
+        grid=reference.grid,
+        behaviour=behaviour,
+        training=None if reference.usual is None else reference.usual.trips,
+    )
     _add_overall(overall, subject, sides.generated_bootstrap)
     generated_labels = label_trips(generated.trips, reference.centre)
     scenarios = {

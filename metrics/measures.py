@@ -18,9 +18,17 @@ from data.road_network import RoadNetwork
 from metrics.behaviour import Behaviour
 from metrics.distributions import Values
 from metrics.generated import GeneratedTrips
+from metrics.hourly import hourly_divergence
 from metrics.local import PairMetrics
-from metrics.od import Pairs
-from metrics.quantities import radius_of_gyration, segment_duration, trip_distance
+from metrics.od import OdGrid, Pairs
+from metrics.quantities import (
+    radius_of_gyration,
+    segment_duration,
+    trip_distance,
+    trip_duration,
+    trip_speed,
+)
+from metrics.route_choice import RouteChoice, copied, route_choice
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
@@ -77,7 +85,9 @@ class Subject:
     real: Trips
     generated: GeneratedTrips
     pairs: Pairs
+    grid: OdGrid
     behaviour: Behaviour | None = None  # where there are training trips to learn the usual from
+    training: Trips | None = None  # those trips
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,33 @@ def _joined_rate(subject: Subject) -> Found:
     return Found(1.0 - unjoined / transitions if transitions else None)
 
 
+def _route_choice(value: Callable[[RouteChoice], float]) -> Callable[[Subject], Found]:
+    """A figure of how routes are chosen, where some OD pairs have enough trips."""
+
+    def of(subject: Subject) -> Found:
+        choice = route_choice(subject.real, subject.generated.trips, subject.grid)
+        return Found(None if choice is None else value(choice))
+
+    return of
+
+
+def _copied(subject: Subject) -> Found:
+    if subject.training is None:
+        return Found(None)
+    return Found.mean(copied(subject.generated.trips, subject.training).astype(np.float64))
+
+
+def _by_hour(quantity: Callable[[Trips, RoadNetwork], Values]) -> Callable[[Subject], Found]:
+    """A quantity's divergence within each hour of the day."""
+
+    def of(subject: Subject) -> Found:
+        sides = (subject.real, subject.generated.trips)
+        real, generated = (quantity(trips, subject.network) for trips in sides)
+        return Found(hourly_divergence(real, sides[0], generated, sides[1]))
+
+    return of
+
+
 def _by_trip(values: Callable[[Behaviour], FloatArray]) -> Callable[[Subject], Found]:
     """The mean of a value of each trip, where the usual is known."""
 
@@ -139,6 +176,8 @@ def _whole(value: Callable[[Behaviour], float | None]) -> Callable[[Subject], Fo
 QUANTITIES = (
     Quantity("distance", "Trip distance", "km", trip_distance, "Distance"),
     Quantity("duration", "Segment duration", "min", segment_duration, "Duration"),
+    Quantity("trip_duration", "Trip duration", "min", trip_duration, "Trip duration"),
+    Quantity("speed", "Trip speed", "km/h", trip_speed, "Speed"),
     Quantity("radius", "Radius of gyration", "km", radius_of_gyration, "Radius"),
 )
 
@@ -202,6 +241,36 @@ OVERALL_MEASURES = (
         of=_reached_rate,
     ),
     OverallMeasure("joined_transition_rate", "Drivable transitions", "", "higher", of=_joined_rate),
+    OverallMeasure(
+        "route_choice_jsd",
+        "Route choice JSD",
+        "nats",
+        "lower",
+        of=_route_choice(lambda choice: choice.divergence),
+    ),
+    OverallMeasure(
+        "routes_per_od",
+        "Different routes",
+        "per OD pair",
+        of=_route_choice(lambda choice: choice.generated_routes),
+    ),
+    OverallMeasure(
+        "real_routes_per_od",
+        "Different routes of real trips",
+        "per OD pair",
+        of=_route_choice(lambda choice: choice.real_routes),
+    ),
+    OverallMeasure("copied_rate", "Copies of training trips", of=_copied),
+    OverallMeasure(
+        "trip_duration_jsd_by_hour",
+        "Trip duration JSD by hour",
+        "nats",
+        "lower",
+        of=_by_hour(trip_duration),
+    ),
+    OverallMeasure(
+        "speed_jsd_by_hour", "Speed JSD by hour", "nats", "lower", of=_by_hour(trip_speed)
+    ),
     OverallMeasure("detour", "Detour", "× shortest", of=_by_trip(lambda b: b.ratios.detour)),
     OverallMeasure(
         "detour_beyond_p95", "Detours beyond p95", of=_by_trip(lambda b: b.beyond["detour"])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +63,7 @@ class StudentFile:
     max_len: int | None  # longest trip it was configured for, where the file tells
     config: Mapping[str, object] | None = None  # what it was trained with, where the file tells
     trained_on: TrainingData | None = None  # where the file tells
+    travel_times: Mapping[str, Any] | None = None  # how they spread, where the file tells
 
 
 def load_student_state(path: str | Path) -> dict[str, Tensor]:
@@ -86,13 +88,20 @@ def read_student_file(path: str | Path) -> StudentFile:
     if _ROADS not in state:
         some = ", ".join(sorted(state)[:3]) or "no tensors"
         raise UserError(f"{path} holds no HOSER student (found {some}; expected {_ROADS}, ...)")
-    config = content.get("config")
+    config, times = content.get("config"), content.get("travel_times")
     return StudentFile(
         state=state,
         max_len=_trained_max_len(content, state),
         config=config if isinstance(config, Mapping) else None,
         trained_on=TrainingData.read(content.get("trained_on"), Path(path)),
+        travel_times=times if isinstance(times, Mapping) else None,
     )
+
+
+def is_bare_student(path: str | Path) -> bool:
+    """Whether a file is a state dict alone, without anything beside it."""
+    content = _load_mapping(Path(path))
+    return not any(isinstance(content.get(key), Mapping) for key in _STATE_KEYS)
 
 
 def _load_mapping(path: Path) -> Mapping[object, object]:

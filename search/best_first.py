@@ -41,7 +41,12 @@ class BestFirstSearch:
         self._reached = np.zeros(slots, dtype=bool)
 
     def start(
-        self, slots: IntArray, origin: IntArray, destination: IntArray, start: IntArray
+        self,
+        slots: IntArray,
+        number: IntArray,
+        origin: IntArray,
+        destination: IntArray,
+        start: IntArray,
     ) -> None:
         """Begins new trips in free slots."""
         from search.kernels.best_first import begin_heaps

@@ -61,7 +61,9 @@ class SearchEngine:
             self._origin[slots] = batch.origin
             self._destination[slots] = batch.destination
             self._start[slots] = batch.start
-            self.search.start(slots, batch.origin, batch.destination, batch.start)
+            self.search.start(
+                slots, self._number[slots], batch.origin, batch.destination, batch.start
+            )
 
     def _round(self) -> None:
         selected, ended = self.search.select()

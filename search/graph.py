@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
+from search.kernels.layout import Roads
 
 # Each trip in flight has a table over all roads; together they stay below this.
 _MAX_TABLE_BYTES = 1 << 28
@@ -24,6 +25,11 @@ class SearchGraph:
     length_m: NDArray[np.float64]  # [R]
     lon: NDArray[np.float64]  # [R], radians
     lat: NDArray[np.float64]  # [R], radians
+
+    @property
+    def roads(self) -> Roads:
+        """What the loops of the searches need."""
+        return Roads(self.offsets, self.targets, self.lon, self.lat)
 
     @classmethod
     def of(cls, network: RoadNetwork) -> SearchGraph:

@@ -92,9 +92,14 @@ class Search(Protocol):
     num_slots: int
 
     def start(
-        self, slots: IntArray, origin: IntArray, destination: IntArray, start: IntArray
+        self,
+        slots: IntArray,
+        number: IntArray,
+        origin: IntArray,
+        destination: IntArray,
+        start: IntArray,
     ) -> None:
-        """Begins new trips in free slots."""
+        """Begins new trips in free slots; `number` is the request's, for what is drawn."""
 
     def select(self) -> tuple[PartialTrips, Outcomes]:
         """Which partial trips to continue, slot by slot, and which searches have ended.

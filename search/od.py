@@ -19,6 +19,7 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
+from runtime.hashing import draw
 from search.trips import TripRequests
 
 REQUESTS_A_BLOCK = 4096
@@ -128,20 +129,29 @@ class ListedOD:
             )
 
 
-def draw(seed: int, numbers: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """One integer in [0, limit) for each number: a hash of seed and number (SplitMix64)."""
-    with np.errstate(over="ignore"):
-        key = _mix(np.array(seed % 2**64, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15))
-        counter = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        bits = _mix(_mix(key + counter) ^ key)
-    fraction = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return (fraction * limit).astype(np.int64)
+class RepeatedOD:
+    """Every pair of another source several times, one after the other."""
 
+    def __init__(self, source: ODSource, times: int) -> None:
+        self.source, self.times = source, times
 
-def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    def __len__(self) -> int:
+        return len(self.source) * self.times
+
+    def identity(self) -> dict[str, object]:
+        """The other source's, and how often."""
+        return {**self.source.identity(), "routes_per_od": self.times}
+
+    def requests(self, begin: int, end: int) -> Iterator[TripRequests]:
+        """The requests begin:end."""
+        number = begin
+        for block in self.source.requests(begin // self.times, -(-end // self.times)):
+            last = min((block.first + len(block)) * self.times, end)
+            pair = np.arange(number, last) // self.times - block.first
+            yield TripRequests(
+                number, block.origin[pair], block.destination[pair], block.start[pair]
+            )
+            number = last
 
 
 def parse_time(where: str, text: str) -> int:

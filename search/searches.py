@@ -14,6 +14,7 @@ from search.beam import BeamSearch
 from search.best_first import BestFirstSearch
 from search.graph import SearchGraph
 from search.interface import Search
+from search.sample import SampleSearch
 from search.shortest_path import ShortestPath
 
 
@@ -21,40 +22,84 @@ from search.shortest_path import ShortestPath
 class SearchKind:
     """One way to look for a trip."""
 
-    build: Callable[[SearchGraph, int, SearchSettings], Search]  # graph, trips at a time, settings
-    has_width: bool = False  # whether `beam_width` means something to it
+    build: Callable[[SearchGraph, int, Chosen], Search]
+    width: int | None = None  # of its beam unless another is asked for; None: it has no beam
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a search is built with."""
+
+    settings: SearchSettings
+    width: int
+    seed: int
+
+
+def _beam(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    settings = chosen.settings
+    first = settings.arrival == "first"
+    return BeamSearch(graph, num_slots, chosen.width, settings.max_steps, first_arrival=first)
+
+
+def _sample(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    settings = chosen.settings
+    return SampleSearch(
+        graph,
+        num_slots,
+        chosen.width,
+        settings.max_steps,
+        temperature=settings.temperature,
+        seed=chosen.seed,
+    )
+
+
+def _best_first(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    return BestFirstSearch(graph, num_slots, chosen.settings.max_steps)
+
+
+def _shortest_path(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    return ShortestPath(graph, num_slots, chosen.settings.max_steps)
 
 
 SEARCHES: dict[SearchName, SearchKind] = {
-    "beam": SearchKind(
-        lambda graph, slots, s: BeamSearch(graph, slots, s.beam_width, s.max_steps), has_width=True
-    ),
-    "astar": SearchKind(lambda graph, slots, s: BestFirstSearch(graph, slots, s.max_steps)),
-    "shortest_path": SearchKind(lambda graph, slots, s: ShortestPath(graph, slots, s.max_steps)),
+    "beam": SearchKind(_beam, width=4),
+    "astar": SearchKind(_best_first),
+    "sample": SearchKind(_sample, width=2),
+    "shortest_path": SearchKind(_shortest_path),
 }
 
 
-def build_search(settings: SearchSettings, graph: SearchGraph, num_slots: int) -> Search:
+def build_search(settings: SearchSettings, graph: SearchGraph, num_slots: int, seed: int) -> Search:
     """The search asked for, with room for `num_slots` trips."""
-    return SEARCHES[settings.name].build(graph, num_slots, settings)
+    chosen = Chosen(settings, rows_per_trip(settings), seed)
+    return SEARCHES[settings.name].build(graph, num_slots, chosen)
 
 
 def label_of(settings: SearchSettings) -> str:
     """How files and runs are named after a search: `beam4`, `astar`."""
-    return f"{settings.name}{settings.beam_width}" if has_width(settings) else settings.name
+    has_beam = SEARCHES[settings.name].width is not None
+    return f"{settings.name}{rows_per_trip(settings)}" if has_beam else settings.name
 
 
 def rows_per_trip(settings: SearchSettings) -> int:
     """How many partial trips of one trip are continued at a time."""
-    return settings.beam_width if has_width(settings) else 1
-
-
-def has_width(settings: SearchSettings) -> bool:
-    """Whether the search depends on `beam_width`."""
-    return SEARCHES[settings.name].has_width
+    usual = SEARCHES[settings.name].width
+    return 1 if usual is None else settings.beam_width or usual
 
 
 def identity_of(settings: SearchSettings) -> dict[str, object]:
     """What of the settings decides which trips come out, as plain data."""
-    width = {"beam_width": settings.beam_width} if has_width(settings) else {}
-    return {"search": settings.name, **width, "max_steps": settings.max_steps}
+    kind = SEARCHES[settings.name]
+    own: dict[str, object] = {}
+    if kind.width is not None:
+        own["beam_width"] = rows_per_trip(settings)
+    if settings.name == "beam":
+        own["arrival"] = settings.arrival
+    if settings.name == "sample":
+        own["temperature"] = settings.temperature
+    return {
+        "search": settings.name,
+        **own,
+        "max_steps": settings.max_steps,
+        "times": settings.times,
+    }

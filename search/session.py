@@ -11,14 +11,16 @@ import torch
 
 from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings, check_count
 from config.schema import Config
+from search.drawn_times import with_drawn_times
 from search.engine import SearchEngine
 from search.graph import SearchGraph
 from search.interface import Search
-from search.od import ListedOD, ODSource, SampledOD
+from search.od import ListedOD, ODSource, RepeatedOD, SampledOD
 from search.scorer import Scorer
 from search.searches import build_search, identity_of, rows_per_trip
 from search.student import City, open_city
 from search.trips import GeneratedTrip
+from times.distribution import TimeDistribution
 
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
@@ -58,9 +60,13 @@ class Session:
 
     def _open_source(self) -> ODSource:
         request = self.request
+        source: ODSource
         if request.pairs.file is not None:
-            return ListedOD.read(request.pairs.file, self.city.network, request.num_trips)
-        return SampledOD(self.dataset, request.num_trips or DEFAULT_NUM_TRIPS, request.seed)
+            source = ListedOD.read(request.pairs.file, self.city.network, request.num_trips)
+        else:
+            source = SampledOD(self.dataset, request.num_trips or DEFAULT_NUM_TRIPS, request.seed)
+        times = request.pairs.routes_per_od
+        return RepeatedOD(source, times) if times > 1 else source
 
     def identity(self) -> dict[str, object]:
         """All that decides which trips come out, as plain data."""
@@ -68,9 +74,23 @@ class Session:
             **identity_of(self.request.search),
             **self.source.identity(),
             **self.city.identity(),
+            **self._times_identity(),
             "time_log1p_mean": self.dataset.time_mean,
             "time_log1p_std": self.dataset.time_std,
         }
+
+    def _times_identity(self) -> dict[str, object]:
+        drawn = self.travel_times
+        if drawn is None:
+            return {}
+        return {"travel_times": drawn.content_hash, "times_seed": self.request.seed}
+
+    @cached_property
+    def travel_times(self) -> TimeDistribution | None:
+        """From what times are drawn; None where trips keep the expected ones."""
+        if self.request.search.times == "expected":
+            return None
+        return self.city.travel_times(self.device)
 
     @cached_property
     def graph(self) -> SearchGraph:
@@ -89,6 +109,7 @@ class Session:
         """Loads the student and the compiled loops, so that no trip waits for them."""
         import search.kernels.beam
         import search.kernels.best_first
+        import search.kernels.sample
         import search.kernels.shortest_path  # noqa: F401
 
         assert self.scorer is not None
@@ -96,11 +117,15 @@ class Session:
     def generate(self, begin: int, end: int) -> Iterator[GeneratedTrip]:
         """The trips begin:end of the request, in order."""
         engine = SearchEngine(self._make_search(end - begin), self.scorer)
-        return engine.run(self.source.requests(begin, end))
+        trips = engine.run(self.source.requests(begin, end))
+        if self.travel_times is None:
+            return trips
+        road_class = self.city.network.road_attr_type
+        return with_drawn_times(trips, self.travel_times, road_class, self.request.seed)
 
     def _make_search(self, num_trips: int) -> Search:
         request = self.request
         rows = _ROWS_A_PASS_CPU if self.device.type == "cpu" else _ROWS_A_PASS_GPU
         usual = max(1, rows // rows_per_trip(request.search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
-        return build_search(request.search, self.graph, slots)
+        return build_search(request.search, self.graph, slots, request.seed)

@@ -28,7 +28,12 @@ class ShortestPath:
         self.log_prob = np.zeros(num_slots, dtype=np.float32)
 
     def start(
-        self, slots: IntArray, origin: IntArray, destination: IntArray, start: IntArray
+        self,
+        slots: IntArray,
+        number: IntArray,
+        origin: IntArray,
+        destination: IntArray,
+        start: IntArray,
     ) -> None:
         """Finds the routes of new trips and stands at their beginning."""
         self.active[slots] = True

@@ -22,6 +22,8 @@ from models.checkpoint import StudentFile, TrainingData, read_student_file
 from runtime.errors import UserError, one_line
 from runtime.files import sha256_of_file
 from runtime.logs import get_logger
+from times.distribution import TimeDistribution
+from times.store import fitted_on_first_use
 
 logger = get_logger("generate")
 
@@ -40,6 +42,7 @@ class City:
     network: RoadNetwork
     model_path: Path
     trained_on: TrainingData | None = None  # what the student's file says of its trips
+    known_times: Mapping[str, Any] | None = None  # what it says of how travel times spread
 
     def load_student(self, device: torch.device) -> HOSER:
         """The student, ready to generate."""
@@ -85,6 +88,25 @@ class City:
                     train,
                 )
 
+    def travel_times(self, device: torch.device) -> TimeDistribution:
+        """How travel times spread around the student's: from its file, or found out now."""
+        if self.known_times is None:
+            data = self.config.data
+            cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
+            model_hash = sha256_of_file(self.model_path)
+            student = self.load_student(device)
+            return fitted_on_first_use(student, model_hash, self.trips("val"), device, cache)
+        try:
+            distribution = TimeDistribution.from_plain(self.known_times)
+        except UserError as error:
+            raise UserError(f"{self.model_path} does not fit: {error}.") from error
+        if distribution.num_classes <= int(self.network.road_attr_type.max()):
+            raise UserError(
+                f"{self.model_path} does not fit: its travel times know "
+                f"{distribution.num_classes} classes of roads, the road network has more."
+            )
+        return distribution
+
     def identity(self) -> dict[str, object]:
         """What the generated trips depend on, as plain data."""
         return {
@@ -106,7 +128,7 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
         data = config.data
         ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
         network = RoadNetwork.load(folder, config.data.angle_convention)
-    return City(config, network, path, student.trained_on)
+    return City(config, network, path, student.trained_on, student.travel_times)
 
 
 def find_checkpoint(config: Config) -> Path:

@@ -22,6 +22,7 @@ from search.best_first import BestFirstSearch
 from search.engine import SearchEngine
 from search.graph import SearchGraph
 from search.interface import Search
+from search.sample import SampleSearch
 from search.scorer import Scorer
 from search.shortest_path import ShortestPath
 from search.student import open_city
@@ -53,9 +54,26 @@ class Setup:
         return list(SearchEngine(search, self.scorer()).run([block]))
 
     def beam(
-        self, requests: Sequence[Request], width: int = 4, slots: int = 8, max_steps: int = 5000
+        self,
+        requests: Sequence[Request],
+        width: int = 4,
+        slots: int = 8,
+        max_steps: int = 5000,
+        first_arrival: bool = True,
     ) -> list[GeneratedTrip]:
-        return self.search(BeamSearch(self.graph, slots, width, max_steps), requests)
+        search = BeamSearch(self.graph, slots, width, max_steps, first_arrival=first_arrival)
+        return self.search(search, requests)
+
+    def sample(
+        self,
+        requests: Sequence[Request],
+        width: int = 4,
+        slots: int = 8,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> list[GeneratedTrip]:
+        search = SampleSearch(self.graph, slots, width, 5000, temperature=temperature, seed=seed)
+        return self.search(search, requests)
 
     def best_first(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

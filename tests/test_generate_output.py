@@ -28,7 +28,8 @@ from gene import GenerationResult, generate
 from hoser import HOSER
 from metrics.generated import read_generated
 from runtime.errors import UserError
-from search.od import ListedOD, SampledOD, draw
+from runtime.hashing import draw
+from search.od import ListedOD, SampledOD
 from search.workers import share_out
 from search.writer import COLUMNS
 from tests.generation_helpers import epoch, read_rows
@@ -340,7 +341,7 @@ def test_architecture_and_angles_come_from_the_checkpoint(tiny_city: Path, tmp_p
         ({"max_steps": 0}, "max_steps is 0"),
         ({"processes": 0}, "processes is 0"),
         ({"batch_size": -1}, "batch_size is -1"),
-        ({"name": "dfs"}, "search is 'dfs'; allowed: beam, astar, shortest_path"),
+        ({"name": "dfs"}, "search is 'dfs'; allowed: beam, astar, sample, shortest_path"),
         ({"split": "val"}, "od_source is 'val'; allowed: train, test"),
         ({"file": Path("nowhere.csv")}, "nowhere.csv does not exist"),
     ],

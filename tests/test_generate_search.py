@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+from collections import Counter
 from pathlib import Path
 
 import networkx
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.reference_generate import PlainTrip
 from runtime.errors import UserError
 from search.interface import PartialTrips
 from tests.generation_helpers import Request, Setup, epoch, published_setup, random_setup
@@ -309,3 +311,79 @@ class _Item:
 
     def __lt__(self, other: _Item) -> bool:
         return self.cost < other.cost
+
+
+def test_the_best_arrival_is_at_least_as_probable_as_the_first(
+    published: Setup, some_requests: list[Request]
+) -> None:
+    first = published.beam(some_requests, width=16)
+    best = published.beam(some_requests, width=16, first_arrival=False)
+    assert all(a.log_prob >= b.log_prob for a, b in zip(best, first, strict=True) if b.reached)
+    assert sum(trip.reached for trip in best) >= sum(trip.reached for trip in first)
+    assert any(a.log_prob > b.log_prob for a, b in zip(best, first, strict=True))
+    again = published.beam(some_requests, width=16, slots=2, first_arrival=False)
+    assert [trip.road_ids.tolist() for trip in again] == [trip.road_ids.tolist() for trip in best]
+
+
+def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
+    published: Setup, some_requests: list[Request]
+) -> None:
+    for width in (1, 4):
+        trips = published.sample(some_requests, width=width)
+        again = published.sample(some_requests, width=width, slots=3)
+        for trip, same in zip(trips, again, strict=True):
+            assert trip.road_ids.tolist() == same.road_ids.tolist()
+            assert len(set(trip.road_ids.tolist())) == len(trip.road_ids)
+            for road, following in itertools.pairwise(trip.road_ids.tolist()):
+                assert following in published.network.candidates(road)
+    other = published.sample(some_requests, seed=1)
+    assert any(a.road_ids.tolist() != b.road_ids.tolist() for a, b in zip(trips, other))
+    cold = published.sample(some_requests, width=4, temperature=1e-3)
+    beam = published.beam(some_requests, width=4, first_arrival=False)
+    same_roads = [a.road_ids.tolist() == b.road_ids.tolist() for a, b in zip(cold, beam)]
+    assert np.mean(same_roads) > 0.8
+
+
+def test_routes_are_drawn_in_their_proportions(published: Setup) -> None:
+    """Against all routes between two near roads, whose probabilities the model multiplies out."""
+    request = near_request(published)
+    probability = route_probabilities(published, request)
+    trips = published.sample([request] * 600, width=8, slots=64)
+    drawn = Counter(tuple(trip.road_ids.tolist()) for trip in trips if trip.reached)
+    total = sum(drawn.values())
+    assert total > 500 and sum(probability.values()) > 0.05
+    whole = sum(probability.values())
+    for route, expected in probability.items():
+        share = expected / whole
+        deviation = np.sqrt(share * (1 - share) / total)
+        assert drawn[route] / total == pytest.approx(share, abs=0.04 + 4 * deviation)
+
+
+def near_request(setup: Setup) -> Request:
+    """An origin and a destination some three roads away, joined by more than one likely route."""
+    network, start = setup.network, epoch("2015-11-05T08:00:00Z")
+    for origin in range(network.num_roads):
+        ways: Counter[int] = Counter()
+        for first in network.candidates(origin).tolist():
+            for second in network.candidates(first).tolist():
+                for third in network.candidates(second).tolist():
+                    if len({origin, first, second, third}) == 4:
+                        ways[third] += 1
+        two = [road for road, count in ways.items() if count >= 2]
+        if two:
+            return origin, two[0], start
+    raise AssertionError("the city has no two ways between near roads")
+
+
+def route_probabilities(setup: Setup, request: Request) -> dict[tuple[int, ...], float]:
+    """The probability of every loopless route of at most nine roads."""
+    plain, (origin, destination, start) = setup.plain(), request
+    open_trips, found = [PlainTrip([origin], [start], 0.0)], {}
+    while open_trips:
+        trip = open_trips.pop()
+        if trip.road_ids[-1] == destination:
+            found[tuple(trip.road_ids)] = float(np.exp(trip.log_prob))
+        elif len(trip.road_ids) < 9 and trip.log_prob > -8:
+            (following,) = plain._continue([trip], destination)
+            open_trips += [t for t in following if t.road_ids[-1] not in trip.road_ids]
+    return found

@@ -179,6 +179,17 @@ class Recorder:
             record["val_calibration_error"],
         )
 
+    def travel_times(self, progress: Progress, quality: dict[str, float]) -> None:
+        """How well the best student's travel times are spread, as scalars and in its metrics."""
+        if not self.writes:
+            return
+        figures = {f"val_time_{name}": value for name, value in quality.items()}
+        progress.history[progress.best_epoch] |= figures
+        run = {"dataset": self.config.dataset, "identity": self.identity}
+        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        scalars = {f"val/time_{name}": value for name, value in quality.items()}
+        self.writer.scalars(scalars, progress.step)
+
     def stage(self, progress: Progress, stage: int, temperature: float, model: HOSER) -> None:
         """The student as it is at the end of a stage of the temperature."""
         if not self.writes:

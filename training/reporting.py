@@ -81,6 +81,10 @@ def summary_table(
     ]
     if best.get("val_kl") is not None:
         rows.append(("KL to the teacher", f"{best['val_kl']:.4f}"))
+    if best.get("val_time_crps_s") is not None:
+        inside = (f"{100 * best[f'val_time_coverage_{p}']:.0f}" for p in (50, 80, 95))
+        rows.append(("Inside 50/80/95 % intervals of time", f"{' / '.join(inside)} %"))
+        rows.append(("Travel-time CRPS", f"{best['val_time_crps_s']:.2f} s"))
     rows += [
         ("Time", format_duration(seconds)),
         ("Batches per second", f"{steps_per_second:.2f}"),

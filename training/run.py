@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
 from hoser import HOSER
-from models.checkpoint import TrainingData
+from models.checkpoint import TrainingData, read_student_file
 from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
 from runtime.precision import Precision
 from runtime.random_state import random_state, restore_random_state
 from runtime.shutdown import ShutdownSignals, Stopped
+from times.store import add_to_checkpoint, fit_student
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.calibration import calibrate
 from training.checkpoint import (
@@ -114,6 +115,8 @@ class TrainingRun:
                         self.finish_epoch()
                 if self.signals.received is not None and not self.progress.finished:
                     self._stop_here()
+                elif self.progress.finished and self.processes.is_main:
+                    self.fit_travel_times()
                 exit_code = self.signals.exit_code
             finally:
                 self.recorder.close(exit_code)
@@ -400,6 +403,20 @@ class TrainingRun:
         record = self.progress.history[self.progress.best_epoch]
         record.update({**result.as_dict(), "calibration_temperature": temperature})
         self.recorder.calibrated(self.progress, record, best)
+
+    def fit_travel_times(self) -> None:
+        """Tells the best student how its travel times spread, for `gene.py` to draw them."""
+        best = self.folder.best
+        if not best.exists() or read_student_file(best).travel_times is not None:
+            return
+        student = HOSER.load(best, self.config, self.resources.network).to(self.device)
+        try:
+            distribution, quality = fit_student(student, self.resources.val, self.device)
+        except UserError as error:
+            logger.warning("Travel times cannot be drawn. %s", error)
+            return
+        add_to_checkpoint(best, distribution, best)
+        self.recorder.travel_times(self.progress, asdict(quality))
 
     def _epoch_record(self, result: ValidationResult) -> dict[str, Any]:
         progress = self.progress

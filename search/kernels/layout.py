@@ -1,0 +1,70 @@
+"""The arrays that the loops of the searches work on, by name. S slots, R roads, W beam width."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Roads(NamedTuple):
+    """The road network."""
+
+    offsets: IntArray  # [R + 1]
+    targets: IntArray  # [E]
+    lon: NDArray[np.float64]  # [R], radians
+    lat: NDArray[np.float64]  # [R], radians
+
+
+class Partial(NamedTuple):
+    """Partial trips that a loop lists for its caller."""
+
+    at: IntArray  # [4, N]: slot, parent, road, seconds
+    log_prob: FloatArray  # [N]
+
+
+class Continued(NamedTuple):
+    """Partial trips that were scored, and the scores of their candidates."""
+
+    slot: IntArray  # [N], grouped
+    road: IntArray  # [N]
+    node: IntArray  # [N]
+    log_prob: FloatArray  # [N, C], of the trip up to and including the candidate
+    seconds: IntArray  # [N, C]
+
+
+class Slots(NamedTuple):
+    """One trip a slot."""
+
+    active: BoolArray  # [S]
+    destination: IntArray  # [S]
+    steps: IntArray  # [S], partial trips continued so far
+    best: NDArray[np.floating]  # [S, R], the best score with which a road was reached
+    visited: BoolArray  # [S, R]
+
+
+class Beams(NamedTuple):
+    """The partial trips of every slot, best first, and what it would return."""
+
+    filled: IntArray  # [S]
+    at: IntArray  # [3, S, W]: parent, road, seconds
+    log_prob: FloatArray  # [S, W]
+    nearest_at: IntArray  # [3, S]
+    nearest_log_prob: FloatArray  # [S]
+    nearest_m: NDArray[np.float64]  # [S]
+    arrival_at: IntArray  # [3, S], the best one that stood on the destination
+    arrival_log_prob: FloatArray  # [S], -inf for none
+
+
+class Draws(NamedTuple):
+    """What drawing adds to a beam: the perturbed log-probability that it is ordered by."""
+
+    perturbed: NDArray[np.float64]  # [S, W]
+    tempered: NDArray[np.float64]  # [S, W], log-probability at the temperature
+    key: NDArray[np.uint64]  # [S, W], of the random numbers below
+    arrival_perturbed: NDArray[np.float64]  # [S]

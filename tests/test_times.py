@@ -1,0 +1,196 @@
+"""Travel times: their distribution, its fit, and the times drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from config import Config
+from models.checkpoint import read_student_file
+from runtime.errors import UserError
+from search.student import open_city
+from times.dependence import Dependence, mean_log_copula
+from times.distribution import TimeConditions, TimeDistribution
+from times.drawing import draw_times
+from times.fitting import TimeRecords, fit_times, measure_quality
+from tools.fit_times import main as fit_times_program
+
+NUM_CLASSES, ROADS_A_TRIP = 3, 15
+SPREAD = np.array([0.2, 0.5, 0.3])  # by road class
+SHARED = 0.3
+
+
+def simulated(num_trips: int, seed: int) -> TimeRecords:
+    """Times whose spread is known: by class, later in the evening, and with slow drivers."""
+    rng = np.random.default_rng(seed)
+    count = num_trips * ROADS_A_TRIP
+    trip = np.repeat(np.arange(num_trips), ROADS_A_TRIP)
+    road_class = rng.integers(0, NUM_CLASSES, count)
+    entered = np.repeat(rng.integers(0, 24, num_trips), ROADS_A_TRIP) * 3600
+    expected_s = np.rint(rng.gamma(3.0, 10.0, count))
+    score = np.sqrt(SHARED) * rng.standard_normal(num_trips)[trip]
+    score += np.sqrt(1 - SHARED) * rng.standard_normal(count)
+    residual = SPREAD[road_class] * score + 0.2 * (entered // 3600 >= 18)
+    seconds = np.rint(np.expm1(np.log1p(expected_s) + residual).clip(min=0))
+    return TimeRecords(TimeConditions.of(expected_s, road_class, entered), seconds, trip)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TimeDistribution:
+    return fit_times(simulated(1500, 0), NUM_CLASSES)
+
+
+def test_the_fit_finds_what_the_times_were_made_with(fitted: TimeDistribution) -> None:
+    assert fitted.shared == pytest.approx(SHARED, abs=0.05)
+    assert fitted.following < 0.05
+    ratio = fitted.class_scale / fitted.class_scale[0]
+    assert ratio == pytest.approx(SPREAD / SPREAD[0], rel=0.15)
+    evening = fitted.hour_offset[18:].mean() - fitted.hour_offset[:18].mean()
+    assert evening == pytest.approx(0.2, abs=0.05)
+
+
+def test_unseen_times_lie_where_they_should(fitted: TimeDistribution) -> None:
+    records = simulated(800, 1)
+    quality = measure_quality(fitted, records)
+    found = quality.coverage_50, quality.coverage_80, quality.coverage_95
+    assert found == pytest.approx((0.5, 0.8, 0.95), abs=0.02)
+    uniform = fitted.cdf(records.seconds + 0.25, records.conditions)
+    assert stats.kstest(uniform[::ROADS_A_TRIP], "uniform").statistic < 0.07
+    # The score of a sample against the distribution, by its other definition.
+    rng = np.random.default_rng(0)
+    few = records[np.arange(len(records)) < 2000]
+    draws = [fitted.draw(rng.standard_normal(len(few)), few.conditions) for _ in range(40)]
+    energy = np.abs(np.stack(draws) - few.seconds).mean()
+    energy -= 0.5 * np.abs(np.stack(draws[::2]) - np.stack(draws[1::2])).mean()
+    assert measure_quality(fitted, few).crps_s == pytest.approx(energy, rel=0.05)
+
+
+@given(st.integers(0, 400), st.integers(0, NUM_CLASSES - 1), st.integers(0, 23))
+@settings(max_examples=40, deadline=None)
+def test_quantiles_probabilities_and_densities_agree(
+    fitted: TimeDistribution, expected: int, road_class: int, hour: int
+) -> None:
+    def conditions(count: int) -> TimeConditions:
+        return TimeConditions.of(
+            np.full(count, float(expected)),
+            np.full(count, road_class),
+            np.full(count, hour * 3600),
+        )
+
+    levels = np.array([1e-4, 0.02, 0.3, 0.5, 0.77, 0.99, 0.9999])
+    times = fitted.quantile(levels, conditions(len(levels)))
+    assert (np.diff(times) >= 0).all()
+    positive = times > 0
+    back = fitted.cdf(times[positive], conditions(int(positive.sum())))
+    assert back == pytest.approx(levels[positive], abs=1e-6)
+    whole = np.arange(20_000.0)
+    total = np.exp(fitted.log_density(whole, conditions(len(whole)))).sum()
+    assert total == pytest.approx(1.0, abs=2e-3)
+
+
+def test_drawn_times_are_whole_never_run_back_and_spread_as_fitted(
+    fitted: TimeDistribution,
+) -> None:
+    num_trips = 2000
+    lengths = np.full(num_trips, 6)
+    steps = np.tile([0, 10, 25, 3, 60, 14], num_trips)
+    start = np.repeat(np.arange(num_trips) * 7 + 10 * 3600, 6)
+    times = start + np.concatenate([np.cumsum(part) for part in np.split(steps, num_trips)])
+    road_class = np.ones(len(times), dtype=np.int64)
+    drawn = draw_times(fitted, 3, np.arange(num_trips), lengths, times, road_class)
+    by_trip = drawn.reshape(num_trips, 6)
+    assert drawn.dtype == np.int64
+    assert (np.diff(by_trip, axis=1) >= 0).all()
+    assert (by_trip[:, 0] == times[::6]).all()
+    third = np.diff(by_trip, axis=1)[:, 1]  # the wait whose expected time is 25 s
+    same = TimeConditions.of(np.full(num_trips, 25.0), road_class[:num_trips], by_trip[:, 1])
+    uniform = fitted.cdf(third + 0.5 * np.random.default_rng(0).random(num_trips), same)
+    assert stats.kstest(uniform, "uniform").statistic < 0.05
+    scores = [fitted.normal_scores(w.astype(float), same) for w in np.diff(by_trip, axis=1).T[1:4]]
+    assert np.corrcoef(scores[0], scores[2])[0, 1] > 0.2
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(0, 2**62), st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_trips_times_depend_on_its_number_alone(
+    fitted: TimeDistribution, lengths: list[int], seed: int, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(lengths) - 1))
+    size, numbers = np.array(lengths), np.arange(len(lengths)) + 5
+    ends = np.cumsum(size)
+    times = np.concatenate([1000 + 13 * np.arange(n) for n in lengths])
+    road_class = np.arange(len(times)) % NUM_CLASSES
+    whole = draw_times(fitted, seed, numbers, size, times, road_class)
+    middle = int(ends[cut - 1])
+    first = draw_times(fitted, seed, numbers[:cut], size[:cut], times[:middle], road_class[:middle])
+    second = draw_times(
+        fitted, seed, numbers[cut:], size[cut:], times[middle:], road_class[middle:]
+    )
+    assert np.array_equal(whole, np.concatenate([first, second]))
+
+
+@pytest.mark.parametrize("dependence", [Dependence(0.4, 0.0), Dependence(0.2, 0.5)])
+def test_the_dependences_likelihood_is_scipys(dependence: Dependence) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [1, 4, 4, 9]
+    scores = rng.standard_normal(sum(lengths))
+    trip = np.repeat(np.arange(4), lengths)
+    expected = 0.0
+    for part in np.split(scores, np.cumsum(lengths)[:-1]):
+        joint = stats.multivariate_normal(cov=dependence.correlation(len(part)))
+        expected += float(joint.logpdf(part)) - float(stats.norm.logpdf(part).sum())
+    found = mean_log_copula(dependence, scores, trip)
+    assert found == pytest.approx(expected / len(scores), abs=1e-6)
+
+
+def test_plain_values_are_the_distribution_and_damaged_ones_are_refused(
+    fitted: TimeDistribution,
+) -> None:
+    plain = fitted.to_plain()
+    again = TimeDistribution.from_plain(plain)
+    assert np.allclose(again.quantiles, fitted.quantiles, atol=1e-5)
+    assert again.content_hash == TimeDistribution.from_plain(again.to_plain()).content_hash
+    broken = (
+        {**plain, "quantiles": plain["quantiles"][:, :-1]},
+        {**plain, "tails": torch.zeros_like(plain["tails"])},
+        {**plain, "levels": torch.full_like(plain["levels"], torch.nan)},
+        {**plain, "shared": "much"},
+        {key: value for key, value in plain.items() if key != "edges"},
+        {**plain, "format": "another"},
+    )
+    for content in broken:
+        with pytest.raises(UserError, match=r"tools\.fit_times"):
+            TimeDistribution.from_plain(content)
+
+
+def test_fit_times_completes_published_checkpoints(
+    parity_dir: Path, parity_city: Path, tmp_path: Path
+) -> None:
+    bare, output = parity_dir / "hoser_state.pth", tmp_path / "with_times.pth"
+    folder = ["--data_dir", str(parity_city), "--dataset", "parity", "--device", "cpu"]
+    with pytest.raises(UserError, match="--output"):
+        fit_times_program(["--model", str(bare), *folder])
+    fit_times_program(["--model", str(bare), *folder, "--output", str(output)])
+    before, after = read_student_file(bare), read_student_file(output)
+    assert before.travel_times is None
+    assert all(torch.equal(before.state[name], after.state[name]) for name in before.state)
+    city = open_city(Config(data_dir=str(parity_city)), output)
+    distribution = city.travel_times(torch.device("cpu"))
+    # On first use the same is found, and kept.
+    first = open_city(Config(data_dir=str(parity_city)), bare).travel_times(torch.device("cpu"))
+    assert first.content_hash == distribution.content_hash
+    assert list((parity_city / ".cache").glob("travel-times-*.pt"))
+    city.known_times = replace(
+        distribution,
+        class_scale=distribution.class_scale[:1],
+        class_offset=distribution.class_offset[:1],
+    ).to_plain()
+    with pytest.raises(UserError, match="classes of roads"):
+        city.travel_times(torch.device("cpu"))

@@ -1,0 +1,85 @@
+"""Gathers a student's predicted times along real trips, as it would predict them when generating.
+
+A generated trip's past is made of expected times, not of true ones. So the student drives each
+real route on its own clock: the times along it are those it predicted before. A few passes over
+the whole trip come to the same as driving it road by road, since later times depend on earlier
+ones only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.features import TripRows
+from data.sampling import evaluation_batches
+from dataset import TripDataset
+from hoser import HOSER
+from models.losses import labelled_positions
+from models.road_tables import RoadTables
+from times.distribution import TimeConditions
+from times.fitting import TimeRecords
+
+MOST_TRIPS = 1500
+_PASSES = 3
+_BATCH_SIZE = 128
+_MAX_WAIT_S = 604_800.0
+
+
+@dataclass
+class _Driven:
+    """A batch after the last pass, on the CPU, [B, T] each."""
+
+    expected_s: Tensor
+    entered_s: Tensor
+    road: Tensor
+    labelled: Tensor
+
+
+@torch.no_grad()
+def drive_real_trips(
+    student: HOSER, trips: TripDataset, device: torch.device, most_trips: int = MOST_TRIPS
+) -> TimeRecords:
+    """Predicted and true times of (at most so many) trips, spread over the whole split."""
+    was_training = student.training
+    student.eval()
+    spec = trips.evaluation_rows()
+    step = max(1, -(-len(spec) // most_trips))
+    spec = spec[np.arange(0, len(spec), step)]
+    road_class = trips.network.road_attr_type
+    tables = student.encode_roads()
+    parts = []
+    for rows in evaluation_batches(spec.trace_len, _BATCH_SIZE):
+        gathered = trips.rows(spec[rows])
+        driven = _drive(student, trips, gathered, tables, device)
+        true_s = gathered.seconds[:, 1:] - gathered.seconds[:, :-1]
+        keep = driven.labelled
+        number = torch.from_numpy(rows)[:, None].expand(keep.shape)
+        columns = (driven.expected_s, driven.entered_s, driven.road, true_s, number)
+        parts.append([column[keep].numpy() for column in columns])
+    student.train(was_training)
+    expected_s, entered_s, road, seconds, trip = map(np.concatenate, zip(*parts, strict=True))
+    order = np.argsort(trip, kind="stable")
+    conditions = TimeConditions.of(expected_s, road_class[road], entered_s)
+    return TimeRecords(conditions[order], seconds[order].astype(float), trip[order])
+
+
+def _drive(
+    student: HOSER, trips: TripDataset, rows: TripRows, tables: RoadTables, device: torch.device
+) -> _Driven:
+    clock = rows.seconds
+    for _ in range(_PASSES):
+        batch = trips.features(replace(rows, seconds=clock), device)
+        labelled = labelled_positions(batch)
+        _, time_pred = student(batch, tables)
+        at_label = time_pred.gather(2, batch.road_label.clamp(min=0).unsqueeze(2)).squeeze(2)
+        log_s = at_label.double() * batch.timestamp_log1p_std + batch.timestamp_log1p_mean
+        expected = log_s.expm1().clamp(0.0, _MAX_WAIT_S).round().long().cpu()
+        true_s = rows.seconds[:, 1:] - rows.seconds[:, :-1]
+        expected = torch.where(labelled.cpu(), expected, true_s)
+        since = torch.cat([torch.zeros_like(expected[:, :1]), expected.cumsum(dim=1)], dim=1)
+        clock = rows.seconds[:, :1] + since
+    return _Driven(expected.double(), clock[:, :-1], batch.trace_road_id.cpu(), labelled.cpu())
