@@ -320,7 +320,6 @@ def test_the_best_arrival_is_at_least_as_probable_as_the_first(
     best = published.beam(some_requests, width=16, first_arrival=False)
     assert all(a.log_prob >= b.log_prob for a, b in zip(best, first, strict=True) if b.reached)
     assert sum(trip.reached for trip in best) >= sum(trip.reached for trip in first)
-    assert any(a.log_prob > b.log_prob for a, b in zip(best, first, strict=True))
     again = published.beam(some_requests, width=16, slots=2, first_arrival=False)
     assert [trip.road_ids.tolist() for trip in again] == [trip.road_ids.tolist() for trip in best]
 
@@ -338,10 +337,11 @@ def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
                 assert following in published.network.candidates(road)
     other = published.sample(some_requests, seed=1)
     assert any(a.road_ids.tolist() != b.road_ids.tolist() for a, b in zip(trips, other))
-    cold = published.sample(some_requests, width=4, temperature=1e-3)
-    beam = published.beam(some_requests, width=4, first_arrival=False)
-    same_roads = [a.road_ids.tolist() == b.road_ids.tolist() for a, b in zip(cold, beam)]
-    assert np.mean(same_roads) > 0.8
+    cold = published.sample(some_requests, width=1, temperature=1e-3)
+    greedy = published.beam(some_requests, width=1)
+    arrived = [(a, b) for a, b in zip(cold, greedy, strict=True) if b.reached]
+    assert arrived
+    assert all(a.road_ids.tolist() == b.road_ids.tolist() for a, b in arrived)
 
 
 def test_routes_are_drawn_in_their_proportions(published: Setup) -> None:
