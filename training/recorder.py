@@ -166,7 +166,7 @@ class Recorder:
 
     def calibrated(self, progress: Progress, record: dict[str, Any], model: HOSER) -> None:
         """The best student's file, once its logits are calibrated."""
-        if not self.writes:
+        if not self.writes or self.profiling:
             return
         self._save_student(self.folder.best, model, record)
         run = {"dataset": self.config.dataset, "identity": self.identity}
@@ -192,7 +192,7 @@ class Recorder:
 
     def stage(self, progress: Progress, stage: int, temperature: float, model: HOSER) -> None:
         """The student as it is at the end of a stage of the temperature."""
-        if not self.writes:
+        if not self.writes or self.profiling:
             return
         file = self.folder.of_stage(stage)
         file.parent.mkdir(exist_ok=True)
