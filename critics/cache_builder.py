@@ -30,6 +30,7 @@ from critics.teacher_cache import (
     read_journal,
     verify_chunks,
 )
+from data.cache_tidying import note_use, tidy
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import FolderLock, write_json
@@ -58,6 +59,7 @@ def open_or_build(
     folder = Path(cache_dir) / f"teacher-{dataset.split}-{key.digest}"
     cache, _ = open_cache(folder, key, layout, teacher.device)
     if cache is not None:
+        note_use(folder)
         return cache
     with FolderLock(folder, wait=True):
         cache, reason = open_cache(folder, key, layout, teacher.device)  # built while we waited?
@@ -74,6 +76,7 @@ def open_or_build(
             f"The teacher cache {folder} does not verify right after it was written ({reason}); "
             "is the disk full or failing?"
         )
+    tidy(Path(cache_dir), "teacher", dataset.split)
     return cache
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import OnBadRows
+from data.cache_tidying import note_use, tidy
 from data.road_network import RoadNetwork
 from data.trip_csv import BadRows, read_trips
 from runtime.errors import UserError
@@ -88,12 +89,14 @@ def open_trips(
     folder = cache_dir / f"trips-{trip_file.stem}-{sha256_of_json(source)[:16]}"
     opened = _open(folder, source)
     if opened is not None:
+        note_use(folder)
         return opened
     with FolderLock(cache_dir, name=f".trips-{trip_file.stem}.lock", wait=True):
         opened = _open(folder, source)  # another process may have built it while we waited
         if opened is None:
             _build(trip_file, network, on_bad_rows, folder, source)
             opened = _open(folder, source)
+            tidy(cache_dir, "trips", trip_file.stem)
     if opened is None:
         raise UserError(f"The trip cache {folder} does not verify right after it was written.")
     return opened

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ PROGRAMS = [
     "data.preprocess.__main__",
     "data.preprocess.get_zone_trans_mat",
     "data.preprocess.partition_road_network",
+    "tools.cache",
     "tools.collect_distill_artifacts",
     "tools.export_hoser",
     "tools.export_lmtad_weights",
@@ -160,6 +162,16 @@ def place(trained: Config, tmp_path_factory: pytest.TempPathFactory) -> Place:
         "--od_file": str(folder / "not_utf8"),
     }
     return Place(folder, usual)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_logging() -> Iterator[None]:
+    """Programs set the project's logging up; other tests find it as it was."""
+    root = logging.getLogger("hoser_distil")
+    before = root.level, root.propagate, list(root.handlers)
+    yield
+    root.setLevel(before[0])
+    root.propagate, root.handlers[:] = before[1], before[2]
 
 
 ATTACKS = attacks()

@@ -1,0 +1,104 @@
+"""What lies in a dataset's cache folder, and how much of it is kept.
+
+Caches follow from data that may be edited; those of earlier versions would stay for ever. Of each
+kind and split the ones used last are kept, the others are removed and that is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import UserError
+from runtime.files import FolderLock
+from runtime.logs import get_logger
+
+logger = get_logger("data")
+
+_CACHE = re.compile(r"(trips|teacher)-(\w+)-[0-9a-f]{16,64}")
+# A study searches several windows, each with a teacher's cache of its own.
+KEPT = {"trips": 4, "teacher": 16}
+_ABANDONED_S = 3600.0  # a temporary file that nobody has written to for so long
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One cache; an unfinished one has no manifest yet."""
+
+    path: Path
+    kind: str
+    split: str
+    num_bytes: int
+    used: float
+    finished: bool
+
+
+def note_use(folder: Path) -> None:
+    """Marks a cache as used now, where its folder can be written."""
+    with contextlib.suppress(OSError):
+        (folder / "manifest.json").touch(exist_ok=True)
+
+
+def entries(cache_dir: Path) -> list[CacheEntry]:
+    """The caches in a folder, those used last first."""
+    found = []
+    for path in cache_dir.iterdir() if cache_dir.is_dir() else ():
+        name = _CACHE.fullmatch(path.name)
+        if name is None or not path.is_dir():
+            continue
+        files = [file for file in path.iterdir() if file.is_file()]
+        stats = [file.stat() for file in files]
+        manifest = path / "manifest.json"
+        used = max((stat.st_mtime for stat in stats), default=path.stat().st_mtime)
+        size = sum(stat.st_blocks * 512 for stat in stats)
+        found.append(CacheEntry(path, name[1], name[2], size, used, manifest.exists()))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def tidy(cache_dir: Path, kind: str, split: str, keep: int | None = None) -> int:
+    """Removes what goes beyond the number of caches kept of a kind and split; returns its bytes."""
+    alike = [entry for entry in entries(cache_dir) if (entry.kind, entry.split) == (kind, split)]
+    return sum(_remove(entry) for entry in alike[KEPT[kind] if keep is None else keep :])
+
+
+def clean(cache_dir: Path) -> int:
+    """Removes all but the newest finished cache of each kind and split, and abandoned files."""
+    freed = sum(_remove(entry) for entry in entries(cache_dir) if not entry.finished)
+    for kind, split in sorted({(entry.kind, entry.split) for entry in entries(cache_dir)}):
+        freed += tidy(cache_dir, kind, split, keep=1)
+    for file in list(_abandoned(cache_dir)):
+        with contextlib.suppress(OSError):
+            freed += file.stat().st_size
+            file.unlink()
+            logger.info("Removed %s, which a killed program had left.", file)
+    return freed
+
+
+def _abandoned(cache_dir: Path) -> Iterator[Path]:
+    oldest = time.time() - _ABANDONED_S
+    for file in cache_dir.rglob(".*.????????.tmp"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                yield file
+
+
+def _remove(entry: CacheEntry) -> int:
+    """Removes a cache that nobody is building; who reads it just now keeps what is open."""
+    try:
+        with FolderLock(entry.path):
+            (entry.path / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(entry.path)
+    except (UserError, OSError):  # in use, or not ours to remove
+        return 0
+    logger.info(
+        "Removed the cache %s (%.1f MiB), last used on %s.",
+        entry.path,
+        entry.num_bytes / 2**20,
+        time.strftime("%Y-%m-%d", time.localtime(entry.used)),
+    )
+    return entry.num_bytes

@@ -1,0 +1,60 @@
+"""Caches of data that were edited go, and those in use stay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data.cache_tidying import KEPT, clean, entries, tidy
+from data.road_network import RoadNetwork
+from data.trip_cache import open_trips
+from runtime.files import FolderLock
+from tools.cache import main
+
+
+@pytest.fixture
+def city(tiny_city: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_city, tmp_path / "city", ignore=shutil.ignore_patterns(".cache"))
+    return tmp_path / "city"
+
+
+def test_caches_of_edited_trips_are_bounded_and_said(city: Path, messages: list[str]) -> None:
+    network, trips = RoadNetwork.load(city), city / "train.csv"
+    lines = trips.read_text().splitlines(keepends=True)
+    for number in range(KEPT["trips"] + 2):
+        trips.write_text("".join(lines[: len(lines) - number]))
+        opened = open_trips(trips, network, "error", city / ".cache")
+        for entry in entries(city / ".cache"):  # a day passes
+            for file in entry.path.iterdir():
+                os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 86_400))
+    assert len(entries(city / ".cache")) == KEPT["trips"]
+    assert opened.folder in [entry.path for entry in entries(city / ".cache")]
+    assert sum("Removed the cache" in line for line in messages) == 2
+
+
+def test_cleaning_leaves_what_is_newest_or_being_built(
+    city: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = city / ".cache"
+    network = RoadNetwork.load(city)
+    kept = open_trips(city / "train.csv", network, "error", cache).folder
+    old = cache / f"trips-train-{'0' * 16}"
+    shutil.copytree(kept, old)
+    for file in old.iterdir():
+        os.utime(file, (0, 0))
+    begun = [cache / f"teacher-train-{digit * 64}" for digit in "ab"]
+    for folder in begun:
+        folder.mkdir()
+    left = cache / ".x.json.abcdefgh.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    assert main(["--data_dir", str(city)]) == 0
+    assert "unfinished" in capsys.readouterr().out and old.exists()
+    with FolderLock(begun[0]):
+        assert main(["--data_dir", str(city), "--clean"]) == 0
+    assert kept.exists() and begun[0].exists()
+    assert not (old.exists() or begun[1].exists() or left.exists())
+    assert clean(cache) >= 0 and tidy(cache, "trips", "train") == 0
