@@ -287,7 +287,7 @@ ADDRESSES = st.builds(
 @settings(max_examples=25, deadline=None)
 @given(ADDRESSES)
 def test_a_password_never_leaves_the_configuration(url: str) -> None:
-    password = url.split("://")[1].rsplit("@", 1)[0].split(":", 1)[1]
+    password = url.split("://", 1)[1].rsplit("@", 1)[0].split(":", 1)[1]
     config = load_config(None, {"optuna.storage": url})
     assert config.optuna.storage.reveal() == url
     copy = config.model_copy(deep=True)

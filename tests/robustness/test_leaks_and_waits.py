@@ -1,0 +1,161 @@
+"""What reaches a screen or a report, files that never end, and waiting that can be ended."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from critics.cache_builder import open_or_build
+from critics.checkpoint_reader import read_checkpoint
+from critics.road_teacher import road_teacher
+from data.csv_reading import MAX_LINE_CHARS, read_header
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from report.tables import markdown_table, screen_table
+from runtime.errors import UserError, run_main
+from runtime.files import FolderLock, is_disk_failure, read_json
+from runtime.logs import add_log_file, remove_log_file
+from runtime.shutdown import ShutdownSignals, Stopped
+from runtime.wandb_run import has_credentials
+from tests.training_helpers import random_teacher
+
+ODD = 'x\x1b[31m<img src=x onerror="a">|\u202e'
+
+
+def test_shared_lists_in_a_pickle_are_read_once(tmp_path: Path) -> None:
+    nested: Any = ["x"] * 8
+    for _ in range(40):
+        nested = [nested] * 8
+    path = tmp_path / "bomb.pth"
+    torch.save({"model": nested}, path)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"bomb\.pth: .*more items than any training"):
+        read_checkpoint(path)
+    assert time.monotonic() - began < 5
+    shared = [1, 2]
+    torch.save({"a": shared, "b": shared}, path)
+    assert read_checkpoint(path) == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_names_are_text_on_the_screen_and_in_markdown() -> None:
+    for text in (screen_table([[ODD]], ["model"]), markdown_table([[ODD]], ["model"])):
+        assert "\x1b" not in text and "\u202e" not in text
+    assert "<img" not in markdown_table([[ODD]], ["model"])
+
+
+def test_logs_move_no_cursor_and_tell_no_password(tmp_path: Path) -> None:
+    handler = add_log_file(tmp_path / "log.txt")
+    logger = logging.getLogger("hoser_distil.test")
+    logger.warning("Reading %s from postgresql://ann:secret@host/x, caf\udce9.", ODD)
+    remove_log_file(handler)
+    text = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert "\x1b" not in text and "secret" not in text and "ann:***@host" in text
+
+
+FAULTS: list[tuple[Exception, str]] = [
+    (FileNotFoundError(errno.ENOENT, "No such file or directory", "there"), "there: No such file"),
+    (OSError(errno.ENAMETOOLONG, "File name too long", "x\x1b"), "File name too long"),
+    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "cannot be understood"),
+    (ValueError("embedded null byte"), "NUL character"),
+    (UserError("postgresql://ann:secret@host is not there"), "ann:***@host"),
+]
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS)
+def test_faults_of_the_system_are_one_line(
+    capsys: pytest.CaptureFixture[str], fault: Exception, reason: str
+) -> None:
+    def main() -> int:
+        raise fault
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2 and shown.count("\n") == 1 and shown.startswith("error: ")
+    assert reason in shown and "\x1b" not in shown and "secret" not in shown
+
+
+def test_bugs_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_main(lambda: 1 // 0)
+
+
+def test_files_that_are_no_text_do_not_fill_the_memory(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.csv"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=f"more than {MAX_LINE_CHARS} characters"):
+        read_header(huge)
+    with pytest.raises(UserError, match="larger than any JSON"):
+        read_json(huge)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"machine x login\n", b'default "'])
+def test_an_odd_netrc_is_no_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    (tmp_path / "netrc").write_bytes(content)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    assert not has_credentials()
+
+
+def test_waiting_for_a_lock_says_for_whom_and_ends_on_a_signal(
+    tmp_path: Path, messages: list[str]
+) -> None:
+    with FolderLock(tmp_path), ShutdownSignals():
+        timer = threading.Timer(1.3, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            FolderLock(tmp_path, wait=True).acquire()
+        assert time.monotonic() - began < 3
+        timer.join()
+    assert f"Waiting for process {os.getpid()}, which is working in {tmp_path}." in messages
+    FolderLock(tmp_path, wait=True).acquire()
+
+
+def test_a_teacher_s_cache_is_left_in_good_order_on_a_signal(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = RoadNetwork.load(tiny_city)
+    dataset = TripDataset.load(tiny_city, "train", network)
+    teacher = road_teacher(random_teacher(tiny_city), network)
+    monkeypatch.setattr("critics.cache_builder.POSITIONS_PER_CHUNK", 50)
+    monkeypatch.setattr("critics.cache_builder.SHARING_FACTOR", 1)
+    whole = open_or_build(tmp_path / "whole", dataset, teacher, progress=False)
+    with ShutdownSignals() as signals:
+        signals.received = signal.SIGTERM
+        with pytest.raises(Stopped):
+            open_or_build(tmp_path / "cut", dataset, teacher, progress=False)
+    assert list((tmp_path / "cut").glob("teacher-train-*/journal.json"))
+    again = open_or_build(tmp_path / "cut", dataset, teacher, progress=False)
+    assert torch.equal(again.values, whole.values)
+
+
+def test_a_full_disk_is_found_at_the_bottom_of_an_error() -> None:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise UserError("x cannot be written") from error
+    except UserError as error:
+        assert is_disk_failure(error)
+    assert not is_disk_failure(OSError(errno.ENOENT, "missing")) and not is_disk_failure(None)
+
+
+def test_the_interpreter_recurses_on_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "deep.pth"
+    path.write_bytes(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".")
+    with pytest.raises(UserError, match=r"deep\.pth"):
+        read_checkpoint(path)
