@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,13 +22,15 @@ from critics.road_teacher import road_teacher
 from data.csv_reading import MAX_LINE_CHARS, read_header
 from data.road_network import RoadNetwork
 from dataset import TripDataset
+from evaluation import load_reference
+from metrics.assessment import Settings
 from report.tables import markdown_table, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, is_disk_failure, read_json
 from runtime.logs import add_log_file, remove_log_file
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.wandb_run import has_credentials
-from tests.training_helpers import random_teacher
+from tests.training_helpers import environment, random_teacher
 
 ODD = 'x\x1b[31m<img src=x onerror="a">|\u202e'
 
@@ -159,3 +163,23 @@ def test_the_interpreter_recurses_on_no_pickle(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".")
     with pytest.raises(UserError, match=r"deep\.pth"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("script", ["train_with_distill", "evaluation", "tune_hoser"])
+def test_an_interrupted_import_is_no_traceback(tmp_path: Path, script: str) -> None:
+    code = f"import config, signal, os\nos.kill(os.getpid(), signal.SIGINT)\nimport {script}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr == "Interrupted.\n" and ended.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"bootstrap": 10**12}, {"bootstrap": -1}])
+def test_settings_of_an_evaluation_are_bounded(tiny_city: Path, change: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(change))} is "):
+        load_reference(tiny_city, "test", Settings(**change))  # type: ignore[arg-type]
