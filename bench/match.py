@@ -11,22 +11,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from bench._common import save
+from data.demo_city import make_demo_city
+from data.demo_city.gps import GpsSettings, simulate_points
 from data.match.arrays import Model
 from data.match.cleaning_kernels import thin_trips
 from data.match.matcher import Matcher, TripPoints, estimate_sigma_m
 from data.match.network import MatchNetwork
 from data.match.settings import model_for, spacing_m
+from data.road_network import RoadNetwork
 from data.roadmap_files import RoadTable
+from data.splits import has_split, split_file
+from data.trip_csv import read_trips
 from runtime.errors import UserError, run_main
+from runtime.files import read_json
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -153,6 +166,145 @@ def bench_tracks(folder: Path) -> dict[str, Any]:
     }
 
 
+def bench_points(points: Path, data_dir: Path, options: list[str]) -> dict[str, Any]:
+    """Speed and memory on points in bulk, and agreement with the trips of the folder.
+
+    A second run is timed: the first compiles. Work is done in a copy of the road map.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("roadmap.geo", "roadmap.rel"):
+            shutil.copy(data_dir / file, folder / file)
+        command = [sys.executable, "-m", "data.match", "--gps", str(points.resolve())]
+        command += ["--data_dir", str(folder), "--quiet", "--format", "parquet", *options]
+        for _ in range(2):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        report = read_json(folder / "match_report.json")
+        peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        result = {
+            "points": report["counts"]["points"],
+            "trips": report["counts"]["trips"],
+            "points_per_second": report["points_per_second"],
+            "seconds_in_all": report["seconds_in_all"],
+            "peak_memory_mib": round(peak_mib),
+            "receivers_error_m": report["sigma_m"],
+        }
+        if has_split(data_dir, "train"):
+            result |= _agreement(data_dir, folder)
+    return result
+
+
+def _agreement(known: Path, matched: Path) -> dict[str, Any]:
+    """How much of the length of the folder's trips is in the matched trips of the same times.
+
+    A trip of the folder is compared with the matched trip that overlaps it in time and shares
+    most roads with it, where they share one at all; only what lies between their common first
+    and last roads counts, for the ends of trips are cut by taste.
+    """
+    network = RoadNetwork.load(known, with_zones=False)
+    by_minute: dict[int, list[int]] = {}
+    trips = list(_trips(matched, network))
+    for number, (_, times) in enumerate(trips):
+        for minute in range(int(times[0]) // 600, int(times[-1]) // 600 + 1):
+            by_minute.setdefault(minute, []).append(number)
+    compared, agreed_m, length_m = 0, 0.0, 0.0
+    for roads, times in _trips(known, network):
+        best: tuple[int, IntArray] = (0, roads)
+        middle = int((times[0] + times[-1]) // 2)
+        for number in by_minute.get(middle // 600, []):
+            shared = int(np.isin(roads, trips[number][0]).sum())
+            if shared > best[0]:
+                best = (shared, trips[number][0])
+        if 2 * best[0] < len(roads):
+            continue
+        common = np.flatnonzero(np.isin(roads, best[1]))
+        inner = roads[common[0] : common[-1] + 1]
+        length = network.length_m[inner]
+        compared += 1
+        length_m += float(length.sum())
+        agreed_m += float(length[np.isin(inner, best[1])].sum())
+    return {
+        "trips_compared": compared,
+        "agreement_by_length": round(agreed_m / max(length_m, 1e-9), 4),
+    }
+
+
+def _trips(folder: Path, network: RoadNetwork) -> Iterator[tuple[IntArray, IntArray]]:
+    for split in ("train", "val", "test"):
+        if not has_split(folder, split):
+            continue
+        for chunk in read_trips(split_file(folder, split), network, "skip"):
+            ends = np.cumsum(chunk.lengths)
+            for begin, end in zip(ends - chunk.lengths, ends):
+                yield chunk.road_ids[begin:end].astype(np.int64), chunk.times[begin:end]
+
+
+def bench_known_trips(quick: bool) -> list[dict[str, Any]]:
+    """The demo city's trips from their points, by interval and noise."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        city = make_demo_city(Path(name) / "city", 1200, 200 if quick else 1000, progress=False)
+        network = RoadNetwork.load(city, with_zones=False)
+        matching = MatchNetwork.load(city)
+        true = list(_trips(city, network))
+        for interval in (1, 15, 60) if quick else INTERVALS_S:
+            for noise in (5.0, 10.0, 20.0):
+                points = simulate_points(city, GpsSettings(interval, noise, outage_share=0.0))
+                rows.append(_recovery(points, matching, network, true, interval, noise))
+    return rows
+
+
+def _recovery(
+    points: pl.DataFrame,
+    matching: MatchNetwork,
+    network: RoadNetwork,
+    true: list[tuple[IntArray, IntArray]],
+    interval: float,
+    noise: float,
+) -> dict[str, Any]:
+    lon, lat = points["lon"].to_numpy(), points["lat"].to_numpy()
+    time_s = points["time"].dt.epoch("ms").to_numpy() / 1000.0
+    sizes = np.bincount(points["trip"].to_numpy(), minlength=len(true))
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    sigma = estimate_sigma_m(matching, lon, lat)
+    kept, leave = np.zeros(len(lon), dtype=np.bool_), time_s.copy()
+    thin_trips(offsets, time_s, lon, lat, spacing_m(sigma), kept, leave)
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    legs = Matcher(matching, model_for(sigma), 1_000_000).match(
+        TripPoints(
+            offsets=before[offsets],
+            lon=lon[kept],
+            lat=lat[kept],
+            arrive_s=time_s[kept],
+            leave_s=leave[kept],
+            heading=np.full(int(kept.sum()), np.nan, dtype=np.float32),
+        )
+    )
+    exact, right_m, true_m = 0, 0.0, 0.0
+    errors: list[FloatArray] = []
+    for number, (roads, times) in enumerate(true):
+        of_trip = np.flatnonzero(legs.trip == number)
+        parts = [slice(legs.offsets[leg], legs.offsets[leg + 1]) for leg in of_trip]
+        found = np.concatenate([roads[:0], *(legs.roads[part] for part in parts)])
+        right_m += float(network.length_m[roads[np.isin(roads, found)]].sum())
+        true_m += float(network.length_m[roads].sum())
+        if len(found) == len(roads) and bool((found == roads).all()):
+            exact += 1
+            entry = legs.entry_s[parts[0]] if len(parts) == 1 else times
+            spent = np.maximum(np.diff(times), 1)
+            errors.append(np.abs(entry - times)[1:] / spent)
+    return {
+        "interval_s": interval,
+        "noise_m": noise,
+        "estimated_m": round(sigma, 1),
+        "trips_exact": round(exact / len(true), 4),
+        "roads_right": round(right_m / true_m, 4),
+        "entry_error_median": round(float(np.median(np.concatenate(errors))), 3)
+        if errors
+        else None,
+    }
+
+
 def main() -> None:
     """Measures what the arguments name and prints it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,6 +320,16 @@ def main() -> None:
     results: dict[str, Any] = {}
     if arguments.kubicka:
         results["tracks"] = bench_tracks(arguments.kubicka)
+    if arguments.points:
+        if arguments.data_dir is None:
+            raise UserError("--points needs --data_dir, the folder of their road map.")
+        options = ["--processes", str(arguments.processes)]
+        for option in ("columns", "timezone"):
+            if getattr(arguments, option) is not None:
+                options += [f"--{option}", getattr(arguments, option)]
+        results["points"] = bench_points(arguments.points, arguments.data_dir, options)
+    if not results:
+        results["known_trips"] = bench_known_trips(arguments.quick)
     print(json.dumps(results, indent=1))
     if not arguments.no_save and not (arguments.kubicka or arguments.points):
         save("match", results)

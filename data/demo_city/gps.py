@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from config.arguments import example_parser
 from data.geometry import EARTH_RADIUS_M
 from data.road_network import RoadNetwork
+from data.splits import SPLITS, split_file
 from data.trip_csv import read_trips
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 EXAMPLES = "  python -m data.demo_city.gps --data_dir data/demo --out points.parquet --interval 30"
-SPLITS = ("train", "val", "test")
 _FIRST_SHARE, _LAST_SHARE = 0.4, 0.5  # of the first and the last road that are driven
 _LAST_SPEED = 8.0  # metres a second on the last road, whose end the trips do not time
 
@@ -60,7 +60,7 @@ def simulate_points(data_dir: Path, settings: GpsSettings) -> pl.DataFrame:
     parts: list[pl.DataFrame] = []
     number = 0
     for split in SPLITS:
-        for chunk in read_trips(data_dir / f"{split}.csv", network, "error"):
+        for chunk in read_trips(split_file(data_dir, split), network, "error"):
             ends = np.cumsum(chunk.lengths)
             for begin, end in zip(ends - chunk.lengths, ends):
                 steps = slice(int(begin), int(end))

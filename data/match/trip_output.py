@@ -13,13 +13,13 @@ import numpy as np
 from data.match.results import PieceFile
 from data.match.settings import MatchSettings
 from data.match.splits import Splitter
+from data.splits import SPLITS, has_split
 from runtime.errors import UserError
 from runtime.files import replace_atomically
 
 if TYPE_CHECKING:
     import polars as pl
 
-SPLITS = ("train", "val", "test")
 _MADE_BY_MATCHING = "match_report.json"
 _DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
 _TRIPS_PER_BATCH = 50_000
@@ -28,15 +28,10 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 def ensure_ours(folder: Path, force: bool) -> None:
     """Raises `UserError` where the folder has trips that matching did not make."""
-    present = [
-        f"{split}.{kind}"
-        for split in SPLITS
-        for kind in ("csv", "parquet")
-        if (folder / f"{split}.{kind}").exists()
-    ]
+    present = [split for split in SPLITS if has_split(folder, split)]
     if present and not force and not (folder / _MADE_BY_MATCHING).exists():
         raise UserError(
-            f"{folder} has {present[0]} already, of trips that were not matched here; choose "
+            f"{folder} has the trips of {present[0]} already, which were not matched here; choose "
             "another folder, or give --force to replace them."
         )
 
