@@ -242,8 +242,8 @@ OVERALL_MEASURES = (
     ),
     OverallMeasure("joined_transition_rate", "Drivable transitions", "", "higher", of=_joined_rate),
     OverallMeasure(
-        "route_choice_jsd",
-        "Route choice JSD",
+        "route_choice_divergence",
+        "Route choice divergence",
         "nats",
         "lower",
         of=_route_choice(lambda choice: choice.divergence),
