@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from config.choices import Combination, Positions
+from config.choices import Positions
 from critics.cache_builder import open_or_build
-from critics.losses import combine, distillation_loss, relation_loss
+from critics.losses import distillation_loss, relation_loss
 from critics.own_loss import divergence_of
 from critics.road_teacher import RoadTeacher, load_teacher
 from critics.schedules import Schedule, ramp, training_progress
 from critics.scramble import scramble
 from critics.teacher_cache import TeacherCache
+from critics.terms import KL, RELATIONS, ZONES, DistillOutput, Term
 from data.masks import real_entries
 from runtime.logs import get_logger
 
@@ -53,49 +54,6 @@ class DistillTargets:
     num_nonfinite: Tensor  # int64, chosen positions left out
     hidden: Tensor | None = None  # float32 [B, E], the teacher's state at `hidden_step`
     hidden_step: Tensor | None = None  # int64 [B]
-
-
-@dataclass(frozen=True)
-class DistillOutput:
-    """The distillation terms of one batch as sums, with what to divide them by."""
-
-    kl_sum: Tensor  # over positions, times the temperature squared where configured
-    zone_sum: Tensor  # over the same positions
-    relation_sum: Tensor  # mean over pairs of trips, times the number of trips
-    num_positions: Tensor
-    num_trips: int
-    num_nonfinite: Tensor
-    strength: Strength
-    kl_weight: float
-    combination: Combination
-    zone_weight: float
-    embedding_weight: float
-
-    @property
-    def loss(self) -> Tensor:
-        """The KL averaged over this batch's positions: what `train/distill_loss` shows."""
-        return self.kl_sum / self.num_positions.clamp(min=1)
-
-    def total(
-        self,
-        supervised: Tensor,
-        num_positions: Tensor | float | None = None,
-        num_trips: Tensor | float | None = None,
-    ) -> Tensor:
-        """The loss to minimise, given the supervised one.
-
-        With the number of positions and trips of a whole accumulation group (and `supervised`
-        divided by the group's counts too), the totals of its batches add up to the group's loss.
-        """
-        if num_positions is None:
-            num_positions = self.num_positions.clamp(min=1)
-        if num_trips is None:
-            num_trips = self.num_trips
-        total = combine(supervised, self.kl_sum / num_positions, self.kl_weight, self.combination)
-        zone_weight = self.zone_weight * self.strength.ramp
-        embedding_weight = self.embedding_weight * self.strength.ramp
-        total = combine(total, self.zone_sum / num_positions, zone_weight)
-        return combine(total, self.relation_sum / num_trips, embedding_weight)
 
 
 class DistillationManager:
@@ -215,48 +173,42 @@ class DistillationManager:
         targets: DistillTargets | None = None,
         student_embedding: Tensor | None = None,  # [B, T, D], for distill.embedding_weight
     ) -> DistillOutput:
-        """The distillation terms of a batch; `targets` where they were asked for before."""
+        """The distillation terms of a batch; `targets` where they were asked for before.
+
+        A further term is one more entry here; logs and totals follow.
+        """
         if targets is None:
             targets = self.targets(batch, step=step, split=split, positions=positions)
-        settings, strength = self.settings, self.strength(step)
+        strength = self.strength(step)
         tie_keys = None
-        if settings.ties == "marginal" and self.teacher.tie_keys is not None:
+        if self.settings.ties == "marginal" and self.teacher.tie_keys is not None:
             tie_keys = self.teacher.tie_keys[batch.candidate_road_id]
 
-        def loss_sum(group_keys: Tensor | None) -> Tensor:
-            return distillation_loss(
+        def at_positions(weight: float, group_keys: Tensor | None = None) -> Term:
+            loss_sum = distillation_loss(
                 self.divergence,
                 student_logits,
                 targets.logits,
                 batch.candidate_len,
                 strength.temperature,
                 reduction="sum",
-                tau_squared=settings.tau_squared,
+                tau_squared=self.settings.tau_squared,
                 tie_keys=tie_keys,
                 group_keys=group_keys,
                 position_mask=targets.position_mask,
             )
+            return Term(loss_sum, targets.num_positions, weight)
 
-        nothing = torch.zeros((), device=student_logits.device)
-        zone_sum = nothing
+        terms = {KL: at_positions(strength.replay_weight if batch.replayed else strength.weight)}
         if self._zone_keys is not None:
-            zone_sum = loss_sum(self._zone_keys[batch.candidate_road_id])
-        relation_sum = nothing
+            weight = self.settings.zone_weight * strength.ramp
+            terms[ZONES] = at_positions(weight, self._zone_keys[batch.candidate_road_id])
         if targets.hidden is not None:
-            relation_sum = batch.num_trips * self._relations(targets, student_embedding)
-        return DistillOutput(
-            kl_weight=strength.replay_weight if batch.replayed else strength.weight,
-            kl_sum=loss_sum(None),
-            zone_sum=zone_sum,
-            relation_sum=relation_sum,
-            num_positions=targets.num_positions,
-            num_trips=batch.num_trips,
-            num_nonfinite=targets.num_nonfinite,
-            strength=strength,
-            combination=settings.combination,
-            zone_weight=settings.zone_weight,
-            embedding_weight=settings.embedding_weight,
-        )
+            weight = self.settings.embedding_weight * strength.ramp
+            num_trips = torch.tensor(batch.num_trips, device=student_logits.device)
+            relations = num_trips * self._relations(targets, student_embedding)
+            terms[RELATIONS] = Term(relations, num_trips, weight, per_trip=True)
+        return DistillOutput(terms, targets.num_nonfinite, self.settings.combination)
 
     def _relations(self, targets: DistillTargets, student_embedding: Tensor | None) -> Tensor:
         if student_embedding is None:

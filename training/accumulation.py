@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from critics.distill_hook import DistillationManager, DistillOutput, DistillTargets
+from critics.distill_hook import DistillationManager, DistillTargets
+from critics.terms import KL, RELATIONS, ZONES, DistillOutput
 from data.batch import Batch
 from hoser import HOSER
 from models.losses import labelled_positions, mask_candidates, supervised_losses
@@ -33,7 +34,12 @@ SUMS = (
     "positions",
     "teacher_nonfinite",
     "replay_loss",
+    "distill_zones",
+    "distill_relations",
 )
+# Under which name a distillation term is recorded, of real trips and of replayed ones.
+TERMS_OF_REAL_TRIPS = {KL: "distill_loss", ZONES: "distill_zones", RELATIONS: "distill_relations"}
+TERMS_OF_REPLAYED_TRIPS = {KL: "replay_loss"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,12 @@ class AccumulationStep:
                     loss = taught.total(loss, count[1], count[2])
             with profiler.phase("Backward Pass"):
                 optimization.scale(loss).backward()
-            sums += _recorded(batch, outputs[0], loss, next_road, travel_time, taught, count[1])
+            recorded = {"loss": loss, **_recorded_terms(batch, taught, count)}
+            if not batch.replayed:  # labels are spoken of for real trips alone
+                correct, positions = _hits(batch, outputs[0])
+                recorded |= {"loss_next_step": next_road, "loss_time_pred": travel_time}
+                recorded |= {"correct": correct, "positions": positions}
+            sums += _in_order(recorded)
         with profiler.phase("Backward Pass"):
             tables.backward(leaf)
         with profiler.phase("Optimizer Step"):
@@ -155,24 +166,20 @@ class AccumulationStep:
         return GroupResult(values, grad_norm, finite)
 
 
-def _recorded(
-    batch: Batch,
-    logits: Tensor,
-    loss: Tensor,
-    next_road: Tensor,
-    travel_time: Tensor,
-    taught: DistillOutput | None,
-    num_taught: Tensor,
-) -> Tensor:
-    """A micro-batch's share of `SUMS`; what they say of labels is said of real trips alone."""
-    nothing = torch.zeros((), device=loss.device)
-    distilled = taught.kl_sum / num_taught if taught is not None else nothing
-    nonfinite = taught.num_nonfinite if taught is not None else nothing
-    if batch.replayed:
-        parts = [loss, *[nothing] * 5, nonfinite, distilled]
-    else:
-        hits = _hits(batch, logits)
-        parts = [loss, next_road, travel_time, distilled, *hits, nonfinite, nothing]
+def _recorded_terms(batch: Batch, taught: DistillOutput | None, count: Tensor) -> dict[str, Tensor]:
+    """What a micro-batch adds to the distillation's part of `SUMS`; count as in `_counts`, [3]."""
+    if taught is None:
+        return {}
+    names = TERMS_OF_REPLAYED_TRIPS if batch.replayed else TERMS_OF_REAL_TRIPS
+    means = taught.means(count[1], count[2])
+    recorded = {names[term]: mean for term, mean in means.items() if term in names}
+    return {**recorded, "teacher_nonfinite": taught.num_nonfinite}
+
+
+def _in_order(recorded: dict[str, Tensor]) -> Tensor:
+    """The recorded values as `SUMS` orders them, zero where there is none."""
+    nothing = torch.zeros((), device=recorded["loss"].device)
+    parts = [recorded.get(name, nothing) for name in SUMS]
     return torch.stack([part.detach().double() for part in parts])
 
 

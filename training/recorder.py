@@ -115,6 +115,10 @@ class Recorder:
         if teacher is not None:
             strength = teacher.strength(progress.step)
             values["train/distill_loss"] = result.values["distill_loss"]
+            if teacher.settings.zone_weight > 0:
+                values["train/distill_zones"] = result.values["distill_zones"]
+            if teacher.settings.embedding_weight > 0:
+                values["train/distill_relations"] = result.values["distill_relations"]
             values["train/distill_temperature"] = strength.temperature
             values["train/distill_weight"] = strength.weight
             values["train/teacher_nonfinite"] = result.values["teacher_nonfinite"]
