@@ -38,6 +38,8 @@ def test_tensorboard(tiny_city: Path, tmp_path: Path) -> None:
         distill__temperature_schedule="linear",
         distill__lambda=0.8,
         distill__lambda_ramp_steps=4,
+        distill__zone_weight=0.3,
+        distill__embedding_weight=0.2,
         profiling__log_interval=5,
     )
     result = train(tiny_config(tiny_city, tmp_path, **settings))
@@ -47,6 +49,8 @@ def test_tensorboard(tiny_city: Path, tmp_path: Path) -> None:
         "train/loss_next_step",
         "train/loss_time_pred",
         "train/distill_loss",
+        "train/distill_zones",
+        "train/distill_relations",
         "train/distill_temperature",
         "train/distill_weight",
         "train/learning_rate",
@@ -72,8 +76,11 @@ def test_tensorboard(tiny_city: Path, tmp_path: Path) -> None:
     for step in range(12):
         total = events["train/loss"][step][1]
         parts = events["train/loss_next_step"][step][1] + events["train/loss_time_pred"][step][1]
-        taught = weights[step] * events["train/distill_loss"][step][1]
-        assert total == pytest.approx(parts + taught, rel=1e-5)
+        taught = sum(
+            weight * events[f"train/distill_{name}"][step][1]
+            for name, weight in (("loss", 0.8), ("zones", 0.3), ("relations", 0.2))
+        )
+        assert total == pytest.approx(parts + weights[step] / 0.8 * taught, rel=1e-5)
     accuracies = [value for _, value in events["val/next_step_acc"]]
     assert accuracies == pytest.approx([r["val_next_step_acc"] for r in result.history])
 
