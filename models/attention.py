@@ -38,15 +38,21 @@ class _RelativeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """With scores S, weights A = softmax(S), C = A V and R_n = row sums of A * relation_n:
+
+        dA = dC V' + sum_n dR_n relation_n, dS = A * (dA - row sums of A * dA), and from dS as from
+        any product: dq = dS k, dk = dS' q, d(q.K_n) = row sums of dS * relation_n; dV = A' dC.
+        Distances and intervals are data. One buffer holds dA, then dS.
+        """
         grad_context, grad_sums = grads
         q, k, v, _, distance, interval, weights = ctx.saved_tensors
         dtype = weights.dtype
         grad_context, grad_sums = grad_context.to(dtype), grad_sums.to(dtype)
         grad_v = weights.transpose(-2, -1) @ grad_context
-        grad = grad_context @ v.transpose(-2, -1)  # of the weights, then of the scores
-        grad = _add_relations(grad, grad_sums, distance, interval)
+        grad = grad_context @ v.transpose(-2, -1)
+        grad = _add_relations(grad, grad_sums, distance, interval)  # dA
         grad = grad.float().mul_(weights)
-        grad = grad.addcmul_(weights, grad.sum(-1, keepdim=True), value=-1.0).to(dtype)
+        grad = grad.addcmul_(weights, grad.sum(-1, keepdim=True), value=-1.0).to(dtype)  # dS
         grad_relation = _row_sums(grad, distance, interval)
         return grad @ k, grad.transpose(-2, -1) @ q, grad_v, grad_relation, None, None
 
