@@ -54,6 +54,7 @@ def render(title: str, payload: dict[str, Any], scripts: Sequence[str] = SCRIPTS
     script = f'"use strict";\n(() => {{\n{body}\n}})();\n'
     parts = {
         "title": html.escape(title),
+        "attribution": _attribution(payload.get("attribution", "")),
         "style": style,
         "style_hash": _csp_hash(style),
         "script": script,
@@ -62,6 +63,10 @@ def render(title: str, payload: dict[str, Any], scripts: Sequence[str] = SCRIPTS
     }
     page = (assets / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
+
+
+def _attribution(text: str) -> str:
+    return f"<footer>Roads: {html.escape(text)}</footer>" if text else ""
 
 
 def json_for_html(payload: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.attribution import read_attribution
 from data.road_network import RoadNetwork
 from metrics.assessment import Assessment, Measures
 from metrics.comparison import Comparison
@@ -47,6 +48,7 @@ def build_payload(
     return {
         "title": title,
         "network": network_payload(network),
+        "attribution": read_attribution(network.folder),
         "sources": {
             source: {
                 "real_trips": len(references[source].trips),

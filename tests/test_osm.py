@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("osmium")
 
+from data.attribution import read_attribution
 from data.osm.__main__ import main
-from data.osm.dataset import read_attribution
 from data.osm.export import export_osm
 from data.osm.speeds import parse_speed_kmh
 from data.osm.streets import Findings, StreetKind

@@ -18,7 +18,7 @@ from metrics.assessment import Reference, Settings, assess
 from metrics.comparison import compare
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.trips import Trips, read_real_trips
-from report.document import Run, json_for_html, write_report
+from report.document import Run, json_for_html, render, write_report
 from report.inputs import LearningCurve, learning_curves
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ def test_nothing_from_files_becomes_markup(folder: Path) -> None:
     data = re.search(r'id="data">(.*?)</script>', page, re.S)
     assert data is not None
     assert json.loads(data[1])["runs"][1]["model"] == EVIL
+
+
+def test_whose_map_it_is_stands_below() -> None:
+    assert "<footer>" not in render("title", {"attribution": ""})
+    page = render("title", {"attribution": "© <b>mappers</b>"})
+    assert "<footer>Roads: © &lt;b&gt;mappers&lt;/b&gt;</footer>" in page
 
 
 def test_json_for_html_survives_every_text() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from data.attribution import read_attribution
 from data.match.network import METRES_PER_DEGREE, MatchNetwork
 from data.match.piece_work import DISTANCE_EDGES_M
 from data.match.results import LENGTH_EDGES_KM, Sample
-from data.osm.dataset import read_attribution
 from runtime.files import atomic_write_bytes, write_json
 
 _STYLE = """

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from data.attribution import REPORT_NAME
 from data.osm.build import Account, Network
 from data.osm.streets import Findings
 from data.roadmap_writing import write_road_rows
@@ -17,7 +18,6 @@ from runtime.logs import get_logger
 
 logger = get_logger("osm")
 
-REPORT_NAME = "roadmap.json"
 README_NAME = "README.md"
 FORMAT_VERSION = 1
 _SHOWN = 12
@@ -120,16 +120,6 @@ def _write_readme(folder: Path, report: dict[str, Any]) -> None:
             logger.warning("%s is kept as it is; mind the attribution in %s.", path, REPORT_NAME)
             return
     atomic_write_bytes(path, text.encode("utf-8", "replace"))
-
-
-def read_attribution(folder: Path) -> str:
-    """Whose map the network of a dataset is; "" where nobody has to be named."""
-    try:
-        content = read_json(folder / REPORT_NAME)
-    except UserError:
-        return ""
-    text = content.get("attribution", "") if isinstance(content, dict) else ""
-    return text if isinstance(text, str) else ""
 
 
 def log_account(account: Account, findings: Findings) -> None:
