@@ -327,7 +327,7 @@ def test_diverging_runs_stop_with_the_reason(
     with pytest.raises(UserError, match="3 steps in a row had a non-finite loss"):
         train(config)
     assert any("has a non-finite loss and is skipped" in message for message in messages)
-    assert any("Its trips in train.csv" in message for message in messages)
+    assert any("Its trips' rows in train.csv" in message for message in messages)
 
 
 def test_an_epoch_callback_may_end_the_run(tiny_city: Path, tmp_path: Path) -> None:
