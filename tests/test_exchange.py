@@ -1,0 +1,88 @@
+"""Trips for other programs, read back by independent readers, and LibCity's files both ways."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import shapely
+
+from data.libcity import import_libcity
+from data.road_network import RoadNetwork
+from metrics.trips import Trips, read_real_trips
+from report.exchange import (
+    points_frame,
+    timed_points,
+    write_geoparquet,
+    write_kepler,
+    write_libcity,
+)
+from report.geojson import trip_features
+from runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def network(tiny_city: Path) -> RoadNetwork:
+    return RoadNetwork.load(tiny_city)
+
+
+@pytest.fixture(scope="module")
+def trips(tiny_city: Path, network: RoadNetwork) -> Trips:
+    return read_real_trips(tiny_city, "train", network)
+
+
+def test_geoparquet_holds_the_lines(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "trips.parquet"
+    write_geoparquet(path, trips, network, "real")
+    frame = polars.read_parquet(path)
+    geo = json.loads(polars.read_parquet_metadata(path)["geo"])
+    assert geo["primary_column"] == "geometry" and geo["columns"]["geometry"]["encoding"] == "WKB"
+    for row, feature in zip(frame.iter_rows(named=True), trip_features(trips, network, "real")):
+        line = shapely.from_wkb(row["geometry"])
+        assert line.equals(shapely.from_geojson(json.dumps(feature["geometry"])))
+        assert row["origin_road"] == feature["properties"]["origin_road"]
+
+
+def test_points_carry_their_times(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "kepler.json"
+    assert write_kepler(path, trips, network) == len(trips)
+    features = json.loads(path.read_text())["features"]
+    for index, feature in enumerate(features):
+        roads, times = trips.trip(index)
+        points = np.array(feature["geometry"]["coordinates"])
+        assert points.shape[1] == 4 and (np.diff(points[:, 3]) >= 0).all()
+        assert (points[0, 3], points[-1, 3]) == (times[0], times[-1])
+        assert points[0, :2].tolist() == [network.start_lon[roads[0]], network.start_lat[roads[0]]]
+        assert set(times.tolist()) <= set(points[:, 3].tolist())
+    frame = points_frame(trips, network)
+    lon, _, seconds = timed_points(trips, network, 3)
+    of_trip = frame.filter(polars.col("trip") == 3)
+    np.testing.assert_array_equal(of_trip["x"].to_numpy(), lon)
+    assert of_trip["t"].dt.epoch("s").to_list() == np.floor(seconds).astype(int).tolist()
+
+
+def test_libcity_there_and_back(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
+    order = np.argsort(trips.start_time, kind="stable")
+    write_libcity(tmp_path / "atomic", "city", trips.select(order), network)
+    counts = import_libcity(tmp_path / "atomic", tmp_path / "city", (0.5, 0.2, 0.3))
+    assert sum(counts.values()) == len(trips)
+    again = RoadNetwork.load(tmp_path / "city")
+    assert again.content_hash == network.content_hash
+    found = [read_real_trips(tmp_path / "city", split, again) for split in counts]
+    assert np.concatenate([each.road_ids for each in found]).tolist() == [
+        road for i in order for road in trips.trip(int(i))[0].tolist()
+    ]
+    assert found[0].start_time.max() <= found[2].start_time.min()
+
+
+def test_libcity_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0 files \*\.geo"):
+        import_libcity(tmp_path, tmp_path / "city")
+    for kind in ("geo", "rel"):
+        (tmp_path / f"a.{kind}").write_text("x\n")
+    (tmp_path / "a.dyna").write_text("time,entity_id,location\n2015-11-05T10:00:00Z,1,[3]\n")
+    with pytest.raises(UserError, match=r"a\.dyna:2: location"):
+        import_libcity(tmp_path, tmp_path / "city")

@@ -1,0 +1,77 @@
+"""Trips to and from the formats of neighbouring programs.
+
+    python -m tools.convert_trips --trips trips.csv --data_dir data/demo --to kepler --output t.json
+    python -m tools.convert_trips --libcity raw/porto --output data/porto
+
+`--trips` is a generated file or a split of real trips.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from config.arguments import example_parser
+from data.csv_reading import read_header
+from data.libcity import import_libcity
+from data.road_network import RoadNetwork
+from metrics.generated import REQUIRED, read_generated
+from metrics.trips import Trips, read_real_trips
+from report.exchange import write_geoparquet, write_kepler, write_libcity
+from runtime.errors import UserError, run_main
+from runtime.logs import get_logger, setup_logging
+
+logger = get_logger("convert")
+
+EXAMPLES = """\
+  python -m tools.convert_trips --trips trips.csv --data_dir data/demo --to kepler --output t.json
+  python -m tools.convert_trips --trips data/demo/test.csv --data_dir data/demo --to libcity \\
+      --output libcity/demo
+  python -m tools.convert_trips --libcity raw/porto --output data/porto"""
+
+
+def main() -> None:
+    """Converts what the command line names."""
+    arguments = _parse_arguments()
+    setup_logging()
+    output = Path(arguments.output)
+    if arguments.libcity is not None:
+        import_libcity(Path(arguments.libcity), output)
+        return
+    if arguments.trips is None or arguments.data_dir is None or arguments.to is None:
+        raise UserError("Give --trips, --data_dir and --to, or --libcity; see --help.")
+    network = RoadNetwork.load(arguments.data_dir)
+    file = Path(arguments.trips)
+    trips = _read(file, network)
+    if arguments.to == "geoparquet":
+        write_geoparquet(output, trips, network, file.stem)
+    elif arguments.to == "kepler":
+        write_kepler(output, trips, network)
+    else:
+        write_libcity(output, output.name, trips, network)
+    logger.info("%d trips are in %s.", len(trips), output)
+
+
+def _read(file: Path, network: RoadNetwork) -> Trips:
+    if file.is_file() and all(name in read_header(file) for name in REQUIRED):
+        return read_generated(file, network).trips
+    return read_real_trips(file.parent, file.stem, network)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = example_parser(
+        "Converts trips to and from the formats of neighbouring programs.",
+        EXAMPLES,
+        "tools.convert_trips",
+    )
+    add = parser.add_argument
+    add("--trips", metavar="CSV", help="a generated file, or a split of real trips")
+    add("--data_dir", help="the dataset folder with the road network")
+    add("--to", choices=["geoparquet", "kepler", "libcity"], help="the format to write")
+    add("--libcity", metavar="FOLDER", help="read LibCity's atomic files instead")
+    add("--output", required=True, help="a file, or a folder for --to libcity and --libcity")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)
