@@ -26,9 +26,9 @@ from config.generation import (
     ArrivalName,
     Execution,
     PairSettings,
+    PairSource,
     SearchName,
     SearchSettings,
-    SplitName,
     TimesName,
 )
 from config.schema import WandbConfig
@@ -218,7 +218,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model_path", metavar="FILE", help="trained student; default: the best one in save/")
     add("--num_gene", type=int, metavar="N", help=f"trips; default: {DEFAULT_NUM_TRIPS}")
-    add("--od_source", choices=get_args(SplitName), default="test", help="split to draw from")
+    add(
+        "--od_source",
+        choices=get_args(PairSource),
+        default="test",
+        help="split to draw from, or `model`: a smoothed model of demand, nobody's own trips",
+    )
+    add("--anonymity", type=int, default=5, metavar="K", help="of the model: counts below K unused")
     add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
     add("--search", choices=get_args(SearchName), default="beam", help="default: beam")
     for alias, name in (("--beam_search", "beam"), ("--nx_astar", "shortest_path")):
@@ -290,6 +296,7 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
             split=arguments.od_source,
             file=Path(od_file) if od_file is not None else None,
             routes_per_od=arguments.routes_per_od,
+            anonymity=arguments.anonymity,
         ),
         search=SearchSettings(
             name=arguments.search,

@@ -16,6 +16,7 @@ SearchName = Literal["beam", "astar", "sample", "shortest_path"]
 ArrivalName = Literal["best", "first"]
 SplitName = Literal["train", "test"]
 TimesName = Literal["drawn", "expected"]
+PairSource = Literal["train", "test", "model"]  # a split, or a smoothed model of demand
 
 DEFAULT_MAX_STEPS = 5000
 DEFAULT_NUM_TRIPS = 5000
@@ -49,15 +50,17 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class PairSettings:
-    """Where trips begin and end: pairs drawn from a split, or those of a file in its order."""
+    """Where trips begin and end: pairs drawn from a split or a model, or a file's in its order."""
 
-    split: SplitName = "test"
+    split: PairSource = "test"
     file: Path | None = None
     routes_per_od: int = 1  # trips asked for one pair, one after the other
+    anonymity: int = 5  # of the model: what fewer trips than this say is not used
 
     def __post_init__(self) -> None:
-        check_choice("od_source", self.split, get_args(SplitName))
+        check_choice("od_source", self.split, get_args(PairSource))
         check_count("routes_per_od", self.routes_per_od)
+        check_count("anonymity", self.anonymity)
 
 
 @dataclass(frozen=True)

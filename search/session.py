@@ -11,6 +11,7 @@ import torch
 
 from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings, check_count
 from config.schema import Config
+from search.demand import ModelledOD
 from search.drawn_times import with_drawn_times
 from search.engine import SearchEngine
 from search.graph import SearchGraph
@@ -54,7 +55,8 @@ class Session:
     def __init__(self, request: GenerationRequest, device: torch.device) -> None:
         self.request, self.device = request, device
         self.city: City = open_city(request.config, request.model_path)
-        statistics_split = "train" if request.pairs.file is not None else request.pairs.split
+        drawn = request.pairs.file is None and request.pairs.split != "model"
+        statistics_split = request.pairs.split if drawn else "train"
         self.dataset = self.city.trips(statistics_split)
         self.source: ODSource = self._open_source()
 
@@ -64,9 +66,16 @@ class Session:
         if request.pairs.file is not None:
             source = ListedOD.read(request.pairs.file, self.city.network, request.num_trips)
         else:
-            source = SampledOD(self.dataset, request.num_trips or DEFAULT_NUM_TRIPS, request.seed)
+            source = self._drawn_source(request.num_trips or DEFAULT_NUM_TRIPS)
         times = request.pairs.routes_per_od
         return RepeatedOD(source, times) if times > 1 else source
+
+    def _drawn_source(self, count: int) -> ODSource:
+        request = self.request
+        if request.pairs.split == "model":
+            network, anonymity = self.city.network, request.pairs.anonymity
+            return ModelledOD(self.dataset, network, count, request.seed, anonymity)
+        return SampledOD(self.dataset, count, request.seed)
 
     def identity(self) -> dict[str, object]:
         """All that decides which trips come out, as plain data."""
