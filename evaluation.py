@@ -288,6 +288,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         seed=arguments.seed,
         on_bad_rows=arguments.on_bad_rows,
         behaviour=not arguments.no_behaviour,
+        scenarios=arguments.scenarios,
     )
 
 
@@ -326,6 +327,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--bootstrap", type=int, default=DEFAULTS.bootstrap, help="resamples; 0: no intervals")
     add("--seed", type=int, default=0, help="of the resamples")
     add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="real or generated")
+    add("--scenarios", metavar="YAML", help="scenarios of one's own instead of the shipped ones")
     add("--no_behaviour", action="store_true", help="nothing from the training trips")
     add("--output_dir", help="instead of eval/<time>")
     add("--force", action="store_true", help="replace other results in --output_dir")

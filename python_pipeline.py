@@ -24,8 +24,10 @@ from config.generation import SearchName
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
 from pipeline.folder import make_evaluation_folder
+from pipeline.groups import parse_groups
+from pipeline.job_result import JobResult
 from pipeline.plan import Plan, make_plan
-from pipeline.steps import JobResult, Pipeline
+from pipeline.steps import Pipeline
 from report.tables import MARKS_LEGEND, models_rows, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, read_json
@@ -66,13 +68,17 @@ def _print_tables(plan: Plan, results: Sequence[JobResult]) -> None:
     comparisons = _stored_comparisons(file) if file.is_file() else {}
     for source in dict.fromkeys(result.job.od_source for result in results):
         of_source = {
-            result.job.model.name: result.results
+            result.job.name: result.results
             for result in results
             if result.results is not None and result.job.od_source == source
         }
         if of_source:
             rows, header = models_rows(of_source, comparisons.get(source))
             print(f"\nOD pairs of {source}\n{screen_table(rows, header)}")
+    for name in ("groups", "searches"):
+        asked = plan.config.groups is not None if name == "groups" else plan.config.searches
+        if asked and (plan.folder / f"{name}.md").is_file():
+            print(f"\n{(plan.folder / f'{name}.md').read_text(encoding='utf-8')}")
     if any(result.results is not None for result in results):
         print(f"{MARKS_LEGEND}\nComparison and report are in {plan.folder}")
 
@@ -102,9 +108,14 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         for name, value in vars(arguments).items()
         if value is not None and name not in ("config", "init", "set", "wandb", "verbose")
     }
-    for name in ("models", "od_sources"):
+    for name in ("models", "od_sources", "searches", "baselines", "seeds", "plots"):
         if name in given:
-            given[name] = [part for text in given[name] for part in text.split(",") if part]
+            parts = ",".join(given[name]).replace(" ", ",").split(",")
+            given[name] = [part for part in parts if part]
+    if arguments.seeds is not None:
+        given["seeds"] = [_seed(text) for text in given["seeds"]]
+    if arguments.groups is not None:
+        given["groups"] = parse_groups(arguments.groups)
     if given.get("od_sources") == ["both"]:
         given["od_sources"] = ["train", "test"]
     if arguments.wandb is not None:
@@ -113,6 +124,12 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         given["logging.verbose"] = True
     given |= parse_assignments(arguments.set)
     return load_evaluation_config(_config_file(arguments), given)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"--seeds: {text!r} is not a whole number.")
+    return int(text)
 
 
 def _config_file(arguments: argparse.Namespace) -> Path:
@@ -127,6 +144,8 @@ EXAMPLES = """\
   python python_pipeline.py --eval-dir studies/demo --models vanilla,distilled --seed 43
   python python_pipeline.py --eval-dir studies/demo --od-source test --num-gene 1000 --skip-eval
   python python_pipeline.py --eval-dir studies/new --dataset demo --data-dir data/demo --init
+  python python_pipeline.py --eval-dir studies/demo --groups --baselines all --plots svg,pdf
+  python python_pipeline.py --eval-dir studies/demo --searches beam:1,beam:4,beam:16,astar
   python python_pipeline.py --eval-dir studies/demo --set wandb.enable=true --force
 """
 
@@ -150,6 +169,18 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", help="the city's name")
     add("--data-dir", help="the dataset folder")
     add("--models-dir", help="the folder of the .pth files; default: <eval-dir>/models")
+    add("--searches", nargs="+", help="several: beam:1,beam:16,astar; with every model")
+    add("--baselines", nargs="+", help="beside the models: all, or names as in tools.baselines")
+    add(
+        "--groups",
+        nargs="*",
+        metavar="NAME=PATTERN",
+        help='models that differ by seed: "vanilla=vanilla_*"; without any: by their names',
+    )
+    add("--seeds", nargs="+", help="generation seeds that the groups average; default: --seed")
+    add("--scenarios", metavar="YAML", help="scenarios of one's own instead of the shipped ones")
+    add("--leakage", action="store_true", default=None, help="do trips give training trips away?")
+    add("--plots", nargs="+", help="png,svg,pdf; default: png")
     add("--search", choices=get_args(SearchName))
     add("--beam-width", type=int)
     add("--max-steps", type=int)

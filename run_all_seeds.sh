@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs run_gene_eval_pipeline.sh for several seeds: --seeds "42 43 44" (the default), or
 # --seeds 42,43,44; every other flag is passed on. A seed that fails does not stop the others.
+# At the end the models are compared as groups over their training seeds, averaged over these seeds.
 set -euo pipefail
 home="$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 seeds="42 43 44"
@@ -35,3 +36,15 @@ if [ -n "$failed" ]; then
     echo "Failed seeds:$failed" >&2
     exit 1
 fi
+case " ${flags[*]-} " in
+    *" --skip-eval "* | *" --skip_eval "*) exit 0 ;;
+    *" --groups"*) ;;
+    *) flags+=(--groups) ;;
+esac
+all=(${seeds//,/ })
+echo "Groups over training seeds"
+kept=() # what was just made is not made again
+for flag in ${flags[@]+"${flags[@]}"}; do
+    [ "$flag" = "--force" ] || kept+=("$flag")
+done
+"$home/run_gene_eval_pipeline.sh" --seed "${all[0]}" --seeds "${seeds// /,}" "${kept[@]}"

@@ -42,19 +42,26 @@ class EvaluationConfig(Section):
     beam_width: PositiveInt | None = None
     temperature: PositiveFloat = 1.0
     max_steps: PositiveInt | None = None
+    searches: list[str] = []
+    baselines: list[str] = []
+    groups: dict[str, str] | Literal["auto"] | None = None
+    seeds: list[NonNegativeInt] = []
     processes: PositiveInt = 1
     grid_size: PositiveFloat = 0.001
     edr_eps: PositiveFloat = 100.0
     dtw: DtwKind = "fastdtw"
     bootstrap: NonNegativeInt = 1000
     on_bad_rows: OnBadRows = "error"
+    scenarios: str | None = None
     behaviour: bool = True
+    leakage: bool = False
     cuda_device: NonNegativeInt | None = None
     device: str | None = None
     skip_gene: bool = False
     skip_eval: bool = False
     force: bool = False
     report: bool = True
+    plots: Annotated[list[Literal["png", "svg", "pdf"]], Field(min_length=1)] = ["png"]
     wandb: WandbConfig = WandbConfig()
     logging: EvaluationLogging = EvaluationLogging()
 

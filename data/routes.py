@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.geometry import EARTH_RADIUS_M
 from data.road_network import RoadNetwork
+from runtime.chunks import run_in_threads
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -94,15 +95,13 @@ class RouteFinder:
         return self._find(first, last, 0).cost[inverse]
 
     def _find(self, origin: IntArray, destination: IntArray, width: int) -> Routes:
-        import numba
-
         from data.route_kernels import search_routes
 
         count = len(origin)
         cost = np.empty(count)
         lengths = np.zeros(count, dtype=np.int64)
         roads = np.zeros((count, width), dtype=np.int32)
-        search_routes(
+        arguments = (
             np.asarray(origin, dtype=np.int64),
             np.asarray(destination, dtype=np.int64),
             self.network.reach_offsets,
@@ -110,9 +109,9 @@ class RouteFinder:
             self.edge_cost,
             self._ends,
             self._cost_per_metre,
-            max(1, min(count, numba.get_num_threads() * 4)),
             cost,
             lengths,
             roads,
         )
+        run_in_threads(lambda begin, end: search_routes(begin, end, *arguments), count)
         return Routes(cost, lengths, roads)

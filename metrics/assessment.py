@@ -26,7 +26,7 @@ from metrics.generated import GeneratedTrips
 from metrics.local import PairMetrics, measure_local
 from metrics.measures import OVERALL_MEASURES, Subject, measure_quantities, pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
-from metrics.scenarios import DESCRIPTIONS, Centre, label_trips
+from metrics.scenarios import Centre, Scenarios
 from metrics.statistics import Bootstrap, Interval, divergence_interval
 from metrics.trips import Trips
 from metrics.usual import Usual
@@ -44,6 +44,7 @@ class Settings:
     bootstrap: int = 1000
     seed: int = 0
     on_bad_rows: OnBadRows = "error"
+    scenarios: str | None = None  # a file of one's own
     behaviour: bool = True  # whether training trips are read to learn what is usual
 
 
@@ -57,6 +58,7 @@ class Reference:
     grid: OdGrid
     quantities: dict[str, Values]
     centre: Centre
+    scenarios: Scenarios
     labels: dict[str, BoolArray]
     bootstrap: Bootstrap
     usual: Usual | None = None  # of the training trips
@@ -71,6 +73,7 @@ class Reference:
     ) -> Reference:
         """Measures the real trips."""
         centre = Centre.of(trips, network)
+        scenarios = Scenarios.of(centre, network, settings.scenarios)
         return cls(
             network=network,
             trips=trips,
@@ -78,7 +81,8 @@ class Reference:
             grid=OdGrid.over(network, settings.grid_size),
             quantities=measure_quantities(trips, network),
             centre=centre,
-            labels=label_trips(trips, centre),
+            scenarios=scenarios,
+            labels=scenarios.label(trips),
             bootstrap=Bootstrap(
                 len(trips), settings.bootstrap, np.random.default_rng([settings.seed, 0])
             ),
@@ -150,7 +154,7 @@ class Assessment:
         """The content of `results.json`, less its metadata."""
         scenarios = {
             name: {
-                "description": DESCRIPTIONS[name],
+                "description": self.reference.scenarios.descriptions[name],
                 "real_trips": scenario.real_trips,
                 "generated_trips": scenario.generated_trips,
                 "pairs": scenario.pairs,
@@ -218,15 +222,10 @@ def assess(
         training=None if reference.usual is None else reference.usual.trips,
     )
     _add_overall(overall, subject, sides.generated_bootstrap)
-    generated_labels = label_trips(generated.trips, reference.centre)
+    generated_labels = reference.scenarios.label(generated.trips)
     scenarios = {
-        label: ScenarioMeasures(
-            real_trips=int(real_mask.sum()),
-            generated_trips=int(generated_labels[label].sum()),
-            pairs=int(real_mask[pairs.real].sum()),
-            measures=sides.measures(real_mask, generated_labels[label]),
-        )
-        for label, real_mask in reference.labels.items()
+        label: sides.scenario(reference.scenarios.min_trips(label), mask, generated_labels[label])
+        for label, mask in reference.labels.items()
     }
     return Assessment(
         name=name,
@@ -252,6 +251,22 @@ class _Sides:
     local: PairMetrics
     generated_bootstrap: Bootstrap
     pair_bootstrap: Bootstrap
+
+    def scenario(
+        self, min_trips: int, real_mask: BoolArray, generated_mask: BoolArray
+    ) -> ScenarioMeasures:
+        """The measures of one scenario; none where it has too few trips."""
+        counts = int(real_mask.sum()), int(generated_mask.sum())
+        return ScenarioMeasures(
+            real_trips=counts[0],
+            generated_trips=counts[1],
+            pairs=int(real_mask[self.pairs.real].sum()),
+            measures=(
+                self.measures(real_mask, generated_mask)
+                if min(counts) >= min_trips or min_trips == 1
+                else Measures()
+            ),
+        )
 
     def measures(self, real_mask: BoolArray, generated_mask: BoolArray) -> Measures:
         """The measures over the chosen real and generated trips; a pair follows its real trip."""

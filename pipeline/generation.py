@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from baselines.writing import load_habits, write_baseline
 from config import Config, load_config
 from config.generation import Execution, PairSettings
+from dataset import TripDataset
 from pipeline.plan import Job, Model, Plan, config_file_for
 from runtime.device import resolve_device
+from search.od import SampledOD
 
 
 def training_config(model: Model, plan: Plan, **overrides: Any) -> Config:
@@ -25,6 +28,8 @@ def training_config(model: Model, plan: Plan, **overrides: Any) -> Config:
 
 def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict[str, float]:
     """Generates the trips of a job into its file; returns how it went, as numbers."""
+    if job.model.baseline is not None:
+        return _run_baseline(job, plan)
     from gene import generate
 
     settings = plan.config
@@ -34,9 +39,19 @@ def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict
         model_path=job.model.file,
         num_gene=settings.num_gene,
         output=job.generated_file,
-        search=settings.search_settings,
+        search=job.search,
         pairs=PairSettings(job.od_source),
         execution=Execution(processes=settings.processes, resume=resume, progress=progress),
     )
     numbers = asdict(result).items()
     return {name: float(value) for name, value in numbers if isinstance(value, int | float)}
+
+
+def _run_baseline(job: Job, plan: Plan) -> dict[str, float]:
+    """The same for a baseline, on the very OD pairs that the students get."""
+    assert job.model.baseline is not None
+    habits = load_habits(plan.data_dir)
+    trips = TripDataset.load(plan.data_dir, job.od_source, habits.network)
+    source = SampledOD(trips, plan.config.num_gene, plan.config.seed)
+    seed = plan.config.seed
+    return write_baseline(job.model.baseline, habits, source, job.generated_file, seed).figures

@@ -12,7 +12,7 @@ from runtime.files import read_json, sha256_of_file, sha256_of_json, write_json
 
 FORMAT_VERSION = 1
 SOURCES = Path(__file__).parent.parent
-MEASURES = ("metrics", "data/geometry.py")
+MEASURES = ("metrics", "data/geometry.py", "data/routes.py", "data/route_kernels.py")
 
 
 @cache

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
+from baselines.generators import BaselineName, chosen_baselines
 from config.evaluation import EvaluationConfig
 from config.finding import shipped_configs
-from config.generation import SplitName
+from config.generation import SearchName, SearchSettings, SplitName
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.names import readable, safe_name
@@ -17,10 +19,11 @@ from search.searches import label_of
 
 @dataclass(frozen=True)
 class Model:
-    """A model file and the name it goes by."""
+    """A model and the name it goes by: a student's file, or a baseline and what it counts on."""
 
     name: str
     file: Path
+    baseline: BaselineName | None = None
 
     @property
     def run_folder(self) -> Path:
@@ -38,6 +41,8 @@ class Job:
 
     model: Model
     od_source: SplitName
+    search: SearchSettings
+    name: str  # the model's, and the search's where there are several
     generated_file: Path
     evaluation_folder: Path
     gene_run: str
@@ -46,7 +51,12 @@ class Job:
     @property
     def title(self) -> str:
         """The job in words."""
-        return f"{self.model.name} on {self.od_source} OD pairs"
+        return f"{self.name} on {self.od_source} OD pairs"
+
+    @property
+    def search_label(self) -> str:
+        """The search's name; a baseline has none."""
+        return "baseline" if self.model.baseline else label_of(self.search)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,12 @@ class Plan:
         return self.eval_dir / "eval" / f"seed{self.config.seed}"
 
     @property
+    def scenario_file(self) -> str | None:
+        """The scenarios of one's own, where there are some."""
+        file = self.config.scenarios
+        return None if file is None else str(_beside(self.eval_dir, file))
+
+    @property
     def models(self) -> list[Model]:
         """The models, each once."""
         return list(dict.fromkeys(job.model for job in self.jobs))
@@ -74,13 +90,45 @@ def make_plan(config: EvaluationConfig) -> Plan:
     eval_dir = Path(config.eval_dir)
     if not eval_dir.is_dir():
         raise UserError(f"The evaluation folder {eval_dir} does not exist (--eval-dir).")
-    models = find_models(_beside(eval_dir, config.models_dir), config.models)
+    data_dir = _beside(eval_dir, config.data_dir)
+    folder = _beside(eval_dir, config.models_dir)
+    only_baselines = bool(config.baselines) and not folder.is_dir() and not config.models
+    models = [] if only_baselines else find_models(folder, config.models)
+    searches = searches_of(config)
+    sources = list(dict.fromkeys(config.od_sources))
     jobs = [
-        _job(config, eval_dir, model, source)
+        _job(config, eval_dir, model, source, search)
         for model in models
-        for source in dict.fromkeys(config.od_sources)
+        for search in searches
+        for source in sources
     ]
-    return Plan(config, eval_dir, _beside(eval_dir, config.data_dir), jobs)
+    baselines = [
+        Model(name, data_dir / "train.csv", name) for name in chosen_baselines(config.baselines)
+    ]
+    jobs += [
+        _job(config, eval_dir, model, source, searches[0])
+        for model in baselines
+        for source in sources
+    ]
+    return Plan(config, eval_dir, data_dir, jobs)
+
+
+def searches_of(config: EvaluationConfig) -> list[SearchSettings]:
+    """The searches asked for, `name` or `name:beam width` each; else the one of `search`."""
+    usual = config.search_settings
+    found = []
+    for text in config.searches:
+        name, separator, width = text.partition(":")
+        if name not in get_args(SearchName) or (separator and not width.isdecimal()):
+            raise UserError(
+                f"searches: {text!r} is no search; expected a name with or without a beam width, "
+                f"such as beam:16. Names: {', '.join(get_args(SearchName))}."
+            )
+        changes: dict[str, Any] = {"name": name}
+        if separator:
+            changes["beam_width"] = int(width)
+        found.append(replace(usual, **changes))
+    return list(dict.fromkeys(found)) or [usual]
 
 
 def find_models(folder: Path, wanted: list[str]) -> list[Model]:
@@ -121,17 +169,26 @@ def _model_name(file: Path) -> str:
     return name
 
 
-def _job(config: EvaluationConfig, eval_dir: Path, model: Model, source: SplitName) -> Job:
-    search = label_of(config.search_settings)
+def _job(
+    config: EvaluationConfig,
+    eval_dir: Path,
+    model: Model,
+    source: SplitName,
+    settings: SearchSettings,
+) -> Job:
+    search = "baseline" if model.baseline else label_of(settings)
+    several = len(config.searches) > 1 and not model.baseline
     place = f"seed{config.seed}_{source}od"
     stem = f"{source}od_{search}"
     return Job(
         model=model,
         od_source=source,
+        search=settings,
+        name=f"{model.name} {search}" if several else model.name,
         generated_file=eval_dir / "gene" / model.name / f"seed{config.seed}" / f"{stem}.csv",
         evaluation_folder=eval_dir / "eval" / f"seed{config.seed}" / model.name / stem,
         gene_run=f"gene_{model.name}_{place}_{search}",
-        eval_run=f"eval_{model.name}_{place}",
+        eval_run=f"eval_{model.name}_{place}" + (f"_{search}" if several else ""),
     )
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from config.loading import dump_config
@@ -18,15 +17,17 @@ from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
 from evaluation import evaluate, load_usual, track
 from metrics.assessment import Assessment, Reference, Settings, assess
-from metrics.comparison import Comparison, compare
 from metrics.generated import read_generated
+from metrics.scenarios import SHIPPED
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from pipeline.generation import run_generator, training_config
+from pipeline.groups import assign
+from pipeline.job_result import JobResult
+from pipeline.latency import latency_file
 from pipeline.ledger import Entry, measures_version
-from pipeline.plan import Job, Plan
-from report.document import Run, write_comparison, write_report
-from report.inputs import learning_curves
+from pipeline.plan import Job, Model, Plan
+from pipeline.summary import Summary
 from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
 from runtime.logs import get_logger
@@ -35,19 +36,6 @@ from runtime.wandb_sync import BackgroundSync
 from search.searches import identity_of
 
 logger = get_logger("pipeline")
-
-
-@dataclass
-class JobResult:
-    """What became of a job; `results` is the content of its `results.json`."""
-
-    job: Job
-    generation: str = "not asked for"
-    evaluation: str = "not asked for"
-    error: str | None = None
-    results: dict[str, Any] | None = None
-    assessment: Assessment | None = None
-    evaluation_key: str | None = None
 
 
 @dataclass
@@ -80,6 +68,7 @@ class Pipeline:
             seed=self.config.seed,
             on_bad_rows=self.config.on_bad_rows,
             behaviour=self.config.behaviour,
+            scenarios=plan.scenario_file,
         )
         self.sync = BackgroundSync(
             plan.eval_dir / "wandb_sync.log",
@@ -118,11 +107,34 @@ class Pipeline:
             clock.done += 1
             if "done" in (result.generation, result.evaluation):
                 clock.seconds.append(time.perf_counter() - started)
+            if not self.is_shown(job):
+                result.assessment = None  # only its numbers are wanted from here on
             results.append(result)
         if not self.config.skip_eval:
-            self._compare(results)
+            Summary(self).write(results)
         self.sync.report()
         return results
+
+    def is_shown(self, job: Job) -> bool:
+        """Whether the report shows the trips of this model: with groups, one of each."""
+        return self.config.groups is None or job.model in self._representatives
+
+    @cached_property
+    def _representatives(self) -> list[Model]:
+        assert self.config.groups is not None
+        names = {model.name: model for model in self.plan.models}
+        students = [name for name, model in names.items() if model.baseline is None]
+        assigned = assign(students, self.config.groups) if students else {}
+        baselines = [model for model in names.values() if model.baseline is not None]
+        return [*(names[members[0]] for members in assigned.values()), *baselines]
+
+    def assessment(self, result: JobResult) -> Assessment:
+        """The measurements in memory; measured anew where the evaluation was up to date."""
+        if result.assessment is None:
+            job = result.job
+            generated = read_generated(job.generated_file, self.network, self.settings.on_bad_rows)
+            result.assessment = assess(job.name, generated, self.reference(job.od_source))
+        return result.assessment
 
     def _run_job(self, job: Job) -> JobResult:
         result = JobResult(job)
@@ -149,6 +161,7 @@ class Pipeline:
             return "up to date"
         resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
         entry.begin()
+        latency_file(job).unlink(missing_ok=True)
         statistics = run_generator(job, self.plan, resume=resume, progress=sys.stderr.isatty())
         entry.finish([job.generated_file])
         run = start_run(
@@ -185,6 +198,16 @@ class Pipeline:
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
+        if job.model.baseline is not None:
+            return {
+                "step": "baseline",
+                "baseline": job.model.baseline,
+                "network": self.network.content_hash,
+                "train_sha256": self._split_sha256("train"),
+                "od_pairs_sha256": self._split_sha256(job.od_source),
+                "num_gene": config.num_gene,
+                "seed": config.seed,
+            }
         return {
             "step": "generation",
             "model_sha256": sha256_of_file(job.model.file),
@@ -196,7 +219,7 @@ class Pipeline:
             "od_source": job.od_source,
             "num_gene": config.num_gene,
             "seed": config.seed,
-            **identity_of(config.search_settings),
+            **identity_of(job.search),
         }
 
     def _evaluate(self, job: Job, result: JobResult) -> None:
@@ -211,6 +234,7 @@ class Pipeline:
             "usual": None if self.usual is None else self.usual.trips.content_hash,
             "settings": dict(self.settings.__dict__),
             "measures": measures_version(),
+            "scenarios": sha256_of_file(self.settings.scenarios or SHIPPED),
         }
         entry = Entry(job.evaluation_folder / "ledger.json", inputs)
         result.evaluation_key = entry.key
@@ -222,7 +246,7 @@ class Pipeline:
             job.generated_file,
             od_source=job.od_source,
             output_dir=job.evaluation_folder,
-            name=job.model.name,
+            name=job.name,
             reference=reference,
             report=False,
             replace=True,  # the folder is the pipeline's own
@@ -232,65 +256,3 @@ class Pipeline:
         entry.finish([job.evaluation_folder / name for name in evaluated.files])
         result.results, result.assessment = evaluated.metrics, evaluated.assessment
         result.evaluation = "done"
-
-    def _compare(self, results: list[JobResult]) -> None:
-        """Writes comparison and report, unless those there are of these very evaluations."""
-        evaluated = [result for result in results if result.results is not None]
-        if not evaluated:
-            return
-        folder = self.plan.folder
-        inputs = {
-            "step": "comparison",
-            "evaluations": [
-                [result.job.model.name, result.job.od_source, result.evaluation_key]
-                for result in evaluated
-            ],
-            "curves": [self._curves_key(result.job) for result in evaluated],
-            "report": self.config.report,
-        }
-        entry = Entry(folder / "comparison.ledger.json", inputs)
-        if not self.config.force and entry.is_done():
-            logger.info("The comparison in %s is up to date.", folder)
-            return
-        comparisons = [
-            self._compare_source(source, evaluated)
-            for source in dict.fromkeys(result.job.od_source for result in evaluated)
-        ]
-        tables = {
-            comparison.od_source: {
-                result.job.model.name: result.results or {}
-                for result in evaluated
-                if result.job.od_source == comparison.od_source
-            }
-            for comparison in comparisons
-        }
-        write_comparison(folder, comparisons, tables)
-        outputs = [folder / f"comparison.{kind}" for kind in ("json", "md", "png")]
-        if self.config.report:
-            runs = [self._report_run(result) for result in evaluated]
-            title = f"{self.config.dataset}: generated trips, seed {self.config.seed}"
-            outputs.append(write_report(folder, runs, comparisons, title))
-        entry.finish(outputs)
-
-    def _compare_source(self, source: str, evaluated: list[JobResult]) -> Comparison:
-        assessments = [
-            self._assessment(result) for result in evaluated if result.job.od_source == source
-        ]
-        return compare(assessments, source, self.settings.bootstrap, self.settings.seed)
-
-    def _assessment(self, result: JobResult) -> Assessment:
-        """The measurements in memory; measured anew where the evaluation was up to date."""
-        if result.assessment is None:
-            job = result.job
-            generated = read_generated(job.generated_file, self.network, self.settings.on_bad_rows)
-            result.assessment = assess(job.model.name, generated, self.reference(job.od_source))
-        return result.assessment
-
-    def _report_run(self, result: JobResult) -> Run:
-        model = result.job.model
-        curves = learning_curves(model.run_folder, model.name)
-        return Run(self._assessment(result), result.job.od_source, curves)
-
-    def _curves_key(self, job: Job) -> str | None:
-        metrics: Path = job.model.run_folder / "metrics.json"
-        return sha256_of_file(metrics) if metrics.is_file() else None

@@ -13,22 +13,33 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from metrics.comparison import Comparison
+from report.behaviour import behaviour_section
 from report.payload import Run, build_payload
 from report.plots import write_comparison_plot, write_plots
+from report.sections import Section
 from report.tables import MARKS_LEGEND, comparison_rows, markdown_table, models_rows
 from runtime.files import atomic_write_text, write_json
 from runtime.logs import get_logger
 
-__all__ = ["Run", "render", "write_comparison", "write_report"]
+__all__ = ["Extras", "Run", "render", "write_comparison", "write_report"]
 
 logger = get_logger("report")
 
-SCRIPTS = ["dom.js", "map.js", "charts.js", "tables.js", "app.js"]
+SCRIPTS = ["dom.js", "map.js", "charts.js", "tables.js", "sections.js", "app.js"]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a report shows beside its runs, and the formats of its pictures."""
+
+    sections: Sequence[Section] = ()
+    plot_formats: Sequence[str] = ("png",)
 
 
 def write_report(
@@ -36,12 +47,16 @@ def write_report(
     runs: Sequence[Run],
     comparisons: Sequence[Comparison] = (),
     title: str = "Trajectory evaluation",
+    extras: Extras | None = None,
 ) -> Path:
-    """Writes `report.html` and `plots/*.png` into `folder`; returns the page's path."""
+    """Writes `report.html` and `plots/` into `folder`; returns the page's path."""
+    extras = extras or Extras()
     path = folder / "report.html"
-    page = render(title, build_payload(title, runs, comparisons))
+    behaviour = behaviour_section(runs)
+    sections = [*extras.sections, *([behaviour] if behaviour else [])]
+    page = render(title, build_payload(title, runs, comparisons, sections))
     atomic_write_text(path, page)
-    write_plots(folder / "plots", runs)
+    write_plots(folder / "plots", runs, extras.plot_formats)
     logger.info("The report is %s (%.1f MB).", path, len(page) / 1e6)
     return path
 

@@ -19,9 +19,9 @@ from data.road_network import RoadNetwork
 from metrics.assessment import Assessment, Measures
 from metrics.comparison import Comparison
 from metrics.measures import MEASURES, QUANTITIES, pair_values
-from metrics.scenarios import DESCRIPTIONS
 from metrics.trips import Trips
 from report.inputs import LearningCurve
+from report.sections import Section
 from report.tables import MARKS_LEGEND, comparison_rows
 
 MICRODEGREES = 1e6
@@ -38,7 +38,10 @@ class Run:
 
 
 def build_payload(
-    title: str, runs: Sequence[Run], comparisons: Sequence[Comparison]
+    title: str,
+    runs: Sequence[Run],
+    comparisons: Sequence[Comparison],
+    sections: Sequence[Section] = (),
 ) -> dict[str, Any]:
     """Everything the report's scripts read. All runs are of the same network."""
     network = runs[0].assessment.reference.network
@@ -73,10 +76,11 @@ def build_payload(
             for measure in MEASURES.values()
         ],
         "quantities": [[each.name, each.title, each.unit] for each in QUANTITIES if each.plotted],
-        "scenarios": DESCRIPTIONS,
+        "scenarios": runs[0].assessment.reference.scenarios.descriptions,
         "curves": _curves(runs),
         "comparisons": [_comparison(comparison) for comparison in comparisons],
         "marks_legend": MARKS_LEGEND,
+        "sections": [section.to_json() for section in sections],
     }
 
 

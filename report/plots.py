@@ -1,4 +1,4 @@
-"""Pictures for papers: distributions, intervals, learning curves and maps as PNG.
+"""Pictures for papers: distributions, intervals, learning curves and maps, as PNG, SVG or PDF.
 
 Drawn with matplotlib on its own canvas: no window, no global state, nothing imported until a
 picture is wanted.
@@ -35,9 +35,9 @@ CURVES = {
 }
 
 
-def write_plots(folder: Path, runs: Sequence[Run]) -> list[Path]:
+def write_plots(folder: Path, runs: Sequence[Run], formats: Sequence[str] = ("png",)) -> list[Path]:
     """Writes every picture the runs have data for; returns the files."""
-    written = []
+    written: list[Path] = []
     for source in dict.fromkeys(run.od_source for run in runs):
         of_source = [run for run in runs if run.od_source == source]
         for name, figure in (
@@ -45,10 +45,10 @@ def write_plots(folder: Path, runs: Sequence[Run]) -> list[Path]:
             ("measures", _measures(of_source)),
             ("map", _map(of_source)),
         ):
-            written.append(_save(figure, folder / f"{name}_{_file_name(source)}.png"))
+            written += _save(figure, folder / f"{name}_{_file_name(source)}", formats)
     curves = _learning_curves(runs)
     if curves is not None:
-        written.append(_save(curves, folder / "learning_curves.png"))
+        written += _save(curves, folder / "learning_curves", formats)
     return written
 
 
@@ -81,7 +81,7 @@ def write_comparison_plot(path: Path, comparisons: Sequence[Comparison]) -> None
         axis.set_title(f"OD pairs of {comparison.od_source}", fontsize=10, loc="left")
         axis.set_xlabel("change from the first model to the second (%), less is better", fontsize=8)
         _clean(axis)
-    _save(figure, path)
+    _save(figure, path.with_suffix(""), ["png"])
 
 
 def _distributions(runs: Sequence[Run]) -> Figure:
@@ -233,7 +233,12 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip(".") or "plot"
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    with replace_atomically(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png")
-    return path
+def _save(figure: Figure, stem: Path, formats: Sequence[str]) -> list[Path]:
+    """Writes the figure beside `stem`, once for each format."""
+    written = []
+    for kind in formats:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with replace_atomically(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=kind)
+        written.append(path)
+    return written

@@ -48,6 +48,39 @@ def _escape_cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "→": r"$\to$", "×": r"$\times$", "°": r"$^\circ$", "–": "--", "…": r"\dots{}",
+    "<": r"$<$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
+}  # fmt: skip
+
+
+def latex_table(rows: Sequence[Sequence[str]], header: Sequence[str], caption: str) -> str:
+    """The same for a paper: a `table` with the rules of booktabs."""
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_escape_latex(caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        r"\toprule",
+        _latex_row(header),
+        r"\midrule",
+        *(_latex_row(row) for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_escape_latex(cell) for cell in cells) + r" \\"
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
 def measures_table(measures: Measures) -> str:
     """One evaluation's measures with their intervals."""
     rows = []

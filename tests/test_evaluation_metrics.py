@@ -26,7 +26,7 @@ from metrics.local import measure_local
 from metrics.measures import pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
 from metrics.pair_kernels import DTW_RADIUS_KM, fast_dtw
-from metrics.scenarios import Centre, label_trips
+from metrics.scenarios import Centre, Scenarios
 from metrics.statistics import Bootstrap, benjamini_hochberg, holm, paired_test
 from metrics.trips import Trips, read_real_trips
 
@@ -214,7 +214,7 @@ def test_histograms_and_divergence_equal_numpy_and_scipy(
 
 def test_scenarios_split_the_trips(network: RoadNetwork) -> None:
     trips = walks(network, 500, 7)
-    labels = label_trips(trips, Centre.of(trips, network))
+    labels = Scenarios.of(Centre.of(trips, network), network).label(trips)
     for group in (
         ("weekday", "weekend"),
         ("peak", "off_peak"),
@@ -230,7 +230,7 @@ def test_weekday_and_hour_are_read_as_written(network: RoadNetwork) -> None:
     trips = Trips.from_lengths(
         np.zeros(3, dtype=np.int32), np.array(starts), np.ones(3, dtype=np.int64)
     )
-    labels = label_trips(trips, Centre.of(trips, network))
+    labels = Scenarios.of(Centre.of(trips, network), network).label(trips)
     assert labels["weekend"].tolist() == [False, True, False]
     assert labels["peak"].tolist() == [False, False, True]
 

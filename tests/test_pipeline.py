@@ -70,6 +70,41 @@ def test_whole_run_then_only_what_changed(folder: Path) -> None:
     assert forced == {("vanilla", "test"): ("done", "done")}
 
 
+def test_groups_searches_and_baselines_of_a_study(folder: Path) -> None:
+    for kind in ("vanilla", "distilled"):
+        (folder / "models" / f"{kind}.pth").rename(folder / "models" / f"{kind}_seed1.pth")
+        shutil.copy(
+            folder / "models" / f"{kind}_seed1.pth", folder / "models" / f"{kind}_seed2.pth"
+        )
+    study = {
+        "od_sources": ["test"],
+        "searches": ["beam:1", "shortest_path"],
+        "baselines": ["markov_1", "fastest_path"],
+        "groups": {"vanilla": "vanilla_*", "taught": "distilled_*"},
+        "plots": ["svg"],
+        "leakage": True,
+    }
+    done = run(folder, **study)
+    assert len(done) == 6 and set(done.values()) == {("done", "done")}
+    results, kinds = folder / "eval" / "seed42", ("vanilla", "taught")
+    (groups,) = json.loads((results / "groups.json").read_text())
+    searched = [f"{kind} {search}" for search in ("beam1", "shortest_path") for kind in kinds]
+    assert list(groups["groups"]) == [*searched, "markov_1", "fastest_path"]
+    assert groups["warnings"] and groups["groups"]["taught beam1"] == ["1", "2"]
+    table = (results / "searches.md").read_text()
+    assert table.count("| vanilla_seed1 |") == 2
+    assert (results / "searches.tex").exists()
+    page = (results / "report.html").read_text()
+    assert '"key":"groups"' in page and '"key":"searches"' in page and '"key":"behaviour"' in page
+    assert (results / "plots" / "measures_test.svg").exists()
+    leaks = json.loads((results / "leakage.json").read_text())
+    assert leaks["markov_1, test"]["likelihood_auc"] is None
+    assert 0 <= leaks["vanilla_seed1 beam1, test"]["likelihood_auc"] <= 1
+    assert set(run(folder, **study).values()) == {("up to date", "up to date")}
+    with pytest.raises(UserError, match="evaluate that seed first"):
+        run(folder, **study, seeds=[42, 43], force=False)
+
+
 def test_changed_model_or_dataset_is_generated_anew(folder: Path) -> None:
     only = {"models": ["vanilla"], "od_sources": ["test"], "report": False}
     run(folder, **only)

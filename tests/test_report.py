@@ -18,8 +18,9 @@ from metrics.assessment import Reference, Settings, assess
 from metrics.comparison import compare
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.trips import Trips, read_real_trips
-from report.document import Run, json_for_html, render, write_report
+from report.document import Extras, Run, json_for_html, render, write_report
 from report.inputs import LearningCurve, learning_curves
+from report.sections import Dot, Dots, Point, Scatter, Section, Table
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -62,7 +63,17 @@ def folder(parity_dir: Path, city: Path, tmp_path_factory: pytest.TempPathFactor
         runs += [Run(model, source, curves) for model in models]
         comparisons.append(compare(models, source, 100))
     path = tmp_path_factory.mktemp("report")
-    write_report(path, runs, comparisons, title=f"Report of {EVIL}")
+    section = Section(
+        "searches",
+        f"Which search? {EVIL}",
+        "Two sentences.",
+        [Table("Searches", ["model", "ms"], [[EVIL, "1.0"]])],
+        [Dots("Hausdorff", "km", [Dot(EVIL, 0.2, 0.1, 0.3)])],
+        [Scatter("Quality", "ms", "km", [Point(EVIL, 1.0, 0.2), Point("b", 90.0, 0.1)], True)],
+        [f"Warning of {EVIL}"],
+    )
+    extras = Extras([section], ["png", "svg", "pdf"])
+    write_report(path, runs, comparisons, title=f"Report of {EVIL}", extras=extras)
     return path
 
 
@@ -155,7 +166,10 @@ def test_page_draws_without_errors_and_without_a_network(browser: WebDriver) -> 
         "scenarios",
         "comparison",
         "curves",
+        "searches",
     ]
+    assert script(browser, "return document.querySelectorAll('#searches circle').length") == 3
+    assert "Warning of" in script(browser, "return document.querySelector('#searches').innerText")
 
 
 @pytest.mark.browser
@@ -240,15 +254,16 @@ def test_hovering_shows_values_and_the_keyboard_works(browser: WebDriver) -> Non
 
 def test_pictures_for_papers_are_written(folder: Path) -> None:
     names = {file.name for file in (folder / "plots").iterdir()}
-    assert names == {
-        *(
-            f"{kind}_{source}.png"
-            for kind in ("distributions", "measures", "map")
-            for source in ("test", "val")
-        ),
-        "learning_curves.png",
-    }
+    stems = [
+        f"{kind}_{source}"
+        for kind in ("distributions", "measures", "map")
+        for source in ("test", "val")
+    ]
+    formats = ("png", "svg", "pdf")
+    assert names == {f"{stem}.{kind}" for stem in (*stems, "learning_curves") for kind in formats}
     assert all((folder / "plots" / name).stat().st_size > 10_000 for name in names)
+    assert (folder / "plots" / "measures_test.svg").read_text().startswith("<?xml")
+    assert (folder / "plots" / "measures_test.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_learning_curves_tolerate_what_they_cannot_read(

@@ -302,5 +302,6 @@ function setTheme(dark) {
 }
 themeButton.addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
 summarize();
+drawSections();
 drawAll();
 setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches);

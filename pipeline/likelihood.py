@@ -1,0 +1,58 @@
+"""How probable a student finds whole trips; what a membership attack looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from config import Config
+from dataset import TripDataset
+from hoser import HOSER
+from models.losses import mask_candidates
+from runtime.device import resolve_device
+from search.student import City, open_city
+
+TRIPS_PER_BATCH = 64
+MOST_TRIPS = 4000
+
+
+def likelihood_auc(config: Config, model_path: Path, seed: int = 0) -> float | None:
+    """The chance that the student finds a training trip likelier than a held-out test trip.
+
+    By the mean log-probability of a trip's decisions; from as many trips of each split.
+    """
+    from metrics.leakage import auc
+
+    city = open_city(config, model_path)
+    device = resolve_device(None, config.training.device)
+    student = city.load_student(device)
+    splits = [city.trips(split) for split in ("train", "test")]
+    count = min(MOST_TRIPS, *(len(split) for split in splits))
+    scores = [_scores(city, student, split, count, device, seed) for split in splits]
+    return auc(scores[0], scores[1])
+
+
+def _scores(
+    city: City, student: HOSER, trips: TripDataset, count: int, device: torch.device, seed: int
+) -> NDArray[np.float64]:
+    """Mean log-probability per decision of `count` trips drawn from a split. [count]"""
+    rng = np.random.default_rng([seed, 6])
+    chosen = np.sort(rng.choice(len(trips), count, replace=False))
+    scores = []
+    student.eval()
+    with torch.inference_mode():
+        tables = student.encode_roads()
+        for first in range(0, count, TRIPS_PER_BATCH):
+            batch = trips.batch(chosen[first : first + TRIPS_PER_BATCH].tolist(), device)
+            logits, _ = student(batch, tables)
+            log_p = torch.log_softmax(mask_candidates(logits.float(), batch.candidate_len), dim=-1)
+            # A position with one way on is no decision: every model is sure of it.
+            decided = batch.position_mask & (batch.candidate_len > 1) & (batch.road_label >= 0)
+            label = batch.road_label.clamp(min=0)[..., None]
+            chosen_log_p = log_p.gather(-1, label).squeeze(-1).where(decided, 0.0)
+            decisions = decided.sum(dim=1).clamp(min=1)
+            scores.append((chosen_log_p.sum(dim=1) / decisions).cpu().numpy().astype(np.float64))
+    return np.concatenate(scores)

@@ -1,0 +1,210 @@
+"""After the jobs: models against each other, groups over seeds, searches, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metrics.comparison import Comparison, compare
+from metrics.groups import Group, GroupComparison, compare_groups
+from metrics.leakage import Leakage, find_leaks
+from metrics.trips import read_real_trips
+from pipeline.generation import training_config
+from pipeline.groups import make_groups
+from pipeline.job_result import JobResult
+from pipeline.latency import latency_of
+from pipeline.ledger import Entry
+from pipeline.likelihood import likelihood_auc
+from pipeline.plan import Job
+from report.document import Extras, Run, write_comparison, write_report
+from report.groups import groups_section, groups_summary, write_groups
+from report.inputs import learning_curves
+from report.leakage import leakage_section
+from report.searches import SearchRow, searches_section, write_searches
+from report.sections import Section
+from runtime.errors import UserError
+from runtime.files import read_json, sha256_of_file, write_json
+from runtime.logs import get_logger
+from runtime.wandb_run import start_run
+
+if TYPE_CHECKING:
+    from pipeline.steps import Pipeline
+
+logger = get_logger("pipeline")
+
+
+class Summary:
+    """What is written of all jobs together, unless it is there already."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline, self.plan, self.config = pipeline, pipeline.plan, pipeline.config
+
+    def write(self, results: list[JobResult]) -> None:
+        """Writes comparison, groups, searches and report of these very evaluations."""
+        evaluated = [result for result in results if result.results is not None]
+        if not evaluated:
+            return
+        folder = self.plan.folder
+        entry = Entry(folder / "comparison.ledger.json", self._inputs(evaluated))
+        if not self.config.force and entry.is_done():
+            logger.info("The comparison in %s is up to date.", folder)
+            return
+        shown = [result for result in evaluated if self.pipeline.is_shown(result.job)]
+        comparisons = [self._compare(source, shown) for source in _sources(shown)]
+        write_comparison(folder, comparisons, _tables(shown))
+        outputs = [folder / f"comparison.{kind}" for kind in ("json", "md", "png")]
+        sections: list[Section] = []
+        if self.config.groups is not None:
+            groups = [self._groups(source, evaluated) for source in _sources(evaluated)]
+            outputs += write_groups(folder, groups)
+            sections.append(groups_section(groups))
+            self._track(groups)
+        if len(self.config.searches) > 1:
+            section = searches_section([self._search_row(result) for result in evaluated])
+            outputs += write_searches(folder, section)
+            sections.append(section)
+        if self.config.leakage:
+            leaks = self._leaks(shown)
+            found = {name: leak.to_json() for name, leak in leaks.items()}
+            write_json(folder / "leakage.json", found)
+            outputs.append(folder / "leakage.json")
+            sections.append(leakage_section(leaks))
+        if self.config.report:
+            runs = [self._report_run(result) for result in shown]
+            title = f"{self.config.dataset}: generated trips, seed {self.config.seed}"
+            extras = Extras(sections, self.config.plots)
+            outputs.append(write_report(folder, runs, comparisons, title, extras))
+        entry.finish(outputs)
+
+    def _inputs(self, evaluated: list[JobResult]) -> dict[str, Any]:
+        return {
+            "step": "comparison",
+            "evaluations": [
+                [result.job.name, result.job.od_source, result.evaluation_key]
+                for result in evaluated
+            ],
+            "curves": [self._curves_key(result.job) for result in evaluated],
+            "report": self.config.report,
+            "plots": self.config.plots,
+            "groups": self.config.groups,
+            "searches": self.config.searches,
+            "leakage": self.config.leakage,
+            "other_seeds": [
+                sha256_of_file(file) for result in evaluated for file in self._others(result.job)
+            ],
+        }
+
+    def _compare(self, source: str, shown: list[JobResult]) -> Comparison:
+        assessments = [
+            self.pipeline.assessment(result) for result in shown if result.job.od_source == source
+        ]
+        settings = self.pipeline.settings
+        return compare(assessments, source, settings.bootstrap, settings.seed)
+
+    def _report_run(self, result: JobResult) -> Run:
+        model = result.job.model
+        curves = learning_curves(model.run_folder, result.job.name)
+        return Run(self.pipeline.assessment(result), result.job.od_source, curves)
+
+    def _curves_key(self, job: Job) -> str | None:
+        metrics: Path = job.model.run_folder / "metrics.json"
+        return sha256_of_file(metrics) if metrics.is_file() else None
+
+    @cached_property
+    def _other_seeds(self) -> list[int]:
+        return [seed for seed in dict.fromkeys(self.config.seeds) if seed != self.config.seed]
+
+    def _others(self, job: Job) -> list[Path]:
+        """The results of the same job under the other generation seeds."""
+        if self.config.groups is None:
+            return []
+        inside = job.evaluation_folder.relative_to(self.plan.folder)
+        files = [
+            self.plan.eval_dir / "eval" / f"seed{seed}" / inside / "results.json"
+            for seed in self._other_seeds
+        ]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"{missing[0]} does not exist; evaluate that seed first "
+                "(python_pipeline.py --seed N, or run_all_seeds.sh)."
+            )
+        return files
+
+    def _groups(self, source: str, evaluated: list[JobResult]) -> GroupComparison:
+        """The groups of every search, the models' values averaged over generation seeds."""
+        groups: list[Group] = []
+        of_source = [result for result in evaluated if result.job.od_source == source]
+        labels = list(dict.fromkeys(result.job.search_label for result in of_source))
+        several = len([label for label in labels if label != "baseline"]) > 1
+        for label in labels:
+            found = {
+                result.job.model.name: [
+                    result.results or {},
+                    *(read_json(file) for file in self._others(result.job)),
+                ]
+                for result in of_source
+                if result.job.search_label == label
+            }
+            if label == "baseline":
+                made = make_groups(found, {name: name for name in found})
+                groups += [replace(group, is_yardstick=True) for group in made]
+                continue
+            made = make_groups(found, self.config.groups or "auto")
+            groups += [Group(f"{g.name} {label}" if several else g.name, g.by_seed) for g in made]
+        return compare_groups(groups, source, self.config.seed)
+
+    def _leaks(self, shown: list[JobResult]) -> dict[str, Leakage]:
+        """What each model's trips give away; held-out trips are those of the test split."""
+        network = self.pipeline.network
+        training, held_out = (
+            read_real_trips(self.plan.data_dir, split, network, self.config.on_bad_rows)
+            for split in ("train", "test")
+        )
+        found = {}
+        for result in shown:
+            trips = self.pipeline.assessment(result).generated.trips
+            leak = find_leaks(trips, training, held_out, network.num_roads, self.config.seed)
+            if result.job.model.baseline is None:
+                config = training_config(result.job.model, self.plan)
+                score = likelihood_auc(config, result.job.model.file, self.config.seed)
+                leak = replace(leak, likelihood_auc=score)
+            found[f"{result.job.name}, {result.job.od_source}"] = leak
+        return found
+
+    def _track(self, groups: list[GroupComparison]) -> None:
+        wandb = self.config.wandb.model_copy(update={"run_name": ""})
+        name = f"groups_{self.config.dataset}_seed{self.config.seed}"
+        run = start_run(wandb, name, {}, self.plan.eval_dir, job_type="groups")
+        folder = run.directory
+        run.summarize(groups_summary(groups))
+        run.finish()
+        self.pipeline.sync.start(folder)
+
+    def _search_row(self, result: JobResult) -> SearchRow:
+        job = result.job
+        latency = latency_of(job, self.plan)
+        performance = read_json(job.generated_file.with_suffix(".json"))
+        return SearchRow(
+            model=job.model.name,
+            search=job.search_label,
+            od_source=job.od_source,
+            results=result.results or {},
+            trips_per_second=performance.get("trips_per_second"),
+            median_s=None if latency is None else latency.median,
+            p95_s=None if latency is None else latency.p95,
+        )
+
+
+def _sources(results: list[JobResult]) -> list[str]:
+    return list(dict.fromkeys(result.job.od_source for result in results))
+
+
+def _tables(results: list[JobResult]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The results by OD source and model."""
+    tables: dict[str, dict[str, dict[str, Any]]] = {}
+    for result in results:
+        tables.setdefault(result.job.od_source, {})[result.job.name] = result.results or {}
+    return tables

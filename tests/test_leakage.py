@@ -1,0 +1,88 @@
+"""Copies, closeness and attacks: against scikit-learn and with answers known beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from data.road_network import RoadNetwork
+from metrics.leakage import TripIndex, auc, find_leaks
+from metrics.trips import Trips, read_real_trips
+
+
+@pytest.fixture(scope="module")
+def network(tiny_city: Path) -> RoadNetwork:
+    return RoadNetwork.load(tiny_city)
+
+
+def walks(network: RoadNetwork, count: int, seed: int) -> Trips:
+    """Fresh draws from one distribution: random drives from a few roads."""
+    rng = np.random.default_rng(seed)
+    roads: list[int] = []
+    lengths = []
+    for _ in range(count):
+        trip = [int(rng.integers(20))]
+        while len(trip) < 12 and len(network.candidates(trip[-1])):
+            trip.append(int(rng.choice(network.candidates(trip[-1]))))
+        roads += trip
+        lengths.append(len(trip))
+    times = 1_446_000_000 + np.arange(len(roads)) * 7
+    return Trips.from_lengths(np.array(roads, dtype=np.int32), times, np.array(lengths))
+
+
+def test_auc_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    for digits in (0, 1, 5):  # with and without ties
+        members, others = rng.normal(0.3, 1, 70).round(digits), rng.normal(0, 1, 90).round(digits)
+        label = np.repeat([1, 0], [70, 90])
+        expected = roc_auc_score(label, np.concatenate([members, others]))
+        assert auc(members, others) == pytest.approx(expected)
+    assert auc(np.zeros(0), np.ones(3)) is None
+
+
+def test_distances_equal_scikit_learn(network: RoadNetwork) -> None:
+    first, second = walks(network, 80, 1), walks(network, 60, 2)
+
+    def table(trips: Trips) -> np.ndarray:
+        used = np.zeros((len(trips), network.num_roads), dtype=bool)
+        used[np.repeat(np.arange(len(trips)), trips.lengths), trips.road_ids] = True
+        return used
+
+    nearest = NearestNeighbors(n_neighbors=1, metric="jaccard", algorithm="brute")
+    expected, _ = nearest.fit(table(first)).kneighbors(table(second))
+    found = TripIndex(first, network.num_roads).distance(second)
+    np.testing.assert_allclose(found, expected[:, 0], atol=1e-12)
+    own = TripIndex(first, network.num_roads)
+    assert (own.distance(first) == 0).all() and own.copies(first).all()
+    assert (own.distance(first, np.arange(len(first))) > 0).any()
+
+
+def test_copies_are_caught(network: RoadNetwork) -> None:
+    training, held_out = walks(network, 150, 3), walks(network, 150, 4)
+    leak = find_leaks(training, training, held_out, network.num_roads)
+    assert leak.generated.exact_copies == leak.generated.near_copies == 1.0
+    assert leak.same_od == leak.same_od_and_start == 1.0
+    assert leak.membership_auc is not None and leak.closer_auc is not None
+    # All members are at distance 0; only held-out trips that repeat a training trip tie.
+    ties = float((TripIndex(training, network.num_roads).distance(held_out) == 0).mean())
+    assert leak.membership_auc == pytest.approx(1 - ties / 2)
+    assert leak.closer_auc == pytest.approx(1 - ties / 2) and ties < 0.2
+
+
+def test_fresh_draws_tell_nothing(network: RoadNetwork) -> None:
+    fresh, training, held_out = (walks(network, 1500, seed) for seed in (5, 6, 7))
+    leak = find_leaks(fresh, training, held_out, network.num_roads)
+    assert leak.membership_auc == pytest.approx(0.5, abs=0.03)
+    assert leak.closer_auc == pytest.approx(0.5, abs=0.03)
+    assert leak.generated.exact_copies == pytest.approx(leak.held_out.exact_copies, abs=0.03)
+
+
+def test_real_splits_run_through(tiny_city: Path, network: RoadNetwork) -> None:
+    train, test = (read_real_trips(tiny_city, split, network) for split in ("train", "test"))
+    leak = find_leaks(test, train, test, network.num_roads)
+    assert leak.closer_auc == pytest.approx(0.5)
+    assert leak.to_json()["generated"] == leak.to_json()["held_out"]

@@ -1,0 +1,64 @@
+"""Writes the yardsticks of a dataset as generated files: Markov chains, usual routes, paths.
+
+    python -m tools.baselines --data_dir data/demo --num_gene 1000 --output_dir gene/baselines
+    python -m tools.baselines --data_dir data/demo --only markov_destination,shortest_path
+
+They need no training and run through everything that takes a generated file. The pipeline makes
+them beside the models with `--baselines`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from baselines.generators import BASELINES, chosen_baselines
+from baselines.writing import load_habits, write_baseline
+from config.arguments import example_parser
+from config.generation import DEFAULT_NUM_TRIPS
+from dataset import TripDataset
+from runtime.errors import run_main
+from runtime.logs import setup_logging
+from search.od import ListedOD, ODSource, SampledOD
+
+EXAMPLES = """\
+  python -m tools.baselines --data_dir data/demo --num_gene 1000 --output_dir gene/baselines
+  python -m tools.baselines --data_dir data/demo --only markov_destination,shortest_path"""
+
+
+def main() -> None:
+    """Writes the baselines of the command line."""
+    arguments = _parse_arguments()
+    setup_logging()
+    names = chosen_baselines(arguments.only.split(","))
+    habits = load_habits(arguments.data_dir)
+    source: ODSource
+    if arguments.od_file is not None:
+        source = ListedOD.read(arguments.od_file, habits.network, arguments.num_gene)
+    else:
+        trips = TripDataset.load(arguments.data_dir, arguments.od_source, habits.network)
+        source = SampledOD(trips, arguments.num_gene or DEFAULT_NUM_TRIPS, arguments.seed)
+    for name in names:
+        output = Path(arguments.output_dir) / f"{name}.csv"
+        write_baseline(name, habits, source, output, arguments.seed)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = example_parser(
+        "Writes yardsticks that need no training as generated files.",
+        EXAMPLES,
+        prog="tools.baselines",
+    )
+    add = parser.add_argument
+    add("--data_dir", required=True, help="the dataset folder")
+    add("--only", default="all", metavar="NAMES", help=f"of {', '.join(BASELINES)}")
+    add("--num_gene", type=int, help=f"trips of each; default: {DEFAULT_NUM_TRIPS}")
+    add("--od_source", choices=["train", "test"], default="test", help="split to draw pairs from")
+    add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
+    add("--seed", type=int, default=0, help="of OD pairs and walks")
+    add("--output_dir", default="gene/baselines", help="one <name>.csv for each")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,72 @@
+"""Whether generated trips give away the training trips: copies, closeness, membership attacks.
+
+    python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo
+    python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo \\
+        --model_path save/demo/seed0_distill/best.pth
+
+With a model its likelihood is tried as an attack as well. The pipeline does this for every model
+with `--leakage`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from config import Config
+from config.arguments import example_parser
+from data.road_network import RoadNetwork
+from metrics.generated import read_generated
+from metrics.leakage import find_leaks
+from metrics.trips import read_real_trips
+from pipeline.likelihood import likelihood_auc
+from report.leakage import leakage_section
+from runtime.errors import run_main
+from runtime.files import write_json
+from runtime.logs import setup_logging
+
+EXAMPLES = """\
+  python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo
+  python -m tools.leakage --generated_file trips.csv --data_dir data/demo --model_path best.pth"""
+
+
+def main() -> None:
+    """Prints and writes what the files give away."""
+    arguments = _parse_arguments()
+    setup_logging()
+    network = RoadNetwork.load(arguments.data_dir)
+    training, held_out = (
+        read_real_trips(arguments.data_dir, split, network) for split in ("train", "test")
+    )
+    found = {}
+    for file in map(Path, arguments.generated_file):
+        generated = read_generated(file, network, arguments.on_bad_rows).trips
+        found[file.stem] = find_leaks(
+            generated, training, held_out, network.num_roads, arguments.seed
+        )
+    if arguments.model_path is not None:
+        config = Config(data_dir=arguments.data_dir)
+        score = likelihood_auc(config, Path(arguments.model_path), arguments.seed)
+        found = {name: replace(each, likelihood_auc=score) for name, each in found.items()}
+    print(leakage_section(found).to_markdown())
+    if arguments.output is not None:
+        write_json(arguments.output, {name: each.to_json() for name, each in found.items()})
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = example_parser(
+        "Says what generated trips give away of the training trips.", EXAMPLES, "tools.leakage"
+    )
+    add = parser.add_argument
+    add("--generated_file", nargs="+", required=True, metavar="CSV", help="one file or several")
+    add("--data_dir", required=True, help="the dataset folder, with train.csv and test.csv")
+    add("--model_path", metavar="FILE", help="the student whose likelihood is tried as an attack")
+    add("--on_bad_rows", choices=["error", "skip"], default="error", help="of generated trips")
+    add("--seed", type=int, default=0, help="of the trips that attacks are tried on")
+    add("--output", metavar="JSON", help="write the findings there as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,55 @@
+"""Trains students on generated and on real trips, and says what the generated ones are worth.
+
+    python -m tools.utility --generated_file gene/trips.csv --data_dir data/demo
+
+Trainings that are done are found again in `--output_dir`. The students are vanilla ones of the
+dataset's configuration; `--set optimizer_config.max_epoch=3` makes it quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from config.arguments import add_config_arguments, config_from_arguments, example_parser
+from data.road_network import RoadNetwork
+from metrics.generated import read_generated
+from pipeline.utility import measure_utility
+from report.utility import utility_section
+from runtime.errors import run_main
+from runtime.files import write_json
+from runtime.logs import setup_logging
+
+EXAMPLES = """\
+  python -m tools.utility --generated_file gene/trips.csv --data_dir data/demo
+  python -m tools.utility --generated_file a.csv b.csv --dataset Beijing --output_dir utility"""
+
+
+def main() -> None:
+    """Measures the files of the command line."""
+    arguments = _parse_arguments()
+    setup_logging()
+    config = config_from_arguments(arguments)
+    network = RoadNetwork.load(config.data_dir)
+    found = {}
+    folder = Path(arguments.output_dir)
+    for file in map(Path, arguments.generated_file):
+        generated = read_generated(file, network, config.data.on_bad_rows)
+        found[file.stem] = measure_utility(config, generated, network, folder / file.stem)
+    print(utility_section(found).to_markdown())
+    write_json(folder / "utility.json", {name: each.to_json() for name, each in found.items()})
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = example_parser(
+        "Measures what generated trips teach, beside as many real ones.", EXAMPLES, "tools.utility"
+    )
+    add_config_arguments(parser)
+    add = parser.add_argument
+    add("--generated_file", nargs="+", required=True, metavar="CSV", help="one file or several")
+    add("--output_dir", default="utility", help="trainings and utility.json go there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_main(main)
