@@ -105,4 +105,10 @@ def places_of(scenario: Scenario) -> list[str]:
 
 def load_scenarios(file: str | Path) -> ScenarioFile:
     """Reads and checks a scenario file."""
-    return validate(ScenarioFile, read_yaml(file), str(file))
+    tree = read_yaml(file)
+    for section, model in (("places", Place), ("scenarios", Scenario)):
+        part = tree.get(section)
+        for name, each in part.items() if isinstance(part, dict) else ():
+            if isinstance(each, dict):  # by itself, so that a mistake is named with its place
+                validate(model, each, f"{file}: {section}.{name}")
+    return validate(ScenarioFile, tree, str(file))

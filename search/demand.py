@@ -1,9 +1,9 @@
 """Origins, destinations and start times from a smoothed model of demand, not copied from people.
 
 Trips are counted by zones and kinds of hour. A count below the threshold of anonymity `k` is not
-used: its share goes to a gravity model, which knows only how many trips begin and end in each
-zone and how far trips go; within a zone, roads that fewer than `k` trips begin or end on share
-theirs by length. Days and seconds are drawn evenly.
+used: all such counts together are shared out by a gravity model, which knows only how many trips
+begin and end in each zone and how far trips go; within a zone, roads that fewer than `k` trips
+begin or end on share theirs by length. Days and seconds are drawn evenly.
 """
 
 from __future__ import annotations
@@ -151,13 +151,18 @@ def _pick_row(cumulative: FloatArray, row: IntArray, share: FloatArray) -> IntAr
 
 
 def _smoothed(counts: FloatArray, prior: FloatArray, k: int) -> FloatArray:
-    """Counts of at least `k`; the share of the others is spread by the prior. [rows, columns]"""
+    """Counts of at least `k`; the sum of the others is shared among them by the prior.
+
+    Row by row. [rows, columns]
+    """
     kept = np.where(counts >= k, counts, 0.0)
     rest = (counts - kept).sum(axis=1, keepdims=True)
-    prior = prior / np.maximum(prior.sum(axis=1, keepdims=True), 1e-300)
     # A row of which nothing is known follows the prior.
     rest = np.where(counts.sum(axis=1, keepdims=True) > 0, rest, 1.0)
-    return kept + rest * prior
+    open_prior = np.where(counts >= k, 0.0, prior)
+    total = open_prior.sum(axis=1, keepdims=True)
+    even = (counts < k) / np.maximum((counts < k).sum(axis=1, keepdims=True), 1)
+    return kept + rest * np.where(total > 0, open_prior / np.maximum(total, 1e-300), even)
 
 
 def _gravity(network: RoadNetwork, zone: IntArray, pairs: FloatArray) -> FloatArray:
@@ -183,12 +188,14 @@ def _within_zones(
     """Zone plus the running share of each road among those of its zone, in order of zone. [R]"""
     count = np.bincount(used, minlength=len(zone)).astype(np.float64)
     kept = np.where(count >= k, count, 0.0)
+    metres = np.where(count >= k, 0.0, np.asarray(length_m, dtype=np.float64))
     num_zones = int(zone.max(initial=0)) + 1
-    rest = np.bincount(zone, count - kept, minlength=num_zones)
-    metres = np.bincount(zone, length_m, minlength=num_zones)
-    total = np.bincount(zone, count, minlength=num_zones)
+    rest, open_metres, total = (
+        np.bincount(zone, values, minlength=num_zones)[zone]
+        for values in (count - kept, metres, count)
+    )
     rest = np.where(total > 0, rest, 1.0)
-    weight = kept + rest[zone] * length_m / np.maximum(metres[zone], 1e-9)
+    weight = kept + rest * metres / np.maximum(open_metres, 1e-9)
     weight /= np.bincount(zone, weight, minlength=num_zones)[zone]
     order = np.argsort(zone, kind="stable")
     running = np.cumsum(weight[order])

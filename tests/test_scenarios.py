@@ -34,7 +34,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_a_file_of_ones_own(network: RoadNetwork, trips: Trips, tmp_path: Path) -> None:
     lon, lat = np.median(network.center_lon), np.median(network.center_lat)
-    west, south = network.center_lon.min(), network.center_lat.min()
+    west, south = network.center_lon.min() - 0.001, network.center_lat.min() - 0.001
     corners = [[west, south], [lon, south], [lon + 0.002, lat], [west, lat + 0.001]]
     kind = str(network.type_names[0])
     file = write(
