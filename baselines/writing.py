@@ -8,12 +8,12 @@ from pathlib import Path
 
 from baselines.generators import BASELINES, BaselineName
 from baselines.habits import Habits
+from data.generation_record import record_path
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
-from runtime.files import replace_atomically, write_json
+from runtime.files import replace_atomically, sha256_of_file, write_json
 from runtime.logs import get_logger
 from search.od import ODSource
-from search.output import performance_path
 from search.writer import HEADER, format_row
 
 logger = get_logger("baselines")
@@ -62,8 +62,15 @@ def write_baseline(
                 reached += trip.reached
     seconds = time.perf_counter() - started
     result = BaselineResult(output, count, reached / max(count, 1), seconds)
-    record = {"status": "complete", "search": name, **result.figures}
-    write_json(performance_path(output), record)
+    record = {
+        "status": "complete",
+        "output": str(output),
+        "search": name,
+        **result.figures,
+        "sha256": sha256_of_file(output),
+        "request": {"baseline": name, "seed": seed, **source.identity()},
+    }
+    write_json(record_path(output), record)
     logger.info(
         "%s: %d trips are in %s, %.1f %% reached their destination.",
         name,

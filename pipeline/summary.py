@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
 from metrics.groups import Group, GroupComparison, compare_groups
 from metrics.leakage import Leakage, find_leaks
@@ -186,7 +187,7 @@ class Summary:
     def _search_row(self, result: JobResult) -> SearchRow:
         job = result.job
         latency = latency_of(job, self.plan)
-        performance = read_json(job.generated_file.with_suffix(".json"))
+        performance = read_record(job.generated_file) or {}
         return SearchRow(
             model=job.model.name,
             search=job.search_label,
