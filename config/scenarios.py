@@ -29,11 +29,11 @@ class Place(Section):
     disc: Disc | None = None
     polygon: Annotated[list[tuple[float, float]], Field(min_length=3)] | None = None  # lon, lat
     zones: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = None
-    centre: Literal[True] | None = None  # the disc that holds half of all real trips' ends
+    centre: bool = False  # the disc that holds half of all real trips' ends
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Place:
-        given = [self.disc, self.polygon, self.zones, self.centre]
+        given = [self.disc, self.polygon, self.zones, self.centre or None]
         if sum(each is not None for each in given) != 1:
             raise ValueError("a place is exactly one of disc, polygon, zones and centre: true")
         return self
