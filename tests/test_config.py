@@ -17,7 +17,7 @@ from config.arguments import (
     example_parser,
 )
 from config.finding import SHIPPED_FOLDER
-from config.loading import parse_assignments
+from config.loading import parse_assignments, read_yaml
 from config.schema import DistillConfig
 from runtime.errors import UserError
 
@@ -112,6 +112,15 @@ def test_presets_fill_what_is_left_out(tmp_path: Path) -> None:
     distill = load_config(path).distill
     assert (distill.temperature, distill.temperature_end) == (3.0, 0.5)
     assert (distill.temperature_schedule, distill.temperature_stages) == ("linear", 5)
+
+
+def test_beijing_shows_every_key() -> None:
+    def keys(tree: dict[str, Any], path: str = "") -> set[str]:
+        below = [keys(v, f"{path}{k}.") for k, v in tree.items() if isinstance(v, dict)]
+        return {f"{path}{key}" for key in tree}.union(*below)
+
+    shown = keys(read_yaml(SHIPPED_FOLDER / "Beijing.yaml"))
+    assert shown >= keys(Config().model_dump(by_alias=True))
 
 
 def test_a_preset_of_the_command_line_replaces_what_the_file_says() -> None:
