@@ -89,6 +89,8 @@ def _wrote(folder: Path, record: str, name: str) -> bool:
         content = read_json(folder / record)
     except UserError:  # a marker of earlier versions is empty: everything was under way
         return record == UNFINISHED_NAME
+    if not isinstance(content, dict):
+        return False
     hashes, sizes = (content.get(key) for key in ("file_sha256", "file_sizes"))
     if isinstance(hashes, dict):
         return bool(hashes.get(name) == sha256_of_file(folder / name))
