@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
-
-if TYPE_CHECKING:
-    from config.schema import Config
 
 Purpose = Literal["resuming", "comparing"]
 
@@ -39,7 +36,7 @@ def counting_keys(section: type[BaseModel], purpose: Purpose) -> Iterator[str]:
             yield field.alias or name
 
 
-def shared_settings(config: Config, purpose: Purpose) -> dict[str, Any]:
+def shared_settings(config: BaseModel, purpose: Purpose) -> dict[str, Any]:
     """Every setting that must agree, by its dotted key."""
     tree = config.model_dump(mode="json", by_alias=True)
     shared: dict[str, Any] = {}
@@ -55,7 +52,7 @@ def shared_settings(config: Config, purpose: Purpose) -> dict[str, Any]:
 
 def disagreements(
     found: Mapping[str, Any],
-    config: Config,
+    config: BaseModel,
     purpose: Purpose,
     without: frozenset[str] = frozenset(),
 ) -> list[str]:

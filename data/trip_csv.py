@@ -143,8 +143,8 @@ class RowParser:
         """Parses rows of text; a bad one raises or is counted."""
         from data.trip_kernels import OK, parse_rows
 
-        road_text, road_offsets = _concatenate(road_fields)
-        time_text, time_offsets = _concatenate(time_fields)
+        road_text, road_offsets = pack_text(road_fields)
+        time_text, time_offsets = pack_text(time_fields)
         separators = np.count_nonzero(road_text == 44), np.count_nonzero(time_text == 44)
         # A row's steps are at most its separators plus one, on whichever side has more.
         out = _Packed.empty(len(places), int(sum(separators)) + 2 * len(places))
@@ -217,13 +217,13 @@ class RowParser:
         from data import trip_kernels as kernels
 
         if status == kernels.BAD_ROAD_FIELD:
-            found = _excerpt(roads, detail)
+            found = excerpt(roads, detail)
             return "unparsable road", f"rid_list is no list of road ids (at {found})."
         if status == kernels.UNKNOWN_ROAD:
             last = self.network.num_roads - 1
             return "unknown road", f"road {detail} is unknown; the network has 0 to {last}."
         if status == kernels.BAD_TIME_FIELD:
-            found = _excerpt(times, detail)
+            found = excerpt(times, detail)
             return "unparsable time", f"time_list is no list of times {TIME_FORMAT} (at {found})."
         if status == kernels.COUNTS_DIFFER:
             found_times, found_roads = detail >> 32, detail & 0xFFFFFFFF
@@ -268,12 +268,14 @@ class _Packed:
         return TripChunk(self.road_ids[:used].copy(), self.times[:used].copy(), lengths)
 
 
-def _excerpt(text: str, position: int) -> str:
+def excerpt(text: str, position: int) -> str:
+    """What stands at a position of a field, for an error."""
     part = text[max(position, 0) : max(position, 0) + 24]
     return repr(part) if part.strip() else "the end of the field"
 
 
-def _concatenate(fields: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def pack_text(fields: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes of many fields one after the other, and where each begins."""
     # Characters outside ASCII become one '?' each, so that positions stay positions.
     joined = "".join(fields).encode("ascii", "replace")
     lengths = np.fromiter(map(len, fields), dtype=np.int64, count=len(fields))

@@ -17,7 +17,7 @@ from config.choices import OnBadRows
 from data.csv_reading import read_columns, read_header
 from data.generation_record import check_record
 from data.road_network import RoadNetwork
-from data.trip_csv import BadRows
+from data.trip_csv import BadRows, excerpt, pack_text
 from metrics.trips import Trips
 from runtime.errors import UserError
 
@@ -136,8 +136,8 @@ class _Reader:
         from metrics.generated_kernels import OK, parse_generated
 
         network = self.network
-        road_text, road_offsets = _concatenate([row.roads for row in rows])
-        time_text, time_offsets = _concatenate([row.times for row in rows])
+        road_text, road_offsets = pack_text([row.roads for row in rows])
+        time_text, time_offsets = pack_text([row.times for row in rows])
         commas = np.count_nonzero(road_text == 44) + np.count_nonzero(time_text == 44)
         # A row holds at most one value more than separators, on whichever side has more.
         capacity = int(commas) + 2 * len(rows)
@@ -201,23 +201,16 @@ def _unwrap(roads: str) -> str:
     return roads
 
 
-def _concatenate(fields: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    # Characters outside ASCII become one '?' each, so that positions stay positions.
-    text = np.frombuffer("".join(fields).encode("ascii", "replace"), dtype=np.uint8)
-    lengths = np.fromiter(map(len, fields), dtype=np.int64, count=len(fields))
-    return text, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
 def _explain(status: int, detail: int, row: _Row, num_roads: int) -> tuple[str, str]:
     """The kind of a bad row, and the reason in words."""
     from metrics import generated_kernels as kernels
 
     if status == kernels.BAD_ROADS:
-        found = _excerpt(row.roads, detail)
+        found = excerpt(row.roads, detail)
         reason = f'gene_trace_road_id is no list of road ids like "[1, 2]" (at {found}).'
         return "unparsable road", reason
     if status == kernels.BAD_TIMES:
-        found = _excerpt(row.times, detail)
+        found = excerpt(row.times, detail)
         return "unparsable time", (
             "gene_trace_datetime is no list of times like \"['2015-11-05T23:29:48Z']\" "
             f"(at {found})."
@@ -231,8 +224,3 @@ def _explain(status: int, detail: int, row: _Row, num_roads: int) -> tuple[str, 
     if status == kernels.TIME_BACKWARDS:
         return "time runs backwards", f"time {detail + 1} is before time {detail}."
     return "empty", "the trip is empty; it needs at least one road."
-
-
-def _excerpt(text: str, position: int) -> str:
-    part = text[max(position, 0) : max(position, 0) + 24]
-    return repr(part) if part.strip() else "the end of the field"
