@@ -124,7 +124,7 @@ class Searches(NamedTuple):
 
     first: IntArray  # [R] the first entry of a road's search
     size: Int32Array  # [R]
-    bound_m: Float32Array  # [R] how far it was searched; negative: not at all
+    bound_m: Float32Array  # [R] how far it was searched; negative: how far before it was dropped
     target: Int32Array  # [C]
     cost_m: Float32Array  # [C] from the end of the origin to the start of the target
     parent: Int32Array  # [C] the entry before this one, counted from the first; −1: the origin

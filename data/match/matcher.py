@@ -26,8 +26,8 @@ _WAYS = 1 << 20
 _MIN_PLACES = 6
 _NEAR_M = 100.0
 _PLACE_M = 50.0
-SEARCH_ENTRIES = 8_000_000
-"""Ways that a matcher keeps: 96 MB."""
+SEARCH_ENTRIES = 14_000_000
+"""Ways that a matcher keeps: 168 MB."""
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,13 @@ def search_from(roads: Roads, searches: Searches, origin: int, bound_m: float) -
     """
     if searches.bound_m[origin] >= bound_m:
         return
+    # After the space was used up a road is searched as far as before, at once.
+    wanted = max(bound_m, -searches.bound_m[origin])
     step = np.float32(200.0)
-    while step < bound_m:
+    while step < wanted:
         step *= np.float32(1.35)
     if searches.used[0] + MAX_SETTLED > len(searches.target):
-        searches.bound_m[:] = -1.0
+        searches.bound_m[:] = -np.abs(searches.bound_m)
         searches.used[0] = 0
         searches.used[1] += 1
     first = searches.used[0]

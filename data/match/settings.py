@@ -81,8 +81,8 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         slack_m=100.0,
         slack_per_m=1.0,
         # How much dearer than the nearest state a way may be and still be looked for.
-        margin_cost=8.0,
-        max_margin_m=500.0,
+        margin_cost=6.0,
+        max_margin_m=400.0,
         max_speed=60.0,
         emission_cap=12.0,
         heading_cost=2.0,
@@ -93,7 +93,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         end_m=5.0 * sigma,
         touch_m=min(sigma, 10.0),
         uturn_cost=8.0,
-        beam=20.0,
+        beam=12.0,
     )
 
 

@@ -121,6 +121,59 @@ def _relax_by_ways(
 
 
 @kernel()
+def _relax_from(
+    roads: Roads,
+    model: Model,
+    searches: Searches,
+    states: States,
+    before: int,
+    q: int,
+    straight: float,
+    bound: float,
+    margin: float,
+    beta: float,
+    so_far: float,
+    entering: NDArray[np.float64],
+) -> None:
+    """Improves `entering` by what leads on from one state: along its road, back, or by others."""
+    origin = states.road[before // K, before % K]
+    along = states.along_m[before // K, before % K]
+    missing = states.counts[q]
+    own = searches.slot[origin]
+    # Backwards by the receiver's error is standing still; further is a way round the block.
+    if own >= 0 and states.along_m[q, own] - along >= -model.back_m:
+        missing -= 1
+        total = so_far + abs(states.along_m[q, own] - along - straight) / beta
+        if total < entering[own]:
+            entering[own], states.back[q, own] = total, before
+    else:
+        own = -1
+    twin = roads.twin[origin]
+    turned = searches.slot[twin] if twin >= 0 else -1
+    if turned >= 0:
+        ahead = abs(roads.length_m[twin] - states.along_m[q, turned] - along)
+        total = so_far + model.uturn_cost + abs(ahead - straight) / beta
+        if total < entering[turned]:
+            entering[turned], states.back[q, turned] = total, TURNED - before
+    if roads.length_m[origin] - along <= bound and missing > 0:
+        _relax_by_ways(
+            roads,
+            searches,
+            states,
+            before,
+            own,
+            missing,
+            q,
+            straight,
+            bound,
+            margin,
+            beta,
+            so_far,
+            entering,
+        )
+
+
+@kernel()
 def relax(
     roads: Roads,
     model: Model,
@@ -133,56 +186,40 @@ def relax(
     extra: float,
     entering: NDArray[np.float64],
 ) -> None:
-    """Improves `entering`, the costs of getting to point q's states, by ways from point p's."""
+    """Improves `entering`, the costs of getting to point q's states, by ways from point p's.
+
+    Detours are looked for only where nothing leads there with less.
+    """
     beta = model.beta_m + model.beta_per_m * straight
     bound = way_bound(model, straight, seconds)
+    margin = min(model.margin_cost * beta, model.max_margin_m)
     number = states.counts[q]
     for j in range(number):
         searches.slot[states.road[q, j]] = j
     best = np.inf
     for i in range(states.counts[p]):
         best = min(best, states.cost[p, i])
-    for i in range(states.counts[p]):
-        if states.cost[p, i] > best + model.beam:
-            continue
-        origin = states.road[p, i]
-        along = states.along_m[p, i]
-        before = p * K + i
-        so_far = states.cost[p, i] + extra
-        missing = number
-        own = searches.slot[origin]
-        # Backwards by the receiver's error is standing still; further is a way round the block.
-        if own >= 0 and states.along_m[q, own] - along >= -model.back_m:
-            missing -= 1
-            total = so_far + abs(states.along_m[q, own] - along - straight) / beta
-            if total < entering[own]:
-                entering[own], states.back[q, own] = total, before
-        else:
-            own = -1
-        twin = roads.twin[origin]
-        turned = searches.slot[twin] if twin >= 0 else -1
-        if turned >= 0:
-            ahead = abs(roads.length_m[twin] - states.along_m[q, turned] - along)
-            total = so_far + model.uturn_cost + abs(ahead - straight) / beta
-            if total < entering[turned]:
-                entering[turned], states.back[q, turned] = total, TURNED - before
-        rest = roads.length_m[origin] - along
-        if rest > bound or missing == 0:
-            continue
-        _relax_by_ways(
-            roads,
-            searches,
-            states,
-            before,
-            own,
-            missing,
-            q,
-            straight,
-            bound,
-            min(model.margin_cost * beta, model.max_margin_m),
-            beta,
-            so_far,
-            entering,
-        )
+    for reach in (min(straight + margin, bound), bound):
+        for i in range(states.counts[p]):
+            if states.cost[p, i] <= best + model.beam:
+                _relax_from(
+                    roads,
+                    model,
+                    searches,
+                    states,
+                    p * K + i,
+                    q,
+                    straight,
+                    reach,
+                    margin,
+                    beta,
+                    states.cost[p, i] + extra,
+                    entering,
+                )
+        lowest = np.inf
+        for j in range(number):
+            lowest = min(lowest, entering[j])
+        if lowest < np.inf:
+            break
     for j in range(number):
         searches.slot[states.road[q, j]] = -1
