@@ -63,7 +63,11 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_is_taken_as_it_is_written(path: str) -> None:
+def test_a_path_is_taken_as_it_is_written(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(path).mkdir()  # a dataset folder that is named must be there
     parser = example_parser("", "")
     add_config_arguments(parser)
     given = parser.parse_args([f"--data_dir={path}", "--set", f"save_dir=./{path}"])
