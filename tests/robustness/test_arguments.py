@@ -177,8 +177,9 @@ def own_logging() -> Iterator[None]:
 ATTACKS = attacks()
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=220,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
