@@ -155,7 +155,8 @@ def _seconds(value: pl.Expr, kind: pl.DataType, where: str, naive_timezone: str)
     if kind == pl.String:
         number = value.str.strip_chars().cast(pl.Float64, strict=False)
         text = value.str.strip_chars().str.replace(r"(?i)z$|[+]00:?00$", "")
-        zoned = value.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_zone="UTC")
+        with_t = value.str.strip_chars().str.replace(" ", "T", literal=True)
+        zoned = with_t.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_zone="UTC")
         date = pl.coalesce(
             text.str.to_datetime(pattern, time_unit="us", strict=False)
             for pattern in (
