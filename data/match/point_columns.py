@@ -64,7 +64,8 @@ class Columns:
         for role in ROLES:
             if role in self.names:
                 name = self.names[role]
-                name = f"column_{name}" if self.without_header else name
+                if self.without_header and 1 <= int(name) <= len(found):
+                    name = found[int(name) - 1]
                 if name not in found:
                     raise UserError(
                         f"{where} has no column {self.names[role]!r} for {role} (--columns); "
