@@ -92,7 +92,8 @@ def make_plan(config: EvaluationConfig) -> Plan:
         raise UserError(f"The evaluation folder {eval_dir} does not exist (--eval-dir).")
     data_dir = _beside(eval_dir, config.data_dir)
     folder = _beside(eval_dir, config.models_dir)
-    only_baselines = bool(config.baselines) and not folder.is_dir() and not config.models
+    has_models = folder.is_dir() and any(folder.glob("*.pth"))
+    only_baselines = bool(config.baselines) and not has_models and not config.models
     models = [] if only_baselines else find_models(folder, config.models)
     searches = searches_of(config)
     sources = list(dict.fromkeys(config.od_sources))
