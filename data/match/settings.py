@@ -72,7 +72,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
     sigma = min(max(sigma_m, MIN_SIGMA_M), MAX_SIGMA_M)
     return Model(
         sigma_m=sigma,
-        radius_m=min(max(40.0, 5.0 * sigma), max_radius_m),
+        radius_m=min(max(30.0, 4.0 * sigma), max_radius_m),
         max_radius_m=max_radius_m,
         # How far a way's length and the straight line differ: the receiver's error on both ends,
         # and what streets bend, which grows with the distance.
@@ -81,7 +81,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         slack_m=100.0,
         slack_per_m=1.0,
         # How much dearer than the nearest state a way may be and still be looked for.
-        margin_cost=6.0,
+        margin_cost=8.0,
         max_margin_m=400.0,
         max_speed=60.0,
         emission_cap=12.0,
@@ -93,7 +93,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         end_m=5.0 * sigma,
         touch_m=min(sigma, 10.0),
         uturn_cost=8.0,
-        beam=12.0,
+        beam=30.0,
     )
 
 
