@@ -16,17 +16,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.schema import Config
 from critics.choices import Choices, judge
 from critics.road_teacher import road_teacher
 from critics.scoring import ScoreRequest, score
 from critics.scoring.anomalies import KINDS, Injector
 from critics.scoring.calibration import Calibration, percentile
 from critics.scoring.detection import Draws, compare_auc, detect, pr_auc, published_rule, roc_auc
-from critics.scoring.judges import IMPOSSIBLE_NATS, StudentJudge, TeacherJudge, TransitionJudge
+from critics.scoring.judges import (
+    IMPOSSIBLE_NATS,
+    Judge,
+    StudentJudge,
+    TeacherJudge,
+    TransitionJudge,
+)
+from critics.scoring.opening import open_judge
 from critics.scoring.pace import UsualTimes
 from critics.scoring.perplexity import log_perplexity, token_log_perplexity
+from critics.scoring.running import Reader, RunningScores, StudentReader, TeacherReader
+from critics.scoring.scores import Normality
+from critics.scoring.session import read_any_trips
 from critics.scoring.statistics import largest_window, most_surprising
 from critics.scoring.trips import Surroundings, as_trips, position_offsets
+from data.demo_city.characters import main as characters
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
@@ -299,6 +311,70 @@ def test_the_program_scores_compares_and_writes(
     features = json.loads((tmp_path / "out" / "trips.geojson").read_text())["features"]
     assert len(features) == len(table) // 4
     assert "detour" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_running_trips_are_judged_as_whole_ones(
+    kind: str, city: Path, network: RoadNetwork, train: TripDataset, tmp_path: Path
+) -> None:
+    trips = as_trips(train)
+    normality = Normality.of(network, trips, trips)
+    judge_: Judge
+    reader: Reader
+    if kind == "student":
+        torch.manual_seed(0)
+        model = HOSER(tiny_config(city, tmp_path, trajectory_encoder_config__max_len=80), network)
+        judge_ = StudentJudge("student", model.eval(), network, (train.time_mean, train.time_std))
+        reader = StudentReader(model, network)
+    else:
+        teacher = road_teacher(random_teacher(city), network)
+        judge_, reader = TeacherJudge("teacher", teacher, network), TeacherReader(teacher, network)
+    running = RunningScores.of(reader, judge_, normality)
+    few = trips.select(np.array([3, 8, 20]))
+    keys = np.arange(3)
+    origin, destination = few.origin.astype(np.int64), few.destination.astype(np.int64)
+    running.begin(keys, origin, destination, few.start_time)
+    found: list[list[float]] = [[], [], []]
+    for place in range(1, int(few.lengths.max())):
+        going = np.flatnonzero(few.lengths > place)
+        at = few.offsets[going] + place
+        standing = running.turn(keys[going], few.road_ids[at].astype(np.int64), few.times[at])
+        assert ((standing.percentile >= 0) & (standing.percentile < 1)).all()
+        for key, nats in zip(going.tolist(), standing.surprise.tolist(), strict=True):
+            found[key].append(nats)
+    whole = judge_.surprises(few).route
+    np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-4)
+    running.end(keys)
+    with pytest.raises(UserError, match="has not begun"):
+        running.turn(keys[:1], destination[:1], few.start_time[:1])
+
+
+def test_slow_trips_are_surprising_in_their_times(
+    city: Path, student_file: Path, network: RoadNetwork, train: TripDataset
+) -> None:
+    judge_ = open_judge(
+        student_file, "student", Config(data_dir=str(city)), network, "full", torch.device("cpu")
+    )
+    trips = as_trips(train)
+    waited = trips.times - np.repeat(trips.start_time, trips.lengths)
+    slow = Trips(trips.road_ids, trips.times + 5 * waited, trips.offsets)
+    usual, found = judge_.surprises(trips).times, judge_.surprises(slow).times
+    assert usual is not None and found is not None
+    assert abs(usual.score.mean()) < 0.3 < found.score.mean()
+    assert found.density.mean() > usual.density.mean()
+
+
+def test_drivers_out_of_character_are_labelled(tiny_city: Path, tmp_path: Path) -> None:
+    assert characters(["--data_dir", str(tiny_city), "--out", str(tmp_path), "--share", "0.4"]) == 0
+    rows = (tmp_path / "labels.csv").read_text().splitlines()[1:]
+    network = RoadNetwork.load(tiny_city)
+    trips = read_any_trips(tmp_path / "trips.csv", network)  # checks that roads are joined
+    test = as_trips(TripDataset.load(tiny_city, "test", network))
+    assert len(rows) == len(trips) == len(test)
+    assert (trips.origin == test.origin).all() and (trips.destination == test.destination).all()
+    for number, row in enumerate(rows):
+        same = np.array_equal(trips.trip(number)[0], test.trip(number)[0])
+        assert same == (row.strip('"') == "")
 
 
 def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:

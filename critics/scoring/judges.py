@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from critics.choices import Choices, Judgement, edge_counts, judge
 from critics.road_teacher import RoadTeacher
@@ -21,6 +22,7 @@ from data.sampling import evaluation_batches
 from dataset import TripDataset
 from hoser import HOSER
 from metrics.trips import Trips
+from times.distribution import TimeConditions, TimeDistribution
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -33,6 +35,20 @@ IMPOSSIBLE_NATS = 25.0
 
 
 @dataclass(frozen=True)
+class TimeSurprises:
+    """How surprising travel times are, given what the judge predicted. All [P]."""
+
+    density: FloatArray  # nats: minus the log of the density of the seconds
+    score: FloatArray  # standard normal among normal trips, above 0 for slow
+    expected_seconds: FloatArray
+
+    @property
+    def tail(self) -> FloatArray:
+        """Nats: minus the log of the chance of a time at least as unusual, in either direction."""
+        return -np.log(np.maximum(2.0 * ndtr(-np.abs(self.score)), 1e-12))
+
+
+@dataclass(frozen=True)
 class Surprises:
     """What a judge says of the P positions of trips: all roads of a trip but the last."""
 
@@ -40,8 +56,7 @@ class Surprises:
     entropy: FloatArray  # [P], what the judge expected of `route`
     variance: FloatArray  # [P]
     likeliest: IntArray  # [P], the road that it would have taken, -1 where there is none
-    time: FloatArray | None = None  # [P], nats: minus the log density of the travel time
-    expected_seconds: FloatArray | None = None  # [P], the travel time it predicts
+    times: TimeSurprises | None = None  # where the judge knows about times
 
     @classmethod
     def empty(cls, positions: int, with_times: bool) -> Surprises:
@@ -51,8 +66,7 @@ class Surprises:
             entropy=np.zeros(positions),
             variance=np.zeros(positions),
             likeliest=np.full(positions, -1, dtype=np.int64),
-            time=np.zeros(positions) if with_times else None,
-            expected_seconds=np.zeros(positions) if with_times else None,
+            times=TimeSurprises(*np.zeros((3, positions))) if with_times else None,
         )
 
     def put(self, where: IntArray | slice, judged: Judgement, network: RoadNetwork) -> None:
@@ -72,20 +86,6 @@ class Judge(Protocol):
 
     def surprises(self, trips: Trips) -> Surprises:
         """What it says of every position of the trips, one trip after the other."""
-        ...
-
-
-class TimeDensity(Protocol):
-    """The distribution of travel times around a student's predictions."""
-
-    def log_density(
-        self,
-        seconds: FloatArray,  # [P]
-        predicted_log1p: FloatArray,  # [P]
-        road: IntArray,  # [P], the road that is driven
-        hour: IntArray,  # [P], of the day
-    ) -> FloatArray:
-        """Log density of log(1 + seconds). [P]"""
         ...
 
 
@@ -118,7 +118,7 @@ class StudentJudge:
         model: HOSER,
         network: RoadNetwork,
         time_statistics: tuple[float, float],
-        times: TimeDensity | None = None,
+        times: TimeDistribution | None = None,
     ) -> None:
         self.name, self.network, self.times = name, network, times
         self.model = model.eval()
@@ -147,30 +147,33 @@ class StudentJudge:
             choices = Choices.of(self.network, here, taken)
             flat = logits[batch.candidate_mask].cpu().numpy()
             found.put(where, judge(flat, choices), self.network)
-            if self.times is not None:
+            if found.times is not None:
                 predicted = time_pred[batch.candidate_mask].double().cpu().numpy()
                 mean, std = self.time_statistics
-                self._judge_times(found, where, choices, predicted * std + mean, here, trips)
+                log1p = predicted * std + mean
+                self._judge_times(found.times, where, choices, log1p, here, trips)
         return found
 
     def _judge_times(
         self,
-        found: Surprises,
+        found: TimeSurprises,
         where: IntArray,
         choices: Choices,
         predicted_log1p: FloatArray,  # [M]
         here: IntArray,
         trips: Trips,
     ) -> None:
-        assert self.times is not None and found.time is not None
-        assert found.expected_seconds is not None
+        assert self.times is not None
         made = choices.label >= 0
         place, road, log1p = where[made], here[made], predicted_log1p[choices.label[made]]
         step = place + _trip_of_position(trips)[place]  # the road's place in the flat trips
         seconds = (trips.times[step + 1] - trips.times[step]).astype(np.float64)
-        hour = trips.times[step] // 3600 % 24
-        found.time[place] = -self.times.log_density(seconds, log1p, road, hour)
-        found.expected_seconds[place] = np.maximum(np.expm1(log1p), 0.0)
+        expected_s = np.maximum(np.expm1(log1p), 0.0)
+        kind = self.network.road_attr_type[road]
+        conditions = TimeConditions.of(expected_s, kind, trips.times[step])
+        found.density[place] = -self.times.log_density(seconds, conditions)
+        found.score[place] = self.times.normal_scores(seconds, conditions)
+        found.expected_seconds[place] = expected_s
 
 
 class TransitionJudge:

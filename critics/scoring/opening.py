@@ -63,4 +63,4 @@ def _open_student(
     model = city.load_student(device)
     statistics = city.trips("train")
     pair = (statistics.time_mean, statistics.time_std)
-    return StudentJudge(name, model, city.network, pair)
+    return StudentJudge(name, model, city.network, pair, city.travel_times(device))

@@ -158,9 +158,9 @@ class JudgeScorer:
         offsets = position_offsets(trips)
         route = route_surprise(found, offsets, ways_on(trips, self.normality.network.out_degree))
         raw: Raw = {"route": [route.total, route.stretch]}
-        times = time_surprise(found, offsets)
-        if times is not None:
-            raw["time"] = [times]
+        if found.times is not None:
+            times = time_surprise(found.times, offsets)
+            raw["time"] = [times.per_road, times.stretch, times.drift]
         return raw, route, found
 
 

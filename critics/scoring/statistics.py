@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from critics.scoring.judges import Surprises
+from critics.scoring.judges import Surprises, TimeSurprises
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
@@ -37,11 +37,24 @@ def route_surprise(found: Surprises, offsets: IntArray, ways: IntArray) -> Route
     return RouteSurprise(total, total / decisions, stretch)
 
 
-def time_surprise(found: Surprises, offsets: IntArray) -> FloatArray | None:
-    """Mean surprise a road of the travel times, nats; None for a judge without times. [n]"""
-    if found.time is None:
-        return None
-    return sums(found.time, offsets) / np.maximum(np.diff(offsets), 1)
+@dataclass(frozen=True)
+class TimeSurprise:
+    """How surprising the travel times of each trip are. All [n]."""
+
+    per_road: FloatArray  # nats, of times at least as unusual
+    stretch: FloatArray  # nats beyond what is usual, on the worst stretch of roads
+    drift: FloatArray  # how far the trip is slow, or fast, all along, in deviations
+
+
+def time_surprise(found: TimeSurprises, offsets: IntArray) -> TimeSurprise:
+    """Sums over each trip's positions."""
+    roads = np.maximum(np.diff(offsets), 1)
+    tail = found.tail
+    return TimeSurprise(
+        per_road=sums(tail, offsets) / roads,
+        stretch=largest_window(tail - 1.0, offsets, STRETCH_ROADS),  # usual is one nat
+        drift=np.abs(sums(found.score, offsets)) / roads,
+    )
 
 
 def sums(values: FloatArray, offsets: IntArray) -> FloatArray:

@@ -6,6 +6,8 @@ inferred from the roads driven so far. No model that sees the same can be right 
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,10 +52,18 @@ class DemoCityOracle:
         )
         return true_choices(self.maker.key, trips, self.prior, tables)
 
-    def drive(self, origin: IntArray, destination: IntArray, start: IntArray) -> TripTable:
+    def drive(
+        self,
+        origin: IntArray,
+        destination: IntArray,
+        start: IntArray,
+        out_of_character: bool = False,
+    ) -> TripTable:
         """New trips between given roads, by drivers drawn at random.
 
-        A trip that comes out with fewer than five roads has none.
+        Out of character they like what their kind avoids and avoid what it likes, as somebody does
+        who is paid by the kilometre or does not know the city. A trip that comes out with fewer
+        than five roads has none.
         """
         count, width = len(origin), self.settings.max_trip_roads
         drivers = self.maker.drivers
@@ -65,5 +75,18 @@ class DemoCityOracle:
             elapsed_s=np.empty((count, width), dtype=np.int32),
             length=np.zeros(count, dtype=np.int64),
         )
-        self.maker.route(driver, origin, destination, table)
+        maker = _with_taste_inverted(self.maker) if out_of_character else self.maker
+        maker.route(driver, origin, destination, table)
         return table
+
+
+def _with_taste_inverted(maker: TripMaker) -> TripMaker:
+    """Drivers to whom a road costs as much more than its usual time as it cost less before."""
+    tables = maker.route_tables
+    inverted = copy.copy(maker)
+    usual_s = tables.travel_s.mean(axis=(0, 1))  # [R]
+    inverted.route_tables = tables._replace(
+        route_cost=np.maximum(usual_s**2 / tables.route_cost, 0.5).astype(np.float32),
+        habit=(1.0 / tables.habit).astype(np.float32),
+    )
+    return inverted
