@@ -7,7 +7,7 @@ for all of them together.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,16 @@ from search.session import GenerationRequest, Session
 
 TRIPS = 40
 WARM_UP = 3
+PATIENCE_S = 20.0  # after which fewer trips must do
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of a trip by itself."""
+    """Seconds of a trip by itself, from so many trips."""
 
     median: float
     p95: float
+    trips: int
 
 
 def latency_file(job: Job) -> Path:
@@ -46,11 +48,11 @@ def latency_of(job: Job, plan: Plan) -> Latency | None:
     if file.is_file():
         try:
             known = read_json(file)
-            return Latency(float(known["median"]), float(known["p95"]))
+            return Latency(float(known["median"]), float(known["p95"]), int(known["trips"]))
         except (UserError, KeyError, TypeError, ValueError):
             pass  # damaged: measured anew
     found = _measure(job, plan)
-    write_json(file, {"median": found.median, "p95": found.p95, "trips": TRIPS})
+    write_json(file, asdict(found))
     return found
 
 
@@ -69,9 +71,12 @@ def _measure(job: Job, plan: Plan) -> Latency:
     with torch.inference_mode():
         session = Session(request, device)
         session.prepare()
+        begun = time.perf_counter()
         for number in range(-WARM_UP, TRIPS):
             started = time.perf_counter()
             list(session.generate(max(number, 0), max(number, 0) + 1))
             if number >= 0:
                 seconds.append(time.perf_counter() - started)
-    return Latency(float(np.median(seconds)), float(np.percentile(seconds, 95)))
+            if seconds and time.perf_counter() - begun > PATIENCE_S:
+                break
+    return Latency(float(np.median(seconds)), float(np.percentile(seconds, 95)), len(seconds))

@@ -79,6 +79,7 @@ def test_groups_searches_and_baselines_of_a_study(folder: Path) -> None:
     study = {
         "od_sources": ["test"],
         "searches": ["beam:1", "shortest_path"],
+        "max_steps": 40,
         "baselines": ["markov_1", "fastest_path"],
         "groups": {"vanilla": "vanilla_*", "taught": "distilled_*"},
         "plots": ["svg"],
