@@ -70,7 +70,10 @@ def test_whole_run_then_only_what_changed(folder: Path) -> None:
     assert forced == {("vanilla", "test"): ("done", "done")}
 
 
-def test_groups_searches_and_baselines_of_a_study(folder: Path) -> None:
+def test_groups_searches_and_baselines_of_a_study(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.latency.PATIENCE_S", 0.2)
     for kind in ("vanilla", "distilled"):
         (folder / "models" / f"{kind}.pth").rename(folder / "models" / f"{kind}_seed1.pth")
         shutil.copy(
