@@ -141,7 +141,7 @@ def place(trained: Config, tmp_path_factory: pytest.TempPathFactory) -> Place:
     (folder / "deep.json").write_text("[" * 100_000)
     (folder / "circle").symlink_to(folder / "circle")
     with (folder / "huge").open("wb") as file:
-        file.truncate(1 << 38)
+        file.truncate(1 << 26)
     run = RunFolder.of(trained)
     usual = {
         "--config": str(Path(trained.save_dir).parent / "config.yaml"),
