@@ -17,6 +17,8 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 SAMPLES = 500
+_ELEMENTS_AT_ONCE = 1 << 21
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,17 @@ class Detection:
 
 def roc_auc(normal: FloatArray, anomalous: FloatArray) -> float:
     """The chance that an anomalous trip scores higher than a normal one; ties count half."""
-    return _Curve(normal, anomalous).roc(np.ones(len(normal)), np.ones(len(anomalous)))
+    return float(_Curve(normal, anomalous).areas(*_once(normal, anomalous))[0][0])
 
 
 def pr_auc(normal: FloatArray, anomalous: FloatArray) -> float:
     """The mean precision over the anomalies found, the area under precision and recall."""
-    return _Curve(normal, anomalous).pr(np.ones(len(normal)), np.ones(len(anomalous)))
+    return float(_Curve(normal, anomalous).areas(*_once(normal, anomalous))[1][0])
+
+
+def _once(normal: FloatArray, anomalous: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Every trip counted once: the weights of one sample."""
+    return np.ones((1, len(normal))), np.ones((1, len(anomalous)))
 
 
 class _Curve:
@@ -54,24 +61,25 @@ class _Curve:
         self.last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of equal scores
         self.is_normal = self.order < len(normal)
 
-    def _counts(self, normal: FloatArray, anomalous: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Weights of normal and anomalous trips at and above each different score."""
-        weight = np.concatenate([normal, anomalous])[self.order]
-        false = np.cumsum(np.where(self.is_normal, weight, 0.0))[self.last]
-        true = np.cumsum(np.where(self.is_normal, 0.0, weight))[self.last]
-        return false, true
+    def areas(self, normal: FloatArray, anomalous: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """ROC-AUC and PR-AUC [S] with the weights [S, n] and [S, m] of S samples."""
+        size = max(1, _ELEMENTS_AT_ONCE // len(self.order))
+        parts = [
+            self._areas(normal[first : first + size], anomalous[first : first + size])
+            for first in range(0, len(normal), size)
+        ]
+        return np.concatenate([roc for roc, _ in parts]), np.concatenate([pr for _, pr in parts])
 
-    def roc(self, normal: FloatArray, anomalous: FloatArray) -> float:
-        false, true = self._counts(normal, anomalous)
-        width = np.diff(false, prepend=0.0)
-        height = true - np.diff(true, prepend=0.0) / 2
-        return float((width * height).sum() / max(false[-1] * true[-1], 1e-300))
-
-    def pr(self, normal: FloatArray, anomalous: FloatArray) -> float:
-        false, true = self._counts(normal, anomalous)
+    def _areas(self, normal: FloatArray, anomalous: FloatArray) -> tuple[FloatArray, FloatArray]:
+        weight = np.concatenate([normal, anomalous], axis=1)[:, self.order]
+        # Weights of normal and anomalous trips at and above each different score.
+        false = np.cumsum(np.where(self.is_normal, weight, 0.0), axis=1)[:, self.last]
+        true = np.cumsum(np.where(self.is_normal, 0.0, weight), axis=1)[:, self.last]
         gained = np.diff(true, prepend=0.0)
-        precision = true / np.maximum(true + false, 1e-300)
-        return float((gained * precision).sum() / max(true[-1], 1e-300))
+        passed = np.diff(false, prepend=0.0) * (true - gained / 2)
+        precision = true / np.maximum(true + false, _TINY)
+        roc = passed.sum(axis=1) / np.maximum(false[:, -1] * true[:, -1], _TINY)
+        return roc, (gained * precision).sum(axis=1) / np.maximum(true[:, -1], _TINY)
 
 
 def detect(
@@ -82,18 +90,16 @@ def detect(
 ) -> Detection:
     """Measures scores of normal and anomalous trips; an alarm is a score above `threshold`."""
     curve = _Curve(normal, anomalous)
-    ones = np.ones(len(normal)), np.ones(len(anomalous))
+    roc, pr = (float(area[0]) for area in curve.areas(*_once(normal, anomalous)))
     alarms, false = int((anomalous > threshold).sum()), int((normal > threshold).sum())
     roc_interval, pr_interval = None, None
     if draws is not None and len(draws.normal):
-        pairs = list(zip(draws.normal, draws.anomalous, strict=True))
-        roc_interval = _interval([curve.roc(*pair) for pair in pairs])
-        pr_interval = _interval([curve.pr(*pair) for pair in pairs])
+        roc_interval, pr_interval = map(_interval, curve.areas(draws.normal, draws.anomalous))
     return Detection(
         normal=len(normal),
         anomalous=len(anomalous),
-        roc_auc=curve.roc(*ones),
-        pr_auc=curve.pr(*ones),
+        roc_auc=roc,
+        pr_auc=pr,
         precision=alarms / (alarms + false) if alarms + false else float("nan"),
         recall=alarms / max(len(anomalous), 1),
         false_alarms=false / max(len(normal), 1),
@@ -133,21 +139,15 @@ def compare_auc(
     first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray], draws: Draws
 ) -> PairedAuc:
     """Whether two models differ in ROC-AUC: (normal, anomalous) scores of each, same trips."""
-    curves = _Curve(*first), _Curve(*second)
-    gap = np.array(
-        [
-            curves[1].roc(*pair) - curves[0].roc(*pair)
-            for pair in zip(draws.normal, draws.anomalous, strict=True)
-        ]
-    )
-    ones = np.ones(len(first[0])), np.ones(len(first[1]))
-    difference = curves[1].roc(*ones) - curves[0].roc(*ones)
+    drawn = [_Curve(*pair).areas(draws.normal, draws.anomalous)[0] for pair in (first, second)]
+    gap = drawn[1] - drawn[0]
+    difference = roc_auc(*second) - roc_auc(*first)
     below = (1 + (gap <= 0).sum()) / (1 + len(gap))
     above = (1 + (gap >= 0).sum()) / (1 + len(gap))
-    return PairedAuc(difference, _interval(gap.tolist()), float(min(1.0, 2 * min(below, above))))
+    return PairedAuc(difference, _interval(gap), float(min(1.0, 2 * min(below, above))))
 
 
-def _interval(drawn: list[float]) -> Interval:
+def _interval(drawn: FloatArray) -> Interval:
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(low), float(high))
 
