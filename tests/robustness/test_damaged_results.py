@@ -146,6 +146,8 @@ def study_command(city: Path, folder: Path, storage: str) -> tuple[str | Path, .
         optuna__trials_dir=str(folder / "trials"),
         optuna__results_dir=str(folder / "results"),
         optuna__plots=False,
+        # A damaged store may hide who began a trial; nobody waits long for such a worker.
+        optuna__heartbeat_interval=1,
     )
     (folder / "config.yaml").write_text(dump_config(config))
     return ("tune_hoser.py", "--config", folder / "config.yaml", "--skip-phase2")
