@@ -47,10 +47,13 @@ class TrainingData:
             return None
         try:
             found = cls(**content)  # type: ignore[arg-type]
-            usable = math.isfinite(found.time_log1p_mean) and 0 < found.time_log1p_std < math.inf
         except TypeError:
-            usable = False
-        if not usable or not isinstance(found.train_hash, str):
+            found = cls("", math.nan, math.nan)
+        statistics = (found.time_log1p_mean, found.time_log1p_std)
+        usable = isinstance(found.train_hash, str) and all(
+            isinstance(value, float) and math.isfinite(value) for value in statistics
+        )
+        if not usable or found.time_log1p_std <= 0:
             raise UserError(f"{path} is damaged: it does not say which travel times it was taught.")
         return found
 
