@@ -385,7 +385,7 @@ def test_the_program_and_its_aliases(
 ) -> None:
     base = ["--dataset", "mine", "--data_dir", str(tiny_city), "--model_path", str(model)]
     base += ["--num_gene", "3", "--device", "cpu", "--od_source", "train", "--no-progress"]
-    for flags, label in ((["--nx_astar"], "astar"), (["--beam_search"], "beam4")):
+    for flags, label in ((["--nx_astar"], "shortest_path"), (["--beam_search"], "beam4")):
         output = tmp_path / f"{label}.csv"
         gene.main([*base, *flags, "--output", str(output)])
         assert json.loads(output.with_suffix(".json").read_text())["search"] == label
