@@ -131,7 +131,10 @@ def _read_with_base(path: str | Path) -> dict[str, Any]:
         return tree
     if not isinstance(base_name, str):
         raise UserError(f"{path}: extends is {_show(base_name)}; it must name a file beside it.")
-    base = read_yaml(Path(path).parent / base_name)
+    try:
+        base = read_yaml(Path(path).parent / base_name)
+    except UserError as error:
+        raise UserError(f"{path} extends {_show(base_name)}: {error}") from error
     if "extends" in base:
         raise UserError(f"{path}: {base_name} extends another file itself; name that one.")
     return _merged(base, tree)

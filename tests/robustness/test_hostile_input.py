@@ -196,6 +196,7 @@ def test_hostile_yaml(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_damaged_configurations(path: Path, tmp_path: Path) -> None:
     load: Any = load_evaluation_config if path.stem == "evaluation" else load_config
+    shutil.copytree(path.parent, tmp_path, dirs_exist_ok=True)  # others that it may extend
     copy = tmp_path / path.name
     for what, data in damaged_versions(path.read_bytes(), 0, cuts=15, flips=60, blocks=20):
         copy.write_bytes(data)
