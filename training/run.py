@@ -417,6 +417,7 @@ class TrainingRun:
             return
         add_to_checkpoint(best, distribution, best)
         self.recorder.travel_times(self.progress, asdict(quality))
+        self._save()  # a finished run that is read again knows these figures, too
 
     def _epoch_record(self, result: ValidationResult) -> dict[str, Any]:
         progress = self.progress
