@@ -29,7 +29,6 @@ from metrics.generated import read_generated
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from report.claim import (
-    RESULT_NAMES,
     claimed,
     discarded_if_unused,
     fresh_folder,
@@ -37,13 +36,14 @@ from report.claim import (
     refuse_other_results,
 )
 from report.document import Run, write_comparison, write_report
-from report.inputs import find_generated_file, learning_curves
+from report.inputs import find_generated_file, learning_curves, unique_names
 from report.results import write_results
 from report.tables import MARKS_LEGEND, measures_table, models_rows, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file
+from runtime.inputs import KEY, Inputs
 from runtime.logs import get_logger, setup_logging
-from runtime.names import readable, safe_name
+from runtime.names import readable
 from runtime.wandb_run import start_run
 
 logger = get_logger("evaluation")
@@ -164,9 +164,15 @@ def _metadata(
     file: Path, reference: Reference, od_source: str, run_dir: str | Path | None
 ) -> dict[str, Any]:
     settings = reference.settings
+    split = {od_source: reference.trips.source_hash}
+    inputs = Inputs(
+        network=reference.network.content_hash,
+        trips_file=sha256_of_file(file),
+        **(split if od_source in ("train", "val", "test") else {}),
+    )
     return {
         "generated_file": str(file),
-        "generated_sha256": sha256_of_file(file),
+        "generated_sha256": inputs.trips_file,
         "data_dir": str(reference.network.folder),
         "network_hash": reference.network.content_hash,
         "real_trips_hash": reference.trips.content_hash,
@@ -179,6 +185,7 @@ def _metadata(
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        KEY: inputs.to_json(),
     }
 
 
@@ -207,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     first = find_generated_file(files[0], arguments.run_dir)
     data_dir = find_data_dir(arguments.data_dir, arguments.run_dir)
     reference = load_reference(data_dir, arguments.od_source, settings)
-    names = _names([first, *map(Path, files[1:])])
+    names = unique_names([first, *map(Path, files[1:])])
     folder = _output_folder(arguments.output_dir, arguments.run_dir)
     if len(names) > 1 and not arguments.force:
         refuse_other_comparison(folder, list(names), arguments.od_source)
@@ -264,19 +271,6 @@ def _compare(
     rows, header = models_rows(results, comparison)
     print(f"\n{screen_table(rows, header)}\n{MARKS_LEGEND}")
     return comparison
-
-
-def _names(files: list[Path]) -> dict[str, Path]:
-    """A short name for each file: its stem, made different where stems repeat."""
-    names: dict[str, Path] = {}
-    for file in files:
-        stem = safe_name(readable(file.stem), f"the name of {file}")
-        name, attempt = stem, 1
-        while name in names or name in RESULT_NAMES:
-            attempt += 1
-            name = f"{stem}_{attempt}"
-        names[name] = file
-    return names
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -37,6 +37,7 @@ from runtime.device import resolve_device
 from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file, timestamp, write_json
+from runtime.inputs import KEY
 from runtime.logs import get_logger, setup_logging
 from runtime.memory import out_of_memory_advice
 from runtime.names import safe_name
@@ -121,7 +122,7 @@ def _run(request: GenerationRequest, output: Path | None, execution: Execution) 
             report = run_request(request, plan)
         result = _result(request, plan, report)
         if group.is_main:
-            _record(result, report.identity)
+            _record(result, report)
         return result
     finally:
         leave()
@@ -189,12 +190,12 @@ def _figures(result: GenerationResult) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in figures.items()}
 
 
-def _record(result: GenerationResult, identity: dict[str, object]) -> None:
+def _record(result: GenerationResult, report: RunReport) -> None:
     """Completes the JSON file beside the trips, and says how it went."""
     figures = _figures(result)
     checksum = sha256_of_file(result.output)
-    record = {"status": "complete", **figures, "sha256": checksum, "request": identity}
-    write_json(result.performance, record)
+    record = {"status": "complete", **figures, "sha256": checksum, "request": report.identity}
+    write_json(result.performance, {**record, KEY: report.inputs.to_json()})
     logger.info(
         "%d trips are in %s: %.1f %% reached their destination, %.1f trips a second.",
         result.trips,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
 from metrics.usual import period_of
+from runtime.inputs import Inputs
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -52,6 +53,11 @@ class Habits:
 
     network: RoadNetwork
     trips: Trips
+
+    @property
+    def inputs(self) -> Inputs:
+        """What was counted, and where."""
+        return Inputs(network=self.network.content_hash, train=self.trips.source_hash)
 
     @cached_property
     def source(self) -> IntArray:

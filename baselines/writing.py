@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baselines.generators import BASELINES, BaselineName
@@ -12,6 +12,7 @@ from data.generation_record import record_path
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
 from runtime.files import replace_atomically, sha256_of_file, write_json
+from runtime.inputs import KEY
 from runtime.logs import get_logger
 from search.od import ODSource
 from search.writer import HEADER, format_row
@@ -69,6 +70,7 @@ def write_baseline(
         **result.figures,
         "sha256": sha256_of_file(output),
         "request": {"baseline": name, "seed": seed, **source.identity()},
+        KEY: replace(habits.inputs, model=name).to_json(),
     }
     write_json(record_path(output), record)
     logger.info(

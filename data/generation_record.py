@@ -11,6 +11,7 @@ from typing import Any
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import get_logger
 
 logger = get_logger("trips")
@@ -54,10 +55,7 @@ def check_record(trips: Path, network: RoadNetwork) -> None:
             f"{trips} is unfinished ({place.name} says {str(record['status'])[:20]!r}); go on with "
             f"gene.py --resume, or remove {place.name} to take the trips that are there."
         )
-    if record["request"].get("road_network", network.content_hash) != network.content_hash:
-        raise UserError(
-            f"{trips} was generated on another road network than that of {network.folder}; give "
-            "the dataset that it belongs to."
-        )
+    here = Inputs(network=network.content_hash)
+    Inputs.read(record).refuse_others(here, trips, "Give the dataset that the trips belong to.")
     if record.get("sha256", "") and record["sha256"] != sha256_of_file(trips):
         logger.warning("%s was changed after gene.py had written it.", trips)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class Trips:
     road_ids: NDArray[np.int32]  # [S]
     times: IntArray  # [S], seconds since 1970
     offsets: IntArray  # [n + 1]
+    source_hash: str | None = None  # of a whole split as its cache has it
 
     @classmethod
     def from_lengths(
@@ -88,7 +89,8 @@ def read_real_trips(
         cached = open_trips(trip_file, network, on_bad_rows, cache)
         lengths = np.asarray(cached.lengths)
         times = np.repeat(np.asarray(cached.starts), lengths) + np.asarray(cached.seconds)
-        return Trips.from_lengths(np.array(cached.road_ids), times, lengths)
+        trips = Trips.from_lengths(np.array(cached.road_ids), times, lengths)
+        return replace(trips, source_hash=cached.content_hash)
     bad_rows = BadRows()
     chunks = list(read_trips(trip_file, network, on_bad_rows, bad_rows))
     bad_rows.log(trip_file)

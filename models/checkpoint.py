@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.inputs import KEY, UNKNOWN, Inputs
 from runtime.torch_files import DamagedFile, load_plain
 
 # In the original's files, used by no formula: an unused head, and the causal masks.
@@ -67,6 +68,7 @@ class StudentFile:
     config: Mapping[str, object] | None = None  # what it was trained with, where the file tells
     trained_on: TrainingData | None = None  # where the file tells
     travel_times: Mapping[str, Any] | None = None  # how they spread, where the file tells
+    inputs: Inputs = UNKNOWN  # what it was trained on, as far as the file tells
 
 
 def load_student_state(path: str | Path) -> dict[str, Tensor]:
@@ -98,6 +100,7 @@ def read_student_file(path: str | Path) -> StudentFile:
         config=config if isinstance(config, Mapping) else None,
         trained_on=TrainingData.read(content.get("trained_on"), Path(path)),
         travel_times=times if isinstance(times, Mapping) else None,
+        inputs=Inputs.read({KEY: content.get(KEY) or content.get("identity") or {}}),
     )
 
 

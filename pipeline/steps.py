@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from pipeline.plan import Job, Model, Plan
 from pipeline.summary import Summary
 from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 from runtime.wandb_sync import BackgroundSync
@@ -192,30 +193,33 @@ class Pipeline:
             zones = RoadNetwork.load(folder).require_zones()
         return zones.content_hash
 
-    def _split_sha256(self, split: str) -> str | None:
+    def _data(self, od_source: str) -> Inputs:
+        """The network, the training trips and those that OD pairs are drawn from."""
         folder = self.plan.data_dir
-        return sha256_of_file(split_file(folder, split)) if has_split(folder, split) else None
+        hashes = {
+            split: sha256_of_file(split_file(folder, split))
+            for split in ("train", od_source)
+            if has_split(folder, split)
+        }
+        return Inputs(network=self.network.content_hash, **hashes)
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
         if job.model.baseline is not None:
             return {
                 "step": "baseline",
-                "baseline": job.model.baseline,
-                "network": self.network.content_hash,
-                "train_sha256": self._split_sha256("train"),
-                "od_pairs_sha256": self._split_sha256(job.od_source),
+                **replace(self._data(job.od_source), model=job.model.baseline).to_json(),
                 "num_gene": config.num_gene,
                 "seed": config.seed,
             }
         return {
             "step": "generation",
-            "model_sha256": sha256_of_file(job.model.file),
+            **replace(
+                self._data(job.od_source),
+                model=sha256_of_file(job.model.file),
+                zones=self._zones_hash(job),
+            ).to_json(),
             "model_config": dump_config(training_config(job.model, self.plan)),
-            "network": self.network.content_hash,
-            "zones": self._zones_hash(job),
-            "train_sha256": self._split_sha256("train"),
-            "od_pairs_sha256": self._split_sha256(job.od_source),
             "od_source": job.od_source,
             "num_gene": config.num_gene,
             "seed": config.seed,
@@ -228,12 +232,14 @@ class Pipeline:
         reference = self.reference(job.od_source)
         inputs = {
             "step": "evaluation",
-            "generated_sha256": sha256_of_file(job.generated_file),
-            "network": self.network.content_hash,
+            **Inputs(
+                network=self.network.content_hash,
+                trips_file=sha256_of_file(job.generated_file),
+                code=measures_version(),
+            ).to_json(),
             "real_trips": reference.trips.content_hash,
             "usual": None if self.usual is None else self.usual.trips.content_hash,
             "settings": dict(self.settings.__dict__),
-            "measures": measures_version(),
             "scenarios": sha256_of_file(self.settings.scenarios or SHIPPED),
         }
         entry = Entry(job.evaluation_folder / "ledger.json", inputs)

@@ -16,7 +16,7 @@ from pipeline.generation import training_config
 from pipeline.groups import make_groups
 from pipeline.job_result import JobResult
 from pipeline.latency import latency_of
-from pipeline.ledger import Entry
+from pipeline.ledger import Entry, measures_version
 from pipeline.likelihood import likelihood_auc
 from pipeline.plan import Job
 from report.document import Extras, Run, write_comparison, write_report
@@ -27,6 +27,7 @@ from report.searches import SearchRow, searches_section, write_searches
 from report.sections import Section
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_file, write_json
+from runtime.inputs import Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 
@@ -132,7 +133,23 @@ class Summary:
                 f"{missing[0]} does not exist; evaluate that seed first "
                 "(python_pipeline.py --seed N, or run_all_seeds.sh)."
             )
+        for file in files:
+            self._check_alike(file, job)
         return files
+
+    def _check_alike(self, results: Path, job: Job) -> None:
+        """Refuses to average over figures of other trips, or of another version of the measures."""
+        here = Inputs(
+            network=self.pipeline.network.content_hash,
+            **{job.od_source: self.pipeline.reference(job.od_source).trips.source_hash},
+        )
+        seed = results.relative_to(self.plan.eval_dir / "eval").parts[0].removeprefix("seed")
+        advice = f"Evaluate it anew with --seed {seed}."
+        Inputs.read(read_json(results)).refuse_others(here, results, advice)
+        ledger = results.with_name("ledger.json")
+        if ledger.is_file():
+            code = Inputs(code=measures_version())
+            Inputs.read(read_json(ledger)).refuse_others(code, results, advice)
 
     def _groups(self, source: str, evaluated: list[JobResult]) -> GroupComparison:
         """The groups of every search, the models' values averaged over generation seeds."""

@@ -11,11 +11,10 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import read_json, timestamp
+from runtime.inputs import Inputs
 
-# What tells two evaluations apart; the rest of `metadata` only says where things lay.
-INPUTS = (
-    "generated_sha256",
-    "network_hash",
+# What tells two evaluations apart beside their inputs; the rest of `metadata` says where they lay.
+SETTINGS = (
     "real_trips_hash",
     "od_source",
     "grid_size",
@@ -89,11 +88,12 @@ def refuse_other_results(folder: Path, metadata: dict[str, Any]) -> None:
     if not isinstance(known, dict) or "generated_sha256" not in known:
         _refuse_foreign_files(folder)
         return
-    differing = [name for name in INPUTS if known.get(name) != metadata.get(name)]
+    differing = Inputs.read(known).differences(Inputs.read(metadata))
+    differing += [f"{name} differs" for name in SETTINGS if known.get(name) != metadata.get(name)]
     if differing:
         raise UserError(
             f"{folder} holds the results of another evaluation, of {known.get('generated_file')} "
-            f"({differing[0]} differs); choose another --output_dir, or give --force."
+            f"({differing[0]}); choose another --output_dir, or give --force."
         )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config.finding import existing_run_folder
 from data.csv_reading import read_header
+from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.files import read_json
 from runtime.logs import get_logger
+from runtime.names import readable, safe_name
 
 logger = get_logger("report")
 
@@ -47,6 +50,19 @@ def find_generated_file(generated_file: str | Path | None, run_dir: str | Path |
     newest = max(found, key=lambda file: file.stat().st_mtime_ns)
     logger.info("Evaluating %s, the newest of %d generated files.", newest, len(found))
     return newest
+
+
+def unique_names(files: Sequence[Path]) -> dict[str, Path]:
+    """A short name for each file: its stem, made different where stems repeat."""
+    names: dict[str, Path] = {}
+    for file in files:
+        stem = safe_name(readable(file.stem), f"the name of {file}")
+        name, attempt = stem, 1
+        while name in names or name in RESULT_NAMES:
+            attempt += 1
+            name = f"{stem}_{attempt}"
+        names[name] = file
+    return names
 
 
 def _is_generated(file: Path) -> bool:

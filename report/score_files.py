@@ -19,6 +19,7 @@ from critics.scoring.trips import position_offsets
 from report.geojson import Feature, trip_features, write_feature_collection
 from runtime.errors import UserError
 from runtime.files import replace_atomically, write_json
+from runtime.inputs import KEY
 
 ROADS_NAMED = 5
 # From usual to strange, as fill colours that also colour-blind eyes can order.
@@ -116,6 +117,7 @@ def summary(result: ScoreResult) -> dict[str, Any]:
         "trips_hash": result.trips.content_hash,
         "alarm_rate": request.alarm_rate,
         "seed": request.seed,
+        KEY: result.inputs.to_json(),
         "models": {
             name: {
                 "positions": scores.positions,

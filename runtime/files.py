@@ -34,6 +34,8 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it replaces `path`, else it is removed."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a rename would take a device's place
+            raise UserError(f"{path} is no file; give another place to write to.")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from runtime.distributed import Processes
+from runtime.inputs import UNKNOWN, Inputs
 from runtime.logs import get_logger
 from search.output import Output
 from search.scorer import ScoringCost
@@ -66,6 +67,7 @@ class RunReport:
     load_seconds: float
     wall_seconds: float
     identity: dict[str, Any]  # what the trips depend on
+    inputs: Inputs
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def run_request(request: GenerationRequest, plan: RunPlan) -> RunReport:
     if not plan.group.is_main:
         return _help(session, plan, started)
     session.city.say_what_differs()
-    output = Output(plan.output, session.source, session.identity())
+    output = Output(plan.output, session.source, session.identity(), session.city.made_from())
     try:
         output.open(resume=plan.resume)
         done = output.done()
@@ -103,7 +105,8 @@ def run_request(request: GenerationRequest, plan: RunPlan) -> RunReport:
             tally = bar.tally
     finally:
         output.close()
-    return RunReport(tally, done.trips, cost, generating - started, wall, output.identity)
+    load = generating - started
+    return RunReport(tally, done.trips, cost, load, wall, output.identity, output.inputs)
 
 
 def _generate(
@@ -150,4 +153,4 @@ def _help(session: Session, plan: RunPlan, started: float) -> RunReport:
     cost = session.scorer.cost
     plan.group.gather((cost, tally))
     wall = time.perf_counter() - generating
-    return RunReport(tally, 0, cost, generating - started, wall, {})
+    return RunReport(tally, 0, cost, generating - started, wall, {}, UNKNOWN)

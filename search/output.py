@@ -14,6 +14,7 @@ from typing import Any
 from data.generation_record import is_record_of, record_path
 from runtime.errors import UserError
 from runtime.files import read_json, write_json
+from runtime.inputs import KEY, Inputs, short
 from runtime.logs import get_logger
 from search.od import ODSource
 from search.writer import HEADER, ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
@@ -37,8 +38,10 @@ class _Part:
 class Output:
     """The generated file, held open and locked; `performance` is the JSON file beside it."""
 
-    def __init__(self, path: Path, source: ODSource, identity: dict[str, Any]) -> None:
-        self.path, self.source, self.identity = path, source, identity
+    def __init__(
+        self, path: Path, source: ODSource, identity: dict[str, Any], inputs: Inputs
+    ) -> None:
+        self.path, self.source, self.identity, self.inputs = path, source, identity, inputs
         self.performance = record_path(path)
         self.tally = Tally()
         self._parts: list[_Part] = []
@@ -61,7 +64,7 @@ class Output:
                 path.unlink(missing_ok=True)
         # Before the first row: a file with rows can always say what it was generated with.
         begun = {"status": "running", "output": self.path.name, "request": self.identity}
-        write_json(self.performance, begun)
+        write_json(self.performance, {**begun, KEY: self.inputs.to_json()})
         self._writer.begin()
         self.absorb_parts()
 
@@ -98,7 +101,7 @@ class Output:
         if not isinstance(request, dict):
             raise UserError(f"{self.performance} is not of gene.py; {hint}.")
         differences = [
-            f"{name} was {_short(request.get(name))} and is {_short(value)}"
+            f"{name} was {short(request.get(name))} and is {short(value)}"
             for name, value in self.identity.items()
             if request.get(name) != value
         ]
@@ -177,11 +180,6 @@ def part_path(output: Path, begin: int) -> Path:
 def _numbered_lines(part: _Part) -> Iterator[tuple[int, bytes]]:
     with part.path.open("rb") as file:
         yield from enumerate(file, start=part.begin)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"{text[:12]}…" if len(text) == 64 else text[:60]
 
 
 def _escape(name: str) -> str:

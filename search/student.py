@@ -21,6 +21,7 @@ from hoser import HOSER
 from models.checkpoint import StudentFile, TrainingData, read_student_file
 from runtime.errors import UserError, one_line
 from runtime.files import sha256_of_file
+from runtime.inputs import UNKNOWN, Inputs
 from runtime.logs import get_logger
 from times.distribution import TimeDistribution
 from times.store import fitted_on_first_use
@@ -41,7 +42,8 @@ class City:
     config: Config
     network: RoadNetwork
     model_path: Path
-    trained_on: TrainingData | None = None  # what the student's file says of its trips
+    inputs: Inputs = UNKNOWN  # what the student's file says it was trained on
+    trained_on: TrainingData | None = None  # what it says of its trips
     known_times: Mapping[str, Any] | None = None  # what it says of how travel times spread
 
     def load_student(self, device: torch.device) -> HOSER:
@@ -87,6 +89,11 @@ class City:
                     self.model_path,
                     train,
                 )
+        here = Inputs(
+            network=self.network.content_hash, zones=self.network.require_zones().content_hash
+        )
+        for difference in self.inputs.differences(here):
+            logger.warning("%s was trained with others: %s.", self.model_path, difference)
 
     def travel_times(self, device: torch.device) -> TimeDistribution:
         """How travel times spread around the student's: from its file, or found out now."""
@@ -106,6 +113,15 @@ class City:
                 f"{distribution.num_classes} classes of roads, the road network has more."
             )
         return distribution
+
+    def made_from(self) -> Inputs:
+        """What generated trips depend on here; which pairs they join is asked elsewhere."""
+        return Inputs(
+            network=self.network.content_hash,
+            zones=self.network.require_zones().content_hash,
+            model=sha256_of_file(self.model_path),
+            train=self.trained_on.train_hash if self.trained_on is not None else None,
+        )
 
     def identity(self) -> dict[str, object]:
         """What the generated trips depend on, as plain data."""
@@ -128,7 +144,7 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
         data = config.data
         ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
         network = RoadNetwork.load(folder, config.data.angle_convention)
-    return City(config, network, path, student.trained_on, student.travel_times)
+    return City(config, network, path, student.inputs, student.trained_on, student.travel_times)
 
 
 def find_checkpoint(config: Config) -> Path:

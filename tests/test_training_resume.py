@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tiny_city: Path, tmp_path: 
     longer = saving_often(tiny_city, tmp_path, optimizer_config__max_epoch=2)
     content = torch.load(latest, weights_only=True)
     content["progress"].update(finished=False, epoch=0, group=0, step=0, history=[])
-    content["identity"]["trajectory_encoder_config"]["dropout"] = 0.1
+    content["config"]["trajectory_encoder_config"]["dropout"] = 0.1
     torch.save(content, latest)
     good = latest.read_bytes()
     python, *rest = command_line(longer, tmp_path / "program")

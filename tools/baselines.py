@@ -16,9 +16,11 @@ from baselines.generators import BASELINES, chosen_baselines
 from baselines.writing import load_habits, write_baseline
 from config.arguments import example_parser
 from config.generation import DEFAULT_NUM_TRIPS
+from data.generation_record import record_path
 from dataset import TripDataset
 from runtime.errors import run_main
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 from search.od import ListedOD, ODSource, SampledOD
 
 EXAMPLES = """\
@@ -31,6 +33,10 @@ def main() -> None:
     arguments = _parse_arguments()
     setup_logging()
     names = chosen_baselines(arguments.only.split(","))
+    files = {name: Path(arguments.output_dir) / f"{name}.csv" for name in names}
+    outputs = {name: _results(file, arguments.force) for name, file in files.items()}
+    for results in outputs.values():
+        results.check()
     habits = load_habits(arguments.data_dir)
     source: ODSource
     if arguments.od_file is not None:
@@ -38,9 +44,13 @@ def main() -> None:
     else:
         trips = TripDataset.load(arguments.data_dir, arguments.od_source, habits.network)
         source = SampledOD(trips, arguments.num_gene or DEFAULT_NUM_TRIPS, arguments.seed)
-    for name in names:
-        output = Path(arguments.output_dir) / f"{name}.csv"
-        write_baseline(name, habits, source, output, arguments.seed)
+    for name, output in files.items():
+        with outputs[name].of(habits.inputs).written():
+            write_baseline(name, habits, source, output, arguments.seed)
+
+
+def _results(file: Path, force: bool) -> Results:
+    return Results(file.parent, (file.name, record_path(file).name), "tools.baselines", force=force)
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -57,6 +67,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
     add("--seed", type=int, default=0, help="of OD pairs and walks")
     add("--output_dir", default="gene/baselines", help="one <name>.csv for each")
+    add_force_argument(parser)
     return parser.parse_args()
 
 

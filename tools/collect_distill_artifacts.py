@@ -67,6 +67,8 @@ def collect(
         raise UserError(f"{target} is a link or a file; a bundle is a folder. Remove it first.")
     if target.exists() and not force:
         raise UserError(f"{target} exists; replace it with --force or choose another --run_name.")
+    if archive and _packed(target).exists() and not force:
+        raise UserError(f"{_packed(target)} exists; replace it with --force.")
     if target.resolve().is_relative_to(run.resolve()) or run.resolve().is_relative_to(
         target.resolve()
     ):
@@ -91,9 +93,15 @@ def collect(
 
 def _pack(bundle: Path) -> None:
     """Packs the bundle beside itself; a full disk leaves no half archive."""
-    packed = bundle.with_name(f"{bundle.name}.tar.gz")
-    with replace_atomically(packed) as temporary, tarfile.open(temporary, "w:gz") as archive:
+    with (
+        replace_atomically(_packed(bundle)) as temporary,
+        tarfile.open(temporary, "w:gz") as archive,
+    ):
         archive.add(bundle, arcname=bundle.name)
+
+
+def _packed(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name}.tar.gz")
 
 
 def _folder_name(run_name: str) -> str:

@@ -9,17 +9,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from config.arguments import example_parser
 from data.csv_reading import read_header
 from data.libcity import import_libcity
 from data.road_network import RoadNetwork
+from data.splits import SPLITS
 from metrics.generated import REQUIRED, read_generated
 from metrics.trips import Trips, read_real_trips
 from report.exchange import write_geoparquet, write_kepler, write_libcity
 from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import get_logger, setup_logging
+from runtime.results import Results, add_force_argument
 
 logger = get_logger("convert")
 
@@ -36,19 +41,29 @@ def main() -> None:
     setup_logging()
     output = Path(arguments.output)
     if arguments.libcity is not None:
-        import_libcity(Path(arguments.libcity), output)
+        names = ("roadmap.geo", "roadmap.rel", *(f"{split}.csv" for split in SPLITS))
+        results = Results(output, names, "tools.convert_trips", force=arguments.force)
+        with results.written():
+            import_libcity(Path(arguments.libcity), output)
         return
     if arguments.trips is None or arguments.data_dir is None or arguments.to is None:
         raise UserError("Give --trips, --data_dir and --to, or --libcity; see --help.")
+    results = Results.file(output, "tools.convert_trips", arguments.force)
+    if arguments.to == "libcity":
+        names = tuple(f"{output.name}.{kind}" for kind in ("geo", "rel", "dyna"))
+        results = replace(results, folder=output, names=names)
+    results.check()
     network = RoadNetwork.load(arguments.data_dir)
     file = Path(arguments.trips)
     trips = _read(file, network)
-    if arguments.to == "geoparquet":
-        write_geoparquet(output, trips, network, file.stem)
-    elif arguments.to == "kepler":
-        write_kepler(output, trips, network)
-    else:
-        write_libcity(output, output.name, trips, network)
+    inputs = Inputs(network=network.content_hash, trips_file=sha256_of_file(file))
+    with results.of(inputs).written():
+        if arguments.to == "geoparquet":
+            write_geoparquet(output, trips, network, file.stem)
+        elif arguments.to == "kepler":
+            write_kepler(output, trips, network)
+        else:
+            write_libcity(output, output.name, trips, network)
     logger.info("%d trips are in %s.", len(trips), output)
 
 
@@ -70,6 +85,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--to", choices=["geoparquet", "kepler", "libcity"], help="the format to write")
     add("--libcity", metavar="FOLDER", help="read LibCity's atomic files instead")
     add("--output", required=True, help="a file, or a folder for --to libcity and --libcity")
+    add_force_argument(parser)
     return parser.parse_args()
 
 

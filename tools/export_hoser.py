@@ -17,7 +17,10 @@ from torch import Tensor
 from config.arguments import example_parser
 from models.checkpoint import IGNORED, read_student_file
 from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import get_logger, setup_logging
+from runtime.results import Results, add_force_argument
 from runtime.torch_files import save_plain
 
 _TRIP_QUERY = "navigator.q_proj.weight"
@@ -50,8 +53,12 @@ def _original_dtype(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value.long()
 
 
-def export_hoser(checkpoint: Path, output: Path, max_len: int | None = None) -> None:
+def export_hoser(
+    checkpoint: Path, output: Path, max_len: int | None = None, force: bool = False
+) -> None:
     """Reads a student checkpoint of ours and writes the original's state dict to `output`."""
+    results = Results.file(output, "tools.export_hoser", force)
+    results.check()
     file = read_student_file(checkpoint)
     max_len = max_len or file.max_len
     if max_len is None:
@@ -59,7 +66,9 @@ def export_hoser(checkpoint: Path, output: Path, max_len: int | None = None) -> 
             f"{checkpoint} does not say for which trip length it was trained; "
             "give --max_len, the trajectory_encoder_config.max_len of its config"
         )
-    save_plain(output, original_state(file.state, max_len))
+    state = original_state(file.state, max_len)
+    with results.of(Inputs(model=sha256_of_file(checkpoint))).written():
+        save_plain(output, state)
 
 
 EXAMPLES = """\
@@ -74,11 +83,12 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="a student of ours (.pth)")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--max_len", type=int, help="longest trip; default: from the checkpoint")
+    add_force_argument(parser)
     arguments = parser.parse_args()
     if arguments.max_len is not None and arguments.max_len < 1:
         raise UserError(f"--max_len is {arguments.max_len}; it must be at least 1")
     setup_logging()
-    export_hoser(arguments.checkpoint, arguments.output, arguments.max_len)
+    export_hoser(arguments.checkpoint, arguments.output, arguments.max_len, arguments.force)
     get_logger(__name__).info("Wrote %s in the original's format.", arguments.output)
 
 

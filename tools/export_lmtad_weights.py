@@ -16,7 +16,10 @@ from config.arguments import example_parser
 from critics.checkpoint_reader import read_checkpoint
 from critics.weights import COMPILE_PREFIX, TeacherWeights, build_lmtad, is_buffer, save_weights
 from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import get_logger, setup_logging
+from runtime.results import Results, add_force_argument
 
 logger = get_logger("export_lmtad_weights")
 STATE_KEYS = ("model", "state_dict", "model_state_dict")
@@ -25,9 +28,14 @@ WRAPPER_PREFIXES = (COMPILE_PREFIX, "module.")
 
 
 def export_weights(
-    checkpoint: str | Path, output: str | Path, grip_size: tuple[int, int] | None = None
+    checkpoint: str | Path,
+    output: str | Path,
+    grip_size: tuple[int, int] | None = None,
+    force: bool = False,
 ) -> TeacherWeights:
     """Reads `checkpoint`, checks that it is an LM-TAD and writes `output`."""
+    results = Results.file(output, "tools.export_lmtad_weights", force)
+    results.check()
     tree = read_checkpoint(checkpoint)
     if not isinstance(tree, dict):
         raise UserError(f"{checkpoint} holds no dictionary; it is not a training checkpoint.")
@@ -55,7 +63,8 @@ def export_weights(
                 f"A grid of {height} x {width} = {height * width} cells does not fit a vocabulary "
                 f"of {config.vocab_size} (three of them special); check --grip_size."
             )
-    save_weights(output, weights)
+    with results.of(Inputs(model=sha256_of_file(checkpoint))).written():
+        save_weights(output, weights)
     return weights
 
 
@@ -144,11 +153,12 @@ def main(argv: list[str] | None = None) -> int:
         "--grip_size", help='the grid in cells, "H W", where the checkpoint lacks it'
     )
     parser.add_argument("--repo", help="accepted for compatibility; the LM-TAD code is not needed")
+    add_force_argument(parser)
     args = parser.parse_args(argv)
     setup_logging()
     grip_size = parse_grip_size(args.grip_size) if args.grip_size else None
     with torch.no_grad():
-        weights = export_weights(args.checkpoint, args.output, grip_size)
+        weights = export_weights(args.checkpoint, args.output, grip_size, args.force)
     shape = (
         "roads" if weights.vocabulary == "road" else "a grid of {} x {}".format(*weights.grip_size)
     )

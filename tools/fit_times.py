@@ -18,7 +18,10 @@ from config.arguments import add_config_arguments, config_from_arguments, exampl
 from models.checkpoint import is_bare_student
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
+from runtime.files import sha256_of_file
+from runtime.inputs import Inputs
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 from search.student import open_city
 from times.store import add_to_checkpoint, fit_student
 
@@ -33,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     add_config_arguments(parser)
     parser.add_argument("--model", required=True, type=Path, help="the student's file (.pth)")
     parser.add_argument("--output", type=Path, help="where to write it; default: --model itself")
+    add_force_argument(parser)
     arguments = parser.parse_args(argv)
     setup_logging()
     config = config_from_arguments(arguments)
@@ -42,11 +46,19 @@ def main(argv: list[str] | None = None) -> None:
             f"{arguments.model} holds parameters only, as the original program reads them; give "
             "another file for the checkpoint with --output."
         )
-    city = open_city(config, arguments.model)
-    with torch.inference_mode():
-        distribution, _ = fit_student(city.load_student(device), city.trips("val"), device)
     output = arguments.output or arguments.model
-    add_to_checkpoint(arguments.model, distribution, output)
+    elsewhere = output.resolve() != arguments.model.resolve()
+    results = Results.file(output, "tools.fit_times", arguments.force or not elsewhere)
+    results.check()
+    city = open_city(config, arguments.model)
+    city.say_what_differs()
+    val = city.trips("val")
+    with torch.inference_mode():
+        distribution, _ = fit_student(city.load_student(device), val, device)
+    model = sha256_of_file(arguments.model)
+    inputs = Inputs(network=city.network.content_hash, val=val.source_hash, model=model)
+    with results.of(inputs).written():
+        add_to_checkpoint(arguments.model, distribution, output)
     print(f"{output} now says how its travel times spread.")
 
 

@@ -21,10 +21,13 @@ from metrics.generated import read_generated
 from metrics.leakage import find_leaks
 from metrics.trips import read_real_trips
 from pipeline.likelihood import likelihood_auc
+from report.inputs import unique_names
 from report.leakage import leakage_section
 from runtime.errors import run_main
-from runtime.files import write_json
+from runtime.files import sha256_of_file, sha256_of_json, write_json
+from runtime.inputs import Inputs
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 
 EXAMPLES = """\
   python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo
@@ -35,23 +38,33 @@ def main() -> None:
     """Prints and writes what the files give away."""
     arguments = _parse_arguments()
     setup_logging()
+    output = arguments.output
+    results = Results.file(output, "tools.leakage", arguments.force) if output else None
+    if results is not None:
+        results.check()
+    files = unique_names([Path(file) for file in arguments.generated_file])
     network = RoadNetwork.load(arguments.data_dir)
     training, held_out = (
         read_real_trips(arguments.data_dir, split, network) for split in ("train", "test")
     )
     found = {}
-    for file in map(Path, arguments.generated_file):
+    for name, file in files.items():
         generated = read_generated(file, network, arguments.on_bad_rows).trips
-        found[file.stem] = find_leaks(
-            generated, training, held_out, network.num_roads, arguments.seed
-        )
+        found[name] = find_leaks(generated, training, held_out, network.num_roads, arguments.seed)
     if arguments.model_path is not None:
         config = Config(data_dir=arguments.data_dir)
         score = likelihood_auc(config, Path(arguments.model_path), arguments.seed)
         found = {name: replace(each, likelihood_auc=score) for name, each in found.items()}
     print(leakage_section(found).to_markdown())
-    if arguments.output is not None:
-        write_json(arguments.output, {name: each.to_json() for name, each in found.items()})
+    if results is not None:
+        inputs = Inputs(
+            network=network.content_hash,
+            train=training.source_hash,
+            test=held_out.source_hash,
+            trips_file=sha256_of_json([sha256_of_file(file) for file in files.values()]),
+        )
+        with results.of(inputs).written():
+            write_json(output, {name: each.to_json() for name, each in found.items()})
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -65,6 +78,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--on_bad_rows", choices=["error", "skip"], default="error", help="of generated trips")
     add("--seed", type=int, default=0, help="of the trips that attacks are tried on")
     add("--output", metavar="JSON", help="write the findings there as well")
+    add_force_argument(parser)
     return parser.parse_args()
 
 

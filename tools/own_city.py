@@ -13,10 +13,12 @@ from pathlib import Path
 
 from config.arguments import example_parser
 from data.match.__main__ import main as match
+from data.match.session import REPORT_JSON
 from data.osm.__main__ import main as make_roads
 from data.preprocess.__main__ import main as make_zones
 from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
+from runtime.results import add_force_argument
 
 logger = get_logger("own_city")
 
@@ -28,10 +30,14 @@ EXAMPLES = """\
 _DEMO_ROADS, _DEMO_TRIPS, _DEMO_ZONES = 1200, 3000, 40
 
 
-def make_dataset(pbf: Path, gps: Path, out: Path, match_options: list[str], zones: int) -> None:
-    """Roads, trips and zones in `out`."""
-    make_roads(["--pbf", str(pbf), "--out", str(out), "--force"])
-    match(["--gps", str(gps), "--data_dir", str(out), *match_options])
+def make_dataset(
+    pbf: Path, gps: Path, out: Path, match_options: list[str], zones: int, force: bool = False
+) -> None:
+    """Roads, trips and zones in `out`; trips that were matched there are made anew."""
+    matched_here = (out / REPORT_JSON).exists()
+    replacing = ["--force"] if force or matched_here else []
+    make_roads(["--pbf", str(pbf), "--out", str(out), *replacing])
+    match(["--gps", str(gps), "--data_dir", str(out), *replacing, *match_options])
     make_zones(["--data_dir", str(out), "--zones", str(zones), "--force"])
 
 
@@ -81,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--zones", type=int, default=300, help="number of zones")
     parser.add_argument("--demo", action="store_true", help="show it on the demo city, and train")
+    add_force_argument(parser)
     parser.add_argument("options", nargs="*", help="after --: options of data.match")
     arguments = parser.parse_args(argv)
     setup_logging()
@@ -89,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     if arguments.pbf is None or arguments.gps is None:
         raise UserError("--pbf and --gps are needed, or --demo.")
-    make_dataset(arguments.pbf, arguments.gps, arguments.out, arguments.options, arguments.zones)
+    out, force = arguments.out, arguments.force
+    make_dataset(arguments.pbf, arguments.gps, out, arguments.options, arguments.zones, force)
     print(f"The dataset is in {arguments.out}; how good it is says match_report.html there.")
 
 

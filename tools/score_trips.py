@@ -13,12 +13,13 @@ from typing import get_args
 from config.arguments import example_parser
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import AnomalyKind
+from report.claim import fresh_folder
 from report.score_files import FORMATS, study_rows, write_geojson, write_summary, write_trips
 from report.tables import screen_table
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
-from runtime.files import timestamp
 from runtime.logs import get_logger, setup_logging
+from runtime.results import Results, add_force_argument
 
 logger = get_logger("scores")
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the injected anomalies")
     add("--cuda", type=int, help="which GPU")
     add("--device", help="cpu or cuda:N")
+    add_force_argument(parser)
     return parser
 
 
@@ -93,6 +95,12 @@ def write_scores(result: ScoreResult, folder: Path, kind: str, page: bool) -> No
         write_scores_page(result, folder / "scores.html")
 
 
+def _outputs(folder: Path, arguments: argparse.Namespace) -> Results:
+    names = [f"trips.{arguments.format}", "scores.json", "trips.geojson"]
+    names += [] if arguments.no_report else ["scores.html"]
+    return Results(folder, tuple(names), "tools.score_trips", force=arguments.force)
+
+
 def _print(result: ScoreResult) -> None:
     for ods in ("all", "seen", "unseen"):
         rows, header = study_rows(result.studies, ods)
@@ -104,9 +112,16 @@ def main(argv: list[str] | None = None) -> int:
     """Command line: `--model FILE … --data_dir DIR [options]`."""
     arguments = _parser().parse_args(argv)
     setup_logging()
-    folder = Path(arguments.output or Path("scores") / timestamp())
-    result = score(_request(arguments))
-    write_scores(result, folder, arguments.format, page=not arguments.no_report)
+    request = _request(arguments)
+    outputs = None
+    if arguments.output is not None:  # refused before hours of work, not after them
+        outputs = _outputs(Path(arguments.output), arguments)
+        outputs.check()
+    result = score(request)
+    outputs = outputs or _outputs(fresh_folder(Path("scores")), arguments)
+    folder = outputs.folder
+    with outputs.of(result.inputs).written():
+        write_scores(result, folder, arguments.format, page=not arguments.no_report)
     _print(result)
     print(f"\nScores are in {folder}")
     return 0

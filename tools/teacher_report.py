@@ -13,8 +13,10 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
-from runtime.files import write_json
+from runtime.files import sha256_of_file, write_json
+from runtime.inputs import Inputs
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 
 
 def _windows(text: str) -> list[int | str]:
@@ -51,11 +53,15 @@ def main(argv: list[str] | None = None) -> int:
         "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
     )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    add_force_argument(parser)
     args = parser.parse_args(argv)
     setup_logging()
     if args.max_trips < 1:
         raise UserError(f"--max_trips is {args.max_trips}; it must be at least 1.")
     windows = _windows(args.windows)
+    results = Results.file(args.json, "tools.teacher_report", args.force) if args.json else None
+    if results is not None:
+        results.check()
     network = RoadNetwork.load(args.data_dir)
     teacher = road_teacher(args.ckpt, network, device=resolve_device(args.cuda, args.device))
     measured, train = (
@@ -66,8 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     report = teacher_report(teacher, measured, train, windows, args.max_trips)  # type: ignore[arg-type]
     print(report.table())
-    if args.json is not None:
-        write_json(args.json, report.to_dict())
+    if results is not None:
+        trips = {args.split: measured.source_hash, "train": train.source_hash}
+        inputs = Inputs(network=network.content_hash, model=sha256_of_file(args.ckpt), **trips)
+        with results.of(inputs).written():
+            write_json(args.json, report.to_dict())
     return 0
 
 

@@ -15,10 +15,13 @@ from config.arguments import add_config_arguments, config_from_arguments, exampl
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from pipeline.utility import measure_utility
+from report.inputs import unique_names
 from report.utility import utility_section
 from runtime.errors import run_main
-from runtime.files import write_json
+from runtime.files import sha256_of_file, sha256_of_json, write_json
+from runtime.inputs import Inputs
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 
 EXAMPLES = """\
   python -m tools.utility --generated_file gene/trips.csv --data_dir data/demo
@@ -30,14 +33,23 @@ def main() -> None:
     arguments = _parse_arguments()
     setup_logging()
     config = config_from_arguments(arguments)
+    files = unique_names([Path(file) for file in arguments.generated_file])
+    folder = Path(arguments.output_dir)
+    output = folder / "utility.json"
+    results = Results.file(output, "tools.utility", arguments.force)
+    results.check()
     network = RoadNetwork.load(config.data_dir)
     found = {}
-    folder = Path(arguments.output_dir)
-    for file in map(Path, arguments.generated_file):
+    for name, file in files.items():
         generated = read_generated(file, network, config.data.on_bad_rows)
-        found[file.stem] = measure_utility(config, generated, network, folder / file.stem)
+        found[name] = measure_utility(config, generated, network, folder / name)
     print(utility_section(found).to_markdown())
-    write_json(folder / "utility.json", {name: each.to_json() for name, each in found.items()})
+    inputs = Inputs(
+        network=network.content_hash,
+        trips_file=sha256_of_json([sha256_of_file(file) for file in files.values()]),
+    )
+    with results.of(inputs).written():
+        write_json(output, {name: each.to_json() for name, each in found.items()})
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -48,6 +60,7 @@ def _parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--generated_file", nargs="+", required=True, metavar="CSV", help="one file or several")
     add("--output_dir", default="utility", help="trainings and utility.json go there")
+    add_force_argument(parser)
     return parser.parse_args()
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from runtime.errors import UserError, one_line
+from runtime.inputs import KEY, Inputs
 from runtime.random_state import random_state
 from runtime.torch_files import DamagedFile, load_plain, save_plain
 
@@ -59,7 +60,8 @@ class Progress:
 class RunState:
     """A loaded checkpoint."""
 
-    identity: dict[str, Any]
+    inputs: Inputs
+    mode: str  # with or without a teacher
     config: dict[str, Any]
     progress: Progress
     model: dict[str, torch.Tensor]
@@ -70,7 +72,8 @@ class RunState:
 def save_run(
     path: Path,
     *,
-    identity: dict[str, Any],
+    inputs: Inputs,
+    mode: str,
     config: dict[str, Any],
     progress: Progress,
     model: nn.Module,
@@ -82,7 +85,8 @@ def save_run(
         {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "identity": identity,
+            KEY: inputs.to_json(),
+            "mode": mode,
             "config": config,
             "progress": asdict(progress),
             "model": model.state_dict(),
@@ -96,14 +100,16 @@ def save_student(
     path: Path,
     model: nn.Module,
     *,
-    identity: dict[str, Any],
+    inputs: Inputs,
+    mode: str,
     config: dict[str, Any],
     metrics: dict[str, Any],
     trained_on: dict[str, Any],
 ) -> None:
     """Writes the student alone, with the configuration and the travel times it belongs to."""
     content = {
-        "identity": identity,
+        KEY: inputs.to_json(),
+        "mode": mode,
         "config": config,
         "metrics": metrics,
         "trained_on": trained_on,
@@ -137,7 +143,8 @@ def load_run(path: Path) -> RunState:
         if not content["config"]["distill"] or not content["progress"]:
             raise ValueError("its configuration or progress is empty")
         return RunState(
-            identity=dict(content["identity"]),
+            inputs=Inputs.read({KEY: dict(content.get(KEY) or content["identity"])}),
+            mode=str((content.get("identity") or content)["mode"]),
             config=dict(content["config"]),
             progress=Progress.read(content["progress"]),
             model=dict(content["model"]),

@@ -18,12 +18,14 @@ from critics.distill_hook import DistillationManager
 from hoser import HOSER
 from models.checkpoint import TrainingData
 from runtime.files import atomic_write_text
+from runtime.inputs import KEY, Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import TrackedRun, start_run
 from runtime.wandb_sync import BackgroundSync
 from training.accumulation import GroupResult
 from training.checkpoint import Progress, save_run, save_student
 from training.folder import RunFolder
+from training.identity import run_mode
 from training.optimization import Optimization
 from training.profiling import StepProfiler
 from training.reporting import MetricsWriter, write_metrics
@@ -41,14 +43,14 @@ class Recorder:
         self,
         config: Config,
         folder: RunFolder,
-        identity: dict[str, Any],
+        inputs: Inputs,
         trained_on: TrainingData,
         writes: bool,
     ) -> None:
         self.config = config
         self.trained_on = trained_on
         self.folder = folder
-        self.identity = identity
+        self.inputs = inputs
         self.writes = writes
         self.tree = config.model_dump(mode="json", by_alias=True)
         self.writer = MetricsWriter(None)
@@ -155,8 +157,7 @@ class Recorder:
         }
         self.writer.scalars(validation, record["step"])
         self.writer.flush()
-        run = {"dataset": self.config.dataset, "identity": self.identity}
-        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        write_metrics(self.folder.metrics, self._run(), progress.history, progress.best_epoch)
         logger.info(
             "Epoch %d: loss %.4f, validation accuracy %.4f, MAPE %.4f (log1p), %.4f (seconds)%s%s",
             record["epoch"],
@@ -173,8 +174,7 @@ class Recorder:
         if not self.writes or self.profiling:
             return
         self._save_student(self.folder.best, model, record)
-        run = {"dataset": self.config.dataset, "identity": self.identity}
-        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        write_metrics(self.folder.metrics, self._run(), progress.history, progress.best_epoch)
         logger.info(
             "The best student's logits are divided by %.3f: negative log-likelihood %.4f, "
             "calibration error %.4f on validation trips.",
@@ -189,10 +189,14 @@ class Recorder:
             return
         figures = {f"val_time_{name}": value for name, value in quality.items()}
         progress.history[progress.best_epoch] |= figures
-        run = {"dataset": self.config.dataset, "identity": self.identity}
-        write_metrics(self.folder.metrics, run, progress.history, progress.best_epoch)
+        write_metrics(self.folder.metrics, self._run(), progress.history, progress.best_epoch)
         scalars = {f"val/time_{name}": value for name, value in quality.items()}
         self.writer.scalars(scalars, progress.step)
+
+    def _run(self) -> dict[str, Any]:
+        """What the metrics are of."""
+        mode = run_mode(self.config)
+        return {"dataset": self.config.dataset, "mode": mode, KEY: self.inputs.to_json()}
 
     def stage(self, progress: Progress, stage: int, temperature: float, model: HOSER) -> None:
         """The student as it is at the end of a stage of the temperature."""
@@ -210,7 +214,8 @@ class Recorder:
         save_student(
             file,
             model,
-            identity=self.identity,
+            inputs=self.inputs,
+            mode=run_mode(self.config),
             config=self.tree,
             metrics=metrics,
             trained_on=asdict(self.trained_on),
@@ -221,7 +226,8 @@ class Recorder:
         if self.writes and not self.profiling:
             save_run(
                 self.folder.latest,
-                identity=self.identity,
+                inputs=self.inputs,
+                mode=run_mode(self.config),
                 config=self.tree,
                 progress=progress,
                 model=model,

@@ -42,7 +42,7 @@ from training.checkpoint import (
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
 from training.folder import RunFolder
-from training.identity import check_inputs, check_settings, run_identity
+from training.identity import check_inputs, check_settings, run_inputs
 from training.optimization import Optimization, configure_backends
 from training.plan import EpochPlan
 from training.profiling import StepProfiler
@@ -148,9 +148,9 @@ class TrainingRun:
             self.model, config.optimizer_config, self.precision, total_steps
         )
         self.teacher = self._build_teacher(total_steps) if config.distilling else None
-        identity = run_identity(config, self.resources, self.teacher)
+        inputs = run_inputs(config, self.resources, self.teacher)
         if state is not None:
-            check_inputs(state, identity, self.folder.latest)
+            check_inputs(state, inputs, self.folder.latest)
             self._take_up(state)
         self.replay = self._build_replay()
         self._build_step()
@@ -158,7 +158,7 @@ class TrainingRun:
             self.pool.report_teacher(config, self.resources, self.teacher)
         train = self.resources.train
         trained_on = TrainingData(train.source_hash, train.time_mean, train.time_std)
-        self.recorder = Recorder(config, self.folder, identity, trained_on, self.processes.is_main)
+        self.recorder = Recorder(config, self.folder, inputs, trained_on, self.processes.is_main)
         self.recorder.open(self.progress)
         self.recorder.announce(
             self.resources, self.model, self.device, distilled=self.teacher is not None

@@ -6,6 +6,7 @@ from config.schema import Config
 from critics.registry import require_teacher, teacher_path
 from runtime.device import resolve_device
 from runtime.files import sha256_of_file
+from runtime.inputs import Inputs
 from training.demo import DATASET, ensure_demo_city, ensure_demo_teacher
 from training.resources import ResourcePool
 from tuning.queue import num_planned
@@ -24,15 +25,15 @@ def prepare(study: TuningStudy, pool: ResourcePool, search: bool) -> None:
         device = resolve_device(device=config.training.device)
         ensure_demo_teacher(_distilled(config), resources.network, device)
         require_teacher(config)
-    hashes = {
-        "roads": resources.network.content_hash,
-        "zones": resources.network.require_zones().content_hash,
-        "train.csv": resources.train.content_hash,
-        "val.csv": resources.val.content_hash,
-        **_teacher_hash(config),
-    }
+    inputs = Inputs(
+        network=resources.network.content_hash,
+        zones=resources.network.require_zones().content_hash,
+        train=resources.train.content_hash,
+        val=resources.val.content_hash,
+        teacher=_teacher_hash(config),
+    )
     with study.lock():
-        check_data(study, hashes)
+        check_data(study, inputs)
 
 
 def _distilled_trials_ahead(study: TuningStudy) -> bool:
@@ -51,6 +52,6 @@ def _distilled(config: Config) -> Config:
     return result
 
 
-def _teacher_hash(config: Config) -> dict[str, str]:
+def _teacher_hash(config: Config) -> str | None:
     path = teacher_path(config)
-    return {"teacher": sha256_of_file(path)} if path.is_file() else {}
+    return sha256_of_file(path) if path.is_file() else None

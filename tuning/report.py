@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.files import atomic_write_text, timestamp, write_json
+from runtime.inputs import KEY
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 from tuning.artifacts import link
@@ -16,7 +17,7 @@ from tuning.final import FinalOutcome
 from tuning.plots import parameter_importances, write_plots
 from tuning.records import SUMMARY_NAME, TrialRecord
 from tuning.sampling import pruner_name, sampler_name
-from tuning.study import TuningStudy
+from tuning.study import TuningStudy, known_inputs
 from tuning.tables import (
     Table,
     comparison_table,
@@ -176,6 +177,7 @@ def _summary(study: TuningStudy, result: StudyResult) -> dict[str, Any]:
         "dataset": study.config.dataset,
         "storage": study.address.shown,
         "store": study.address.place,
+        KEY: known_inputs(study).to_json(),
         "dashboard": study.address.dashboard_command,
         "objectives": tree["objectives"],
         "sampler": tree["sampler"],

@@ -12,6 +12,7 @@ from config.agreement import disagreements, shared_settings
 from config.schema import Config
 from runtime.errors import UserError
 from runtime.files import FolderLock, read_json
+from runtime.inputs import KEY, Inputs
 from runtime.names import safe_name
 from tuning.artifacts import refuse_other_store
 from tuning.records import SUMMARY_NAME, TrialRecord
@@ -158,14 +159,17 @@ def _searched(config: Config) -> frozenset[str]:
     return frozenset(f"distill.{name}" for name in search_space(config))
 
 
-def check_data(study: TuningStudy, hashes: dict[str, str]) -> None:
+def check_data(study: TuningStudy, inputs: Inputs) -> None:
     """Refuses to go on with other trips, roads or teacher than the study began with."""
-    known = study.optuna.user_attrs.get("data") or {}
-    changed = [name for name, value in hashes.items() if known.get(name, value) != value]
-    if changed:
-        raise UserError(
-            f"The study {study.name!r} was started with other data: {', '.join(changed)} of "
-            f"{study.config.data_dir} differ. Give the same data or another --study_name."
-        )
-    if hashes.keys() - known.keys():
-        study.optuna.set_user_attr("data", {**known, **hashes})
+    known = known_inputs(study)
+    place = f"The study {study.name!r}"
+    known.refuse_others(inputs, place, "Give the same data or another --study_name.")
+    together = {**inputs.to_json(), **known.to_json()}
+    if together != study.optuna.user_attrs.get(KEY):
+        study.optuna.set_user_attr(KEY, together)
+
+
+def known_inputs(study: TuningStudy) -> Inputs:
+    """What the study's trials are made from, as far as it is known."""
+    attributes = study.optuna.user_attrs
+    return Inputs.read({KEY: attributes.get(KEY) or attributes.get("data") or {}})

@@ -60,6 +60,7 @@ def _open_student(
     # The student reads angles as it was taught to, which is a part of its network's features.
     if city.network.content_hash != network.content_hash:
         raise UserError(f"{path} belongs to another road network than {network.folder}.")
+    city.say_what_differs()
     model = city.load_student(device)
     statistics = city.trips("train")
     pair = (statistics.time_mean, statistics.time_std)

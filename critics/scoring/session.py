@@ -29,6 +29,8 @@ from dataset import TripDataset
 from metrics.generated import read_generated
 from metrics.trips import Trips, read_real_trips
 from runtime.errors import UserError
+from runtime.files import sha256_of_file, sha256_of_json
+from runtime.inputs import UNKNOWN, Inputs
 from runtime.logs import get_logger
 
 logger = get_logger("scores")
@@ -75,6 +77,7 @@ class ScoreResult:
     models: dict[str, ModelScores]
     labels: NDArray[np.str_] | None  # [n], empty for normal trips
     studies: list[Study] = field(default_factory=list)
+    inputs: Inputs = UNKNOWN
 
 
 def score(request: ScoreRequest) -> ScoreResult:
@@ -90,7 +93,9 @@ def score(request: ScoreRequest) -> ScoreResult:
     labelled = scoring.labelled(trips, labels)
     studies = run_study(scorers, found, trips, labelled, scoring.normality, request.alarm_rate)
     around = scoring.normality.support.surroundings(trips)
-    return ScoreResult(request, scoring.network, trips, around, found, labels, studies)
+    return ScoreResult(
+        request, scoring.network, trips, around, found, labels, studies, scoring.inputs()
+    )
 
 
 class Scoring:
@@ -104,8 +109,22 @@ class Scoring:
             ensure_zones(folder, Config().data.num_zones)
             self.network = RoadNetwork.load(folder)
         self.train = TripDataset.load(folder, "train", self.network)
-        val = TripDataset.load(folder, "val", self.network)
-        self.normality = Normality.of(self.network, as_trips(self.train), as_trips(val))
+        self.val = TripDataset.load(folder, "val", self.network)
+        self.normality = Normality.of(self.network, as_trips(self.train), as_trips(self.val))
+
+    def inputs(self) -> Inputs:
+        """What the scores are made from."""
+        request = self.request
+        files = [sha256_of_file(path) for path in request.models]
+        given = request.trips_file
+        return Inputs(
+            network=self.network.content_hash,
+            zones=self.network.require_zones().content_hash,
+            train=self.train.source_hash,
+            val=self.val.source_hash,
+            trips_file=None if given is None else sha256_of_file(given),
+            model=sha256_of_json(files),
+        )
 
     def scorers(self) -> list[Scorer]:
         """All models, calibrated on the validation trips, and the yardsticks."""

@@ -23,6 +23,7 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError, run_main
 from runtime.files import read_json, replace_atomically
+from runtime.results import Results, add_force_argument
 
 LABEL = "out of character"
 
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
     parser.add_argument("--share", type=float, default=0.05, help="of the test trips")
     parser.add_argument("--seed", type=int, default=0, help="which trips")
+    add_force_argument(parser)
     return parser
 
 
@@ -103,7 +105,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.seed < 0:
         raise UserError(f"--seed is {arguments.seed}; it must not be negative.")
-    count = write_characters(arguments.data_dir, arguments.out, arguments.share, arguments.seed)
+    names = ("trips.csv", "labels.csv")
+    outputs = Results(arguments.out, names, "data.demo_city.characters", force=arguments.force)
+    outputs.check()
+    with outputs.written():
+        count = write_characters(arguments.data_dir, arguments.out, arguments.share, arguments.seed)
     print(f"{count} trips out of character are among those of {arguments.out / 'trips.csv'}.")
     return 0
 

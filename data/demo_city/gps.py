@@ -22,6 +22,7 @@ from data.trip_csv import read_trips
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
 from runtime.logs import setup_logging
+from runtime.results import Results, add_force_argument
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,15 +141,19 @@ def main(argv: list[str] | None = None) -> None:
         "--outages", type=float, default=defaults.outage_share, help="share of trips with one"
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of noise and outages")
+    add_force_argument(parser)
     arguments = parser.parse_args(argv)
     setup_logging()
+    results = Results.file(arguments.out, "data.demo_city.gps", arguments.force)
+    results.check()
     settings = GpsSettings(
         interval_s=arguments.interval,
         noise_m=arguments.noise,
         outage_share=arguments.outages,
         seed=arguments.seed,
     )
-    count = write_points(arguments.data_dir, arguments.out, settings)
+    with results.written():
+        count = write_points(arguments.data_dir, arguments.out, settings)
     print(f"{count:,} points are in {arguments.out}.")
 
 

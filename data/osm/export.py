@@ -22,6 +22,7 @@ from data.roadmap_files import RoadTable, read_rel, read_roads
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
 from runtime.logs import get_logger, setup_logging
+from runtime.results import Results, add_force_argument
 
 logger = get_logger("osm")
 
@@ -224,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help=f"the file to write: {', '.join(_FORMATS)}"
     )
+    add_force_argument(parser)
     return parser
 
 
@@ -231,7 +233,10 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the command line and writes the file."""
     arguments = _parser().parse_args(argv)
     setup_logging()
-    export_osm(arguments.data_dir, arguments.out)
+    results = Results.file(arguments.out, "data.osm.export", arguments.force)
+    results.check()
+    with results.written():
+        export_osm(arguments.data_dir, arguments.out)
     print(f"The road network is in {arguments.out}.")
 
 

@@ -132,8 +132,8 @@ UNFIT: list[tuple[str, Damage, str]] = [
     ("unfinished", lambda record: record.update(status="running"), "is unfinished"),
     (
         "another city",
-        lambda record: record["request"].update(road_network="0" * 64),  # type: ignore[attr-defined]
-        "another road network",
+        lambda record: record["inputs"].update(network="0" * 64),  # type: ignore[attr-defined]
+        "network is 000000000000",
     ),
 ]
 
