@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-
 from config import Config, load_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from config.finding import find_config, run_config_file
@@ -107,6 +105,8 @@ def generate(
 
 def _run(request: GenerationRequest, output: Path | None, execution: Execution) -> GenerationResult:
     """Generates what is asked for, alone or as one of `torchrun`'s processes."""
+    import torch  # late, so that Ctrl-C meets a program that can answer it
+
     request = replace(request, trips_in_flight=execution.batch_size)
     group = join(torch.device("cpu"), SLOWEST_SHARE)
     place = local_device(resolve_device(None, request.config.training.device))

@@ -16,6 +16,7 @@ from pathlib import Path
 from config import Config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from pipeline.folder import make_evaluation_folder
+from pipeline.study import compare_final_models
 from runtime.distributed import num_processes
 from runtime.errors import UserError, run_main
 from runtime.logs import add_log_file, get_logger, remove_log_file, setup_logging
@@ -65,9 +66,12 @@ def tune(
         try:
             with ShutdownSignals() as signals:
                 try:
-                    return _run_phases(study, pool, signals, *_chosen(config, phase1, phase2))
+                    result = _run_phases(study, pool, signals, *_chosen(config, phase1, phase2))
                 except Stopped:
                     return _report(study, None, signals.exit_code, interrupted=True)
+            # From here on signals end the program at once: a repeated command goes on.
+            _compare_groups(study, result)
+            return result
         finally:
             remove_log_file(log_file)
 
@@ -143,6 +147,18 @@ def _report(
         name, reason = next(iter(outcome.failures.items()))
         raise UserError(f"All final runs failed; {name}: {reason}")
     return result
+
+
+def _compare_groups(study: TuningStudy, result: StudyResult) -> None:
+    """Ends phase 2 with the trips of its models, compared as groups over their seeds."""
+    num_gene = study.config.optuna.final_run.num_gene
+    if not result.finished or result.final is None or not num_gene:
+        return
+    if not any((study.folder / "models").glob("*.pth")):
+        return
+    tables = compare_final_models(study.folder, num_gene, study.config.training.device)
+    if tables is not None:
+        logger.info("Groups over training seeds, also in %s.\n\n%s", study.folder / "eval", tables)
 
 
 def _refuse_torchrun() -> None:

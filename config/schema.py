@@ -322,6 +322,7 @@ class FinalRunConfig(Section):
     enabled: bool = True
     max_epochs: PositiveInt = 25
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [42, 43, 44]
+    num_gene: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 1000
 
 
 class OptunaConfig(Section):

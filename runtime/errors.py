@@ -7,6 +7,7 @@ met. Programming errors are not caught: their traceback is the bug report.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import csv
 import io
 import json
@@ -54,7 +55,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # a pipe in the place of a file cannot tell where
+                stream.reconfigure(errors="backslashreplace")
     try:
         code = main() or 0
     except KeyboardInterrupt:

@@ -40,7 +40,7 @@ def finished(
 ) -> tuple[Path, Config, StudyResult]:
     """A whole study: three trials, two seeds."""
     folder = tmp_path_factory.mktemp("study")
-    config = city.config(folder, optuna__plots=True)
+    config = city.config(folder, optuna__plots=True, optuna__final_run__num_gene=20)
     return folder, config, tune(config, pool=pool)
 
 
@@ -121,6 +121,12 @@ def test_final_runs_compare_both_models_on_the_same_seeds(finished: Finished) ->
         "vanilla_seed43",
     ]
     assert summary_of(folder)["final"]["comparisons"][0]["p_value"] == accuracy.p_value
+
+
+def test_phase_2_ends_in_its_models_compared_over_seeds(finished: Finished) -> None:
+    (table,) = finished[2].folder.glob("eval/seed*/groups.md")
+    text = table.read_text()
+    assert "vanilla (n = 2)" in text and "distilled (n = 2)" in text and "2 paired" in text
 
 
 def test_pictures_need_no_network(finished: Finished) -> None:
@@ -251,7 +257,7 @@ def test_other_data_under_the_same_study_is_refused(
             (other / file.name).write_bytes(file.read_bytes())
     lines = (other / "train.csv").read_text().splitlines(keepends=True)
     (other / "train.csv").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match=r"other data: train\.csv"):
+    with pytest.raises(UserError, match=r"other things: train\.csv"):
         tune(city.config(tmp_path, data_dir=str(other)), pool=pool)
 
 

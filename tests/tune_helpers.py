@@ -76,6 +76,7 @@ class TinyCity:
             "optuna.search_space.window": {"low": 2, "high": 3},
             "optuna.final_run.max_epochs": 2,
             "optuna.final_run.seeds": [42, 43],
+            "optuna.final_run.num_gene": 0,
         }
         return load_config(None, {**settings, **_dotted(changes)})
 

@@ -80,12 +80,13 @@ class Programs:
         kill_before: int | None = None,
         file_limit: int | None = None,
         memory_limit: int | None = None,
+        encoding: str | None = None,
     ) -> Running:
         """Starts a script (`gene.py`) or a module (`tools.train_lmtad`) with arguments.
 
         `kill_before` kills it right before its n-th change of a file below `watch`; `file_limit`
         is the size in bytes that no file may exceed, as on a full disk; `memory_limit` is how
-        many bytes it may allocate.
+        many bytes it may allocate; `encoding` is that of its screen.
         """
         program = str(argv[0])
         path = str(REPOSITORY / program) if program.endswith(".py") else program
@@ -100,6 +101,7 @@ class Programs:
             kill_before=kill_before,
             file_limit=file_limit,
             memory_limit=memory_limit,
+            encoding=encoding,
         )
         return Running(pid, stdout, stderr, time.monotonic(), file_limit is not None)
 

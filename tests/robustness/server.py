@@ -108,6 +108,9 @@ def run_program(request: dict[str, Any]) -> int:
     if request["memory_limit"] is not None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + request["memory_limit"],) * 2)
+    if request["encoding"] is not None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding=request["encoding"])  # type: ignore[union-attr]
     events = FileEvents(request["watch"] or request["cwd"], request["kill_before"])
     sys.addaudithook(events)
     program, *arguments = request["argv"]

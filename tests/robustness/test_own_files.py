@@ -122,9 +122,10 @@ def test_a_dataset_cannot_leave_the_folder_of_trips(
     trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    published = shutil.copy(RunFolder.of(trained).best, tmp_path / "published.pth")
     with pytest.raises(UserError, match="folder's name"):
         changed = trained.model_copy(update={"dataset": name})
-        generate(changed, model_path=RunFolder.of(trained).best, num_gene=2)
+        generate(changed, model_path=published, num_gene=2)
 
 
 Damage = Callable[[dict[str, object]], None]

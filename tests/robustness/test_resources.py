@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from config import Config, dump_config
+from runtime.files import read_json
 from tests.robustness.programs import Programs, assert_refused, assert_succeeded
 from tests.robustness.survival import contents
 from tests.training_helpers import distilled, random_teacher, tiny_config
@@ -156,12 +158,32 @@ def test_full_disk_and_going_on_after_it(
             continue
         assert_refused(ended, str(tmp_path))
         assert not contents(tmp_path / "out", "best.pth", "teacher.pt", "original.pth")
-    extra = {
-        "generation": ["--resume"],
-        "study": ["--n_trials", "4"],  # beside those that failed
-        "journal": ["--n_trials", "4"],
-    }.get(name, [])
+    extra = {"generation": ["--resume"]}.get(name, [])
     assert_succeeded(programs.run(*command, *extra, cwd=tmp_path))
+    if name in ("study", "journal"):  # the disk's fault is no trial's
+        (summary,) = (tmp_path / "out" / "results").rglob("study_summary.json")
+        assert read_json(summary)["counts"] == {"complete": 1}
+
+
+def test_a_full_disk_leaves_no_half_archive(
+    programs: Programs, bench: Bench, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(RunFolder.of(bench.config).path, run)
+    for number in range(3):  # so that the archive is larger than any file in it
+        (run / f"{number}.log").write_bytes(os.urandom(300_000))
+    command = [*commands(bench, tmp_path / "out", tmp_path / "scratch")["bundle"], "--archive"]
+    command[command.index("--run_dir") + 1] = run
+    assert_succeeded(programs.run(*command, cwd=tmp_path))
+    packed = tmp_path / "out" / "bundle.tar.gz"
+    size = packed.stat().st_size
+    files = [file for file in (tmp_path / "out" / "bundle").rglob("*") if file.is_file()]
+    assert max(file.stat().st_size for file in files) < size - 1
+    shutil.rmtree(tmp_path / "out")
+    assert_refused(programs.run(*command, cwd=tmp_path, file_limit=size - 1), str(packed))
+    assert not list((tmp_path / "out").glob("*.tar*")) and not list((tmp_path / "out").glob(".*"))
+    assert_succeeded(programs.run(*command, "--force", cwd=tmp_path))
+    assert packed.stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", ["training", "teacher", "generation", "study"])
