@@ -11,9 +11,9 @@ The searches, OD pairs and files are in `search/`, the student in `hoser.py`.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from config import Config, load_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
@@ -30,50 +30,17 @@ from config.generation import (
     TimesName,
 )
 from config.schema import WandbConfig
-from data.generation_record import record_path
-from runtime.device import resolve_device
-from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
-from runtime.files import sha256_of_file, timestamp, write_json
-from runtime.inputs import KEY
-from runtime.logs import get_logger, setup_logging
-from runtime.memory import out_of_memory_advice
-from runtime.names import safe_name
+from runtime.launched import is_main_process
+from runtime.logs import setup_logging
 from runtime.wandb_run import start_run
-from search.launch import SLOWEST_SHARE, RunPlan, RunReport, run_request
+from search.request import GenerationRequest, default_output, find_checkpoint, od_label
 from search.searches import label_of
-from search.session import GenerationRequest
-from search.student import find_checkpoint
 
-logger = get_logger("generate")
-
-MEMORY_ADVICE = "lower --batch_size, --beam_width or --processes; --resume goes on with the output."
+if TYPE_CHECKING:
+    from search.generation import GenerationResult
 
 __all__ = ["Execution", "GenerationResult", "PairSettings", "SearchSettings", "generate"]
-
-
-@dataclass(frozen=True)
-class GenerationResult:
-    """Where the trips are, and how the generation went."""
-
-    output: Path
-    performance: Path  # the JSON file with these figures and what the trips depend on
-    search: str
-    device: str
-    processes: int
-    trips: int
-    reached: int
-    reached_rate: float
-    mean_roads: float
-    mean_trip_seconds: float
-    mean_log_prob: float
-    resumed: int  # trips that an earlier run had left
-    wall_seconds: float  # of generating, without loading
-    load_seconds: float
-    trips_per_second: float
-    seconds_per_trip: float
-    forward_passes: int
-    encoded_positions: int
 
 
 def generate(
@@ -100,53 +67,20 @@ def generate(
         pairs=pairs or PairSettings(),
         search=search if isinstance(search, SearchSettings) else SearchSettings(search),
     )
-    return _run(request, Path(output) if output else None, execution or Execution())
+    return _run(request, Path(output) if output else default_output(request), execution)
 
 
-def _run(request: GenerationRequest, output: Path | None, execution: Execution) -> GenerationResult:
-    """Generates what is asked for, alone or as one of `torchrun`'s processes."""
-    import torch  # late, so that Ctrl-C meets a program that can answer it
+def _run(request: GenerationRequest, output: Path, execution: Execution | None) -> GenerationResult:
+    """Generates what is asked for; PyTorch is loaded now, not for a mistake or `--help`."""
+    from search.generation import run
 
-    request = replace(request, trips_in_flight=execution.batch_size)
-    group = join(torch.device("cpu"), SLOWEST_SHARE)
-    place = local_device(resolve_device(None, request.config.training.device))
-    if execution.processes > 1 and (group.world_size > 1 or place.type != "cpu"):
-        raise UserError("--processes is for one CPU; on GPUs and machines use torchrun.")
-    path = Path(group.broadcast(str(output or _default_output(request))))
-    if path.suffix == ".json":
-        raise UserError(f"The output {path} must not end in .json; the figures go beside it.")
-    show = execution.progress and group.is_main
-    plan = RunPlan(path, place, group, execution.processes, execution.resume, show)
-    try:
-        with torch.inference_mode(), out_of_memory_advice(MEMORY_ADVICE):
-            report = run_request(request, plan)
-        result = _result(request, plan, report)
-        if group.is_main:
-            _record(result, report)
-        return result
-    finally:
-        leave()
-
-
-def _od_label(request: GenerationRequest) -> str:
-    file = request.pairs.file
-    return file.stem if file is not None else f"{request.pairs.split}od"
-
-
-def _default_output(request: GenerationRequest) -> Path:
-    """In the folder of the model's training run, else in `gene/<dataset>/seed<N>/`."""
-    assert request.model_path is not None
-    if run_config_file(request.model_path) is not None:
-        folder = request.model_path.parent / "gene"
-    else:
-        name = safe_name(request.config.dataset, "dataset")
-        folder = Path("gene") / name / f"seed{request.seed}"
-    return folder / f"{timestamp()}_{label_of(request.search)}_{_od_label(request)}.csv"
+    execution = execution or Execution()
+    return run(replace(request, trips_in_flight=execution.batch_size), output, execution)
 
 
 def _run_name(request: GenerationRequest) -> str:
     model = request.model_path.stem if request.model_path is not None else request.config.dataset
-    return f"gene_{model}_seed{request.seed}_{_od_label(request)}_{label_of(request.search)}"
+    return f"gene_{model}_seed{request.seed}_{od_label(request)}_{label_of(request.search)}"
 
 
 def _settings(request: GenerationRequest) -> dict[str, Any]:
@@ -158,51 +92,6 @@ def _settings(request: GenerationRequest) -> dict[str, Any]:
         "pairs": {name: str(value) for name, value in asdict(request.pairs).items()},
         "search": asdict(request.search),
     }
-
-
-def _result(request: GenerationRequest, plan: RunPlan, report: RunReport) -> GenerationResult:
-    tally, generated = report.tally, report.tally.trips - report.resumed
-    trips = max(tally.trips, 1)
-    return GenerationResult(
-        output=plan.output,
-        performance=record_path(plan.output),
-        search=label_of(request.search),
-        device=str(plan.device),
-        processes=max(plan.workers, plan.group.world_size),
-        trips=tally.trips,
-        reached=tally.reached,
-        reached_rate=tally.reached / trips,
-        mean_roads=tally.roads / trips,
-        mean_trip_seconds=tally.trip_seconds / trips,
-        mean_log_prob=tally.log_prob / trips,
-        resumed=report.resumed,
-        wall_seconds=report.wall_seconds,
-        load_seconds=report.load_seconds,
-        trips_per_second=generated / max(report.wall_seconds, 1e-9),
-        seconds_per_trip=report.wall_seconds / max(generated, 1),
-        forward_passes=report.cost.forward_passes,
-        encoded_positions=report.cost.positions,
-    )
-
-
-def _figures(result: GenerationResult) -> dict[str, Any]:
-    figures = asdict(result)
-    return {k: str(v) if isinstance(v, Path) else v for k, v in figures.items()}
-
-
-def _record(result: GenerationResult, report: RunReport) -> None:
-    """Completes the JSON file beside the trips, and says how it went."""
-    figures = _figures(result)
-    checksum = sha256_of_file(result.output)
-    record = {"status": "complete", **figures, "sha256": checksum, "request": report.identity}
-    write_json(result.performance, {**record, KEY: report.inputs.to_json()})
-    logger.info(
-        "%d trips are in %s: %.1f %% reached their destination, %.1f trips a second.",
-        result.trips,
-        result.output,
-        100 * result.reached_rate,
-        result.trips_per_second,
-    )
 
 
 EXAMPLES = """\
@@ -268,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         resume=arguments.resume,
         progress=not arguments.no_progress,
     )
-    output = Path(arguments.output) if arguments.output else _default_output(request)
+    output = Path(arguments.output) if arguments.output else default_output(request)
     wandb = WandbConfig(
         enable=arguments.wandb and is_main_process(),
         project=arguments.wandb_project,
@@ -278,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     name, settings = _run_name(request), _settings(request)
     tracked = start_run(wandb, name, settings, output.parent, job_type="generate")
     try:
-        tracked.summarize(_figures(_run(request, output, execution)))
+        tracked.summarize(_run(request, output, execution).figures())
     except BaseException:
         tracked.finish(exit_code=1)
         raise

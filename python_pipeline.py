@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from config import load_evaluation_config
 from config.arguments import example_parser
@@ -25,19 +25,24 @@ from config.loading import parse_assignments
 from metrics.comparison import Comparison
 from pipeline.folder import make_evaluation_folder
 from pipeline.groups import parse_groups
-from pipeline.job_result import JobResult
-from pipeline.plan import Plan, make_plan
-from pipeline.steps import Pipeline
 from report.tables import MARKS_LEGEND, models_rows, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, read_json
 from runtime.logs import get_logger, setup_logging
+
+if TYPE_CHECKING:
+    from pipeline.job_result import JobResult
+    from pipeline.plan import Plan
 
 logger = get_logger("pipeline")
 
 
 def run_pipeline(config: EvaluationConfig) -> list[JobResult]:
     """Does all that `config` asks for; failures are in the results, not raised."""
+    # PyTorch takes seconds to load: not for `--help` or a mistake in the arguments.
+    from pipeline.plan import make_plan
+    from pipeline.steps import Pipeline
+
     plan = make_plan(config)
     with FolderLock(plan.eval_dir, name=".pipeline.lock"):
         return Pipeline(plan).run()
@@ -58,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def print_results(config: EvaluationConfig, results: Sequence[JobResult]) -> int:
     """Shows what came out, models side by side; 1 where a job failed."""
+    from pipeline.plan import make_plan
+
     _print_tables(make_plan(config), results)
     return _print_summary(results)
 

@@ -11,18 +11,21 @@ The parts of a run (steps, validation, checkpoints, logs) are in `training/`, th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from config import Config, dump_config
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
-from runtime.device import resolve_device
-from runtime.distributed import is_main_process, join, leave, local_device
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, remove_leftovers
+from runtime.launched import is_main_process
 from runtime.logs import setup_logging
 from runtime.memory import out_of_memory_advice
 from runtime.shutdown import ShutdownSignals
 from training.folder import RunFolder
-from training.resources import ResourcePool
-from training.run import EpochCallback, TrainingRun, TrainResult
+from training.result import EpochCallback, TrainResult
+
+if TYPE_CHECKING:
+    from training.resources import ResourcePool
 
 __all__ = ["TrainResult", "train"]
 
@@ -47,6 +50,12 @@ def train(
     folder is moved aside), None goes on where there is one. `pool` shares loaded data between
     runs; `on_epoch_end(epoch, metrics)` may raise to end the run.
     """
+    # PyTorch takes seconds to load: not for `--help` or a mistake in the arguments.
+    from runtime.device import resolve_device
+    from runtime.distributed import join, local_device
+    from training.resources import ResourcePool
+    from training.run import TrainingRun
+
     device = local_device(resolve_device(device=config.training.device))
     processes = join(device)
     folder = folder or RunFolder.of(config)
@@ -112,6 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return train(config, resume=resume).exit_code
     finally:
+        from runtime.distributed import leave
+
         leave()
 
 

@@ -52,7 +52,8 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
-from tune_hoser import StudyResult, tune
+from tune_hoser import tune
+from tuning.report import StudyResult
 
 # Few validation trips, because every epoch ends with them; many test trips, for the figures.
 CITY = DemoCitySettings(num_roads=5000, num_trips=30_000, val=600, test=3000)

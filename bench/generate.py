@@ -29,7 +29,8 @@ from config.generation import Execution, SearchName, SearchSettings
 from config.schema import TrainingConfig
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
-from search.session import GenerationRequest, Session
+from search.request import GenerationRequest
+from search.session import Session
 from search.trips import GeneratedTrip
 
 ROADS, TRIPS, SEED = 7000, 12_000, 0

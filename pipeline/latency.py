@@ -19,7 +19,8 @@ from pipeline.plan import Job, Plan
 from runtime.device import resolve_device
 from runtime.errors import UserError
 from runtime.files import read_json, write_json
-from search.session import GenerationRequest, Session
+from search.request import GenerationRequest
+from search.session import Session
 
 TRIPS = 40
 WARM_UP = 3

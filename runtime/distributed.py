@@ -8,7 +8,6 @@ exchanges plain values only.
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.launched import local_rank, num_processes
 
 TIMEOUT = datetime.timedelta(minutes=10)  # of a step that all take together
 
@@ -100,7 +100,7 @@ def join(device: torch.device, timeout: datetime.timedelta = TIMEOUT) -> Process
             raise UserError(
                 f"Joining {world_size} processes failed ({error}); start them with torchrun."
             ) from error
-    return Processes(dist.get_rank(), dist.get_world_size(), _integer("LOCAL_RANK", 0))
+    return Processes(dist.get_rank(), dist.get_world_size(), local_rank())
 
 
 def leave() -> None:
@@ -112,7 +112,7 @@ def leave() -> None:
 def local_device(device: torch.device) -> torch.device:
     """Under `torchrun`, the GPU that belongs to this process on its machine."""
     if device.type == "cuda" and num_processes() > 1:
-        local = _integer("LOCAL_RANK", 0)
+        local = local_rank()
         if local >= torch.cuda.device_count():
             raise UserError(
                 f"Process {local} of this machine has no GPU of its own "
@@ -120,21 +120,3 @@ def local_device(device: torch.device) -> torch.device:
             )
         return torch.device("cuda", local)
     return device
-
-
-def num_processes() -> int:
-    """How many processes `torchrun` has started, as far as the environment tells."""
-    return _integer("WORLD_SIZE", 1)
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks for all, as far as the environment tells."""
-    return _integer("RANK", 0) == 0
-
-
-def _integer(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    try:
-        return int(text) if text else default
-    except ValueError as error:
-        raise UserError(f"The environment variable {name} is {text!r}, not a number.") from error

@@ -16,8 +16,9 @@ from runtime.distributed import Processes
 from runtime.inputs import UNKNOWN, Inputs
 from runtime.logs import get_logger
 from search.output import Output
+from search.request import GenerationRequest
 from search.scorer import ScoringCost
-from search.session import GenerationRequest, Session
+from search.session import Session
 from search.workers import generate_into, generate_parts, run_workers, share_out
 from search.writer import Tally
 

@@ -1,22 +1,20 @@
-"""From what the user asks for to trips: the request, and its generation."""
+"""From a request to trips: the city it is about opened, the student loaded, its trips searched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
-from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings, check_count
-from config.schema import Config
+from config.generation import DEFAULT_NUM_TRIPS
 from search.demand import ModelledOD
 from search.drawn_times import with_drawn_times
 from search.engine import SearchEngine
 from search.graph import SearchGraph
 from search.interface import Search
 from search.od import ListedOD, ODSource, RepeatedOD, SampledOD
+from search.request import GenerationRequest
 from search.scorer import Scorer
 from search.searches import build_search, identity_of, rows_per_trip
 from search.student import City, open_city
@@ -26,27 +24,6 @@ from times.distribution import TimeDistribution
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
 _ROWS_A_PASS_GPU = 4096
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """Which trips to generate, how, and with what. Plain data, also for other processes."""
-
-    config: Config
-    model_path: Path | None = None  # None: the best student that training has left
-    num_trips: int | None = None  # None: all of a file of pairs, else the default number
-    pairs: PairSettings = field(default_factory=PairSettings)
-    search: SearchSettings = field(default_factory=SearchSettings)
-    trips_in_flight: int | None = None
-
-    def __post_init__(self) -> None:
-        check_count("num_gene", self.num_trips)
-        check_count("batch_size", self.trips_in_flight)
-
-    @property
-    def seed(self) -> int:
-        """The seed of everything drawn."""
-        return self.config.training.seed
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""Finds, checks and loads the trained student and the city it drives in."""
+"""Checks and loads the trained student and the city it drives in."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from runtime.errors import UserError, one_line
 from runtime.files import sha256_of_file
 from runtime.inputs import UNKNOWN, Inputs
 from runtime.logs import get_logger
+from search.request import find_checkpoint
 from times.distribution import TimeDistribution
 from times.store import fitted_on_first_use
 
@@ -145,21 +146,6 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
         ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
         network = RoadNetwork.load(folder, config.data.angle_convention)
     return City(config, network, path, student.inputs, student.trained_on, student.travel_times)
-
-
-def find_checkpoint(config: Config) -> Path:
-    """The best student that training has left for this dataset and seed, the distilled first."""
-    folder = Path(config.save_dir) / config.dataset
-    seed = f"seed{config.training.seed}"
-    places = [folder / name / "best.pth" for name in (f"{seed}_distill", seed)]
-    for path in places:
-        if path.is_file():
-            logger.info("Generating with %s.", path)
-            return path
-    raise UserError(
-        f"There is no trained student at {places[0]} or {places[1]}; train one with "
-        "train_with_distill.py, or give its file with --model_path."
-    )
 
 
 def _with_architecture(config: Config, student: StudentFile, path: Path) -> Config:

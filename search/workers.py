@@ -19,8 +19,9 @@ import torch
 
 from runtime.errors import UserError
 from search.output import Range, part_path
+from search.request import GenerationRequest
 from search.scorer import ScoringCost
-from search.session import GenerationRequest, Session
+from search.session import Session
 from search.writer import ORPHAN_PATIENCE_S, Tally, TripWriter, format_row, tally_of
 
 OnProgress = Callable[[Tally], None]

@@ -24,11 +24,12 @@ from config.generation import Execution, PairSettings, SearchSettings
 from config.schema import TrainingConfig
 from data.road_network import RoadNetwork
 from dataset import TripDataset
-from gene import GenerationResult, generate
+from gene import generate
 from hoser import HOSER
 from metrics.generated import read_generated
 from runtime.errors import UserError
 from runtime.hashing import draw
+from search.generation import GenerationResult
 from search.od import ListedOD, SampledOD
 from search.workers import share_out
 from search.writer import COLUMNS

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -50,27 +49,10 @@ from training.recorder import Recorder
 from training.replay import Replay
 from training.reporting import summary_table
 from training.resources import ResourcePool
+from training.result import EpochCallback, TrainResult
 from training.validation import ValidationResult, validate
 
 logger = get_logger("train")
-
-EpochCallback = Callable[[int, dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run ended with; `metrics` are the best epoch's, `best_epoch` counts from 1."""
-
-    best_val_acc: float
-    best_epoch: int
-    checkpoint: Path
-    folder: Path
-    metrics: dict[str, Any]
-    history: list[dict[str, Any]]
-    seconds: float
-    batches_per_second: float
-    finished: bool
-    exit_code: int = 0
 
 
 class TrainingRun:

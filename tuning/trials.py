@@ -19,7 +19,7 @@ from runtime.memory import is_out_of_memory
 from training.folder import RunFolder
 from training.reporting import format_duration
 from training.resources import ResourcePool
-from training.run import EpochCallback, TrainResult
+from training.result import EpochCallback, TrainResult
 from tuning.artifacts import Outcome, TrialFolder, TrialFolders, write_failure
 from tuning.latency import inference_latency_ms
 from tuning.liveness import Heartbeat
