@@ -1,7 +1,7 @@
 """Reading CSV files row by row, with errors that name file, line and reason.
 
 Fields stay text: what they mean is up to the caller, and nothing is ever evaluated.
-By the csv module: polars reads faster, but cuts rows of too many fields without a word.
+By the csv module, line by line: for the large files of trips there is `data.text_rows`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ def read_header(path: Path) -> list[str]:
     raise UserError(f"{path} is empty; a header line was expected.")
 
 
+def require_columns(path: Path, required: list[str]) -> list[str]:
+    """All column names, if those that are required are among them."""
+    header = read_header(path)
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise UserError(
+            f"{path}:1: the column {', '.join(missing)} is missing; "
+            f"found {', '.join(header)[:200] or 'nothing'}."
+        )
+    return header
+
+
 def read_columns(
     path: Path,
     required: list[str],
@@ -42,13 +54,7 @@ def read_columns(
     A row with another number of fields is an error, or left out where `on_wrong_count` is told its
     line and what is wrong.
     """
-    header = read_header(path)
-    missing = [name for name in required if name not in header]
-    if missing:
-        raise UserError(
-            f"{path}:1: the column {', '.join(missing)} is missing; "
-            f"found {', '.join(header)[:200] or 'nothing'}."
-        )
+    header = require_columns(path, required)
     wanted = required + (optional or [])
     positions = [header.index(name) if name in header else -1 for name in wanted]
     needed = max((header.index(name) for name in required), default=0) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from data.trip_layout import Packed, Reach, Text
 from runtime.jit import kernel
 
 OK = 0
@@ -173,25 +174,18 @@ def _parse_times(text: NDArray[np.uint8], start: int, end: int, out: NDArray[np.
 
 
 @kernel()
-def _joined(
-    first: int, second: int, offsets: NDArray[np.int64], targets: NDArray[np.int64]
-) -> bool:
-    for edge in range(offsets[first], offsets[first + 1]):
-        if targets[edge] == second:
+def joined(first: int, second: int, reach: Reach) -> bool:
+    """Whether the second road can be driven onto from the first."""
+    for edge in range(reach.offsets[first], reach.offsets[first + 1]):
+        if reach.targets[edge] == second:
             return True
     return False
 
 
 @kernel()
-def _check(
-    roads: NDArray[np.int32],
-    times: NDArray[np.int64],
-    num_roads: int,
-    offsets: NDArray[np.int64],
-    targets: NDArray[np.int64],
-) -> tuple[int, int]:
+def _check(roads: NDArray[np.int32], times: NDArray[np.int64], reach: Reach) -> tuple[int, int]:
     for step in range(len(roads)):
-        if roads[step] >= num_roads:
+        if roads[step] >= reach.num_roads:
             return UNKNOWN_ROAD, step
     if len(roads) < 2:
         return TOO_SHORT, len(roads)
@@ -199,7 +193,7 @@ def _check(
         if times[step] < times[step - 1]:
             return TIME_BACKWARDS, step
     for step in range(1, len(roads)):
-        if not _joined(roads[step - 1], roads[step], offsets, targets):
+        if not joined(roads[step - 1], roads[step], reach):
             return NOT_JOINED, step
     if times[-1] - times[0] > _LONGEST_S:
         return LASTS_TOO_LONG, 0
@@ -207,97 +201,77 @@ def _check(
 
 
 @kernel()
-def parse_rows(
-    road_text: NDArray[np.uint8],
-    road_offsets: NDArray[np.int64],
-    time_text: NDArray[np.uint8],
-    time_offsets: NDArray[np.int64],
-    num_roads: int,
-    reach_offsets: NDArray[np.int64],
-    reach_targets: NDArray[np.int64],
-    roads: NDArray[np.int32],
-    times: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    status: NDArray[np.int8],
-    detail: NDArray[np.int64],
-) -> int:
-    """Parses rows; good ones are packed into `roads` and `times`. Returns the steps written."""
+def parse_fields(row: int, road_text: Text, time_text: Text, used: int, out: Packed) -> int:
+    """Parses a row's two lists to where `used` stands; its steps, or -1 with the row's status."""
+    roads_begin, times_begin = road_text.offsets[row], time_text.offsets[row]
+    roads_end, times_end = road_text.offsets[row + 1], time_text.offsets[row + 1]
+    count = _parse_roads(road_text.content, roads_begin, roads_end, out.road_ids[used:])
+    if count < 0:
+        out.status[row], out.detail[row] = BAD_ROAD_FIELD, -1 - count - roads_begin
+        return -1
+    found = _parse_times(time_text.content, times_begin, times_end, out.times[used:])
+    if found < 0:
+        out.status[row], out.detail[row] = BAD_TIME_FIELD, -1 - found - times_begin
+        return -1
+    if found != count:
+        out.status[row], out.detail[row] = COUNTS_DIFFER, found * (1 << 32) + count
+        return -1
+    return count
+
+
+@kernel()
+def _judge(row: int, used: int, count: int, reach: Reach, out: Packed) -> int:
+    """Checks the row's steps, which stand where `used` does; the steps used with it, if good."""
+    end = used + count
+    status, detail = _check(out.road_ids[used:end], out.times[used:end], reach)
+    if status == UNKNOWN_ROAD:
+        detail = out.road_ids[used + detail]
+    out.status[row], out.detail[row] = status, detail
+    if status != OK:
+        return used
+    out.lengths[row] = count
+    return end
+
+
+@kernel()
+def parse_rows(road_text: Text, time_text: Text, reach: Reach, out: Packed) -> int:
+    """Parses rows of text; good ones are packed. Returns the steps written."""
     used = 0
-    for row in range(len(lengths)):
-        lengths[row] = 0
-        count = _parse_roads(road_text, road_offsets[row], road_offsets[row + 1], roads[used:])
-        if count < 0:
-            status[row] = BAD_ROAD_FIELD
-            detail[row] = -1 - count - road_offsets[row]
-            continue
-        found = _parse_times(time_text, time_offsets[row], time_offsets[row + 1], times[used:])
-        if found < 0:
-            status[row] = BAD_TIME_FIELD
-            detail[row] = -1 - found - time_offsets[row]
-            continue
-        if found != count:
-            status[row] = COUNTS_DIFFER
-            detail[row] = found * (1 << 32) + count
-            continue
-        end = used + count
-        status[row], detail[row] = _check(
-            roads[used:end], times[used:end], num_roads, reach_offsets, reach_targets
-        )
-        if status[row] == UNKNOWN_ROAD:
-            detail[row] = roads[used + detail[row]]
-        elif status[row] == OK:
-            lengths[row] = count
-            used = end
+    for row in range(len(out.lengths)):
+        count = parse_fields(row, road_text, time_text, used, out)
+        if count >= 0:
+            used = _judge(row, used, count, reach, out)
     return used
 
 
 @kernel()
 def check_rows(
-    roads_in: NDArray[np.int64],
-    times_in: NDArray[np.int64],
+    roads: NDArray[np.int64],
+    times: NDArray[np.int64],
     road_counts: NDArray[np.int64],
     time_counts: NDArray[np.int64],
-    num_roads: int,
-    reach_offsets: NDArray[np.int64],
-    reach_targets: NDArray[np.int64],
-    roads: NDArray[np.int32],
-    times: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    status: NDArray[np.int8],
-    detail: NDArray[np.int64],
+    reach: Reach,
+    out: Packed,
 ) -> int:
     """Checks rows of numbers as `parse_rows` does those of text; returns the steps written."""
-    used = 0
-    first_road = 0
-    first_time = 0
-    for row in range(len(lengths)):
+    used, first_road, first_time = 0, 0, 0
+    for row in range(len(out.lengths)):
         count, found = road_counts[row], time_counts[row]
-        lengths[row] = 0
-        status[row] = OK
         if found != count:
-            status[row] = COUNTS_DIFFER
-            detail[row] = found * (1 << 32) + count
+            out.status[row], out.detail[row] = COUNTS_DIFFER, found * (1 << 32) + count
         for step in range(found):
-            time = times_in[first_time + step]
-            if status[row] == OK and (time < 0 or time > _LAST_SECOND):
-                status[row] = BAD_TIME_FIELD
-                detail[row] = step
-        for step in range(count):
-            road = roads_in[first_road + step]
-            if status[row] == OK and (road < 0 or road >= num_roads):
-                status[row] = UNKNOWN_ROAD
-                detail[row] = road
-        if status[row] == OK:
-            end = used + count
+            time = times[first_time + step]
+            if out.status[row] == OK and (time < 0 or time > _LAST_SECOND):
+                out.status[row], out.detail[row] = BAD_TIME_FIELD, step
+        for step in range(count):  # before they are narrowed to 32 bits
+            road = roads[first_road + step]
+            if out.status[row] == OK and (road < 0 or road >= reach.num_roads):
+                out.status[row], out.detail[row] = UNKNOWN_ROAD, road
+        if out.status[row] == OK:
             for step in range(count):
-                roads[used + step] = roads_in[first_road + step]
-                times[used + step] = times_in[first_time + step]
-            status[row], detail[row] = _check(
-                roads[used:end], times[used:end], num_roads, reach_offsets, reach_targets
-            )
-            if status[row] == OK:
-                lengths[row] = count
-                used = end
+                out.road_ids[used + step] = roads[first_road + step]
+                out.times[used + step] = times[first_time + step]
+            used = _judge(row, used, count, reach, out)
         first_road += count
         first_time += found
     return used

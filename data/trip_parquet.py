@@ -6,7 +6,7 @@ Only what the columns hold; what makes a good trip is the same for every format 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,28 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data.text_rows import Place, TextPiece, places_from
 from runtime.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import polars as pl
 
 COLUMNS = ("rid_list", "time_list")
-
-
-@dataclass(frozen=True)
-class TextPiece:
-    """Rows whose roads and times are text, as in CSV."""
-
-    first_row: int  # from 1
-    roads: list[str]
-    times: list[str]
+FIRST_ROW = 1  # in messages
 
 
 @dataclass(frozen=True)
 class ListPiece:
     """Rows whose roads and times are numbers, laid end to end."""
 
-    first_row: int  # from 1
+    places: Sequence[Place]
     roads: NDArray[np.int64]  # [S] negative where it is missing
     times: NDArray[np.int64]  # [T] seconds since 1970, as the clock shows; negative where missing
     road_counts: NDArray[np.int64]  # [n]
@@ -59,10 +52,11 @@ def read_pieces(path: Path, rows_per_piece: int) -> Iterator[TextPiece | ListPie
         wanted = frame.select(
             _column(path, name, schema[name], as_text=as_text) for name in COLUMNS
         )
-        row = 1
+        row = FIRST_ROW
         for batch in wanted.collect_batches(chunk_size=rows_per_piece, maintain_order=True):
             for part in batch.iter_slices(rows_per_piece):
-                yield _text_piece(part, row) if as_text else _list_piece(part, row)
+                places = places_from(row - FIRST_ROW, row, len(part))
+                yield _text_piece(part, places) if as_text else _list_piece(part, places)
                 row += len(part)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         message = one_line(error)[:200]
@@ -110,12 +104,11 @@ def _column(path: Path, name: str, kind: pl.DataType, *, as_text: bool) -> pl.Ex
     return column.cast(pl.List(pl.Int64))
 
 
-def _text_piece(part: pl.DataFrame, first_row: int) -> TextPiece:
-    roads, times = (part[name].fill_null("").to_list() for name in COLUMNS)
-    return TextPiece(first_row, roads, times)
+def _text_piece(part: pl.DataFrame, places: list[Place]) -> TextPiece:
+    return TextPiece(places, [part[name].fill_null("") for name in COLUMNS])
 
 
-def _list_piece(part: pl.DataFrame, first_row: int) -> ListPiece:
+def _list_piece(part: pl.DataFrame, places: list[Place]) -> ListPiece:
     values, counts = [], []
     for name in COLUMNS:
         lists = part[name]
@@ -124,4 +117,4 @@ def _list_piece(part: pl.DataFrame, first_row: int) -> ListPiece:
         flat = lists.filter(count > 0).explode().fill_null(-1)
         values.append(flat.to_numpy().astype(np.int64))
         counts.append(count.to_numpy().astype(np.int64))
-    return ListPiece(first_row, values[0], values[1], counts[0], counts[1])
+    return ListPiece(places, values[0], values[1], counts[0], counts[1])

@@ -9,21 +9,28 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import OnBadRows
-from data.csv_reading import read_columns, read_header
+from data.csv_reading import read_header
 from data.generation_record import check_record
 from data.road_network import RoadNetwork
-from data.trip_csv import BadRows, excerpt, pack_text
+from data.text_rows import Place, TextPiece, packed, read_text
+from data.trip_csv import BadRows, excerpt, explain_steps
+from data.trip_layout import Packed, Reach
 from metrics.trips import Trips
 from runtime.errors import UserError
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from data.text_rows import TextColumn
+
 REQUIRED = ["gene_trace_road_id", "gene_trace_datetime"]
 OPTIONAL = ["destination", "reached", "log_prob", "seconds"]
-ROWS_PER_CHUNK = 8192
 _WRAPPED_INTEGER = "np.int64("
 
 
@@ -43,20 +50,10 @@ class GeneratedTrips:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A row as text, and its optional columns as numbers."""
-
-    line: int
-    roads: str
-    times: str
-    extras: list[float]
-
-
-@dataclass(frozen=True)
 class _Chunk:
     road_ids: NDArray[np.int32]
     times: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    lengths: NDArray[np.int32]
     unjoined: NDArray[np.int64]
     extras: NDArray[np.float64]  # [n, number of optional columns there are]
 
@@ -111,69 +108,100 @@ class _Reader:
 
     def chunks(self) -> Iterator[_Chunk]:
         """The good rows, packed."""
-        rows: list[_Row] = []
-        for line, fields in read_columns(self.path, REQUIRED, self.optional):
-            try:
-                named = zip(self.optional, fields[2:], strict=True)
-                extras = [_parse_extra(name, text) for name, text in named]
-            except ValueError as error:
-                self._bad("unreadable column", line, str(error))
-                continue
-            rows.append(_Row(line, _unwrap(fields[0]), fields[1], extras))
-            if len(rows) == ROWS_PER_CHUNK:
-                yield self._parse(rows)
-                rows = []
-        if rows:
-            yield self._parse(rows)
 
-    def _bad(self, kind: str, line: int, reason: str) -> None:
-        message = f"{self.path}:{line}: {reason}"
+        def skip(place: Place, problem: str) -> None:
+            self._bad("wrong number of fields", place, problem)
+
+        for piece in read_text(self.path, REQUIRED, self.optional, skip):
+            yield self._parse(*self._with_extras(piece))
+
+    def _bad(self, kind: str, place: Place, reason: str) -> None:
+        message = f"{self.path}:{place.line}: {reason}"
         if self.on_bad_rows == "error":
             raise UserError(message)
         self.bad_rows.add(kind, message)
 
-    def _parse(self, rows: list[_Row]) -> _Chunk:
-        from metrics.generated_kernels import OK, parse_generated
+    def _with_extras(self, piece: TextPiece) -> tuple[TextPiece, NDArray[np.float64]]:
+        """The rows whose optional columns can be read, and what these say."""
+        extras = np.empty((len(piece.places), len(self.optional)))
+        bad: dict[int, str] = {}
+        for i, name in enumerate(self.optional):
+            extras[:, i], reasons = _parse_extras(name, piece.columns[2 + i])
+            bad = reasons | bad
+        for row in sorted(bad):
+            self._bad("unreadable column", piece.places[row], bad[row])
+        if not bad:
+            return piece, extras
+        good = [row for row in range(len(extras)) if row not in bad]
+        columns = [[column[row] for row in good] for column in piece.columns]
+        return TextPiece([piece.places[row] for row in good], columns), extras[good]
 
-        network = self.network
-        road_text, road_offsets = pack_text([row.roads for row in rows])
-        time_text, time_offsets = pack_text([row.times for row in rows])
-        commas = np.count_nonzero(road_text == 44) + np.count_nonzero(time_text == 44)
-        # A row holds at most one value more than separators, on whichever side has more.
-        capacity = int(commas) + 2 * len(rows)
-        road_ids = np.empty(capacity, dtype=np.int32)
-        times = np.empty(capacity, dtype=np.int64)
-        lengths = np.empty(len(rows), dtype=np.int64)
-        unjoined = np.empty(len(rows), dtype=np.int64)
-        status = np.empty(len(rows), dtype=np.int8)
-        detail = np.empty(len(rows), dtype=np.int64)
-        used = parse_generated(
-            road_text,
-            road_offsets,
-            time_text,
-            time_offsets,
-            network.num_roads,
-            network.reach_offsets,
-            network.reach_targets,
-            road_ids,
-            times,
-            lengths,
-            unjoined,
-            status,
-            detail,
-        )
-        for i in np.flatnonzero(status != OK):
-            kind, reason = _explain(int(status[i]), int(detail[i]), rows[i], network.num_roads)
-            self._bad(kind, rows[i].line, reason)
-        good = status == OK
-        extras = np.array([row.extras for row in rows], dtype=np.float64)
+    def _parse(self, piece: TextPiece, extras: NDArray[np.float64]) -> _Chunk:
+        from metrics.generated_kernels import parse_generated
+
+        road_fields, time_fields = _unwrapped(piece.columns[0]), piece.columns[1]
+        roads, times = packed(road_fields), packed(time_fields)
+        out = Packed.of_text(roads, times)
+        unjoined = np.zeros(len(piece.places), dtype=np.int64)
+        used = parse_generated(roads, times, Reach.of(self.network), out, unjoined)
+        for row in np.flatnonzero(out.status).tolist():
+            status, detail = int(out.status[row]), int(out.detail[row])
+            reason = self._explain(status, detail, road_fields[row], time_fields[row])
+            self._bad(reason[0], piece.places[row], reason[1])
+        good = out.status == 0
         return _Chunk(
-            road_ids[:used].copy(),
-            times[:used].copy(),
-            lengths[good],
+            out.road_ids[:used].copy(),
+            out.times[:used].copy(),
+            out.lengths[good],
             unjoined[good],
-            extras.reshape(len(rows), len(self.optional))[good],
+            extras[good],
         )
+
+    def _explain(self, status: int, detail: int, roads: str, times: str) -> tuple[str, str]:
+        """The kind of a bad row, and the reason in words."""
+        from data import trip_kernels as kernels
+
+        if status == kernels.BAD_ROAD_FIELD:
+            found = excerpt(roads, detail)
+            reason = f'gene_trace_road_id is no list of road ids like "[1, 2]" (at {found}).'
+            return "unparsable road", reason
+        if status == kernels.BAD_TIME_FIELD:
+            found = excerpt(times, detail)
+            return "unparsable time", (
+                "gene_trace_datetime is no list of times like \"['2015-11-05T23:29:48Z']\" "
+                f"(at {found})."
+            )
+        if status == kernels.TOO_SHORT:
+            return "empty", "the trip is empty; it needs at least one road."
+        return explain_steps(status, detail, self.network.num_roads)
+
+
+def _parse_extras(name: str, column: TextColumn) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """An optional column as numbers, and why which rows are none."""
+    values = np.full(len(column), np.nan)
+    if not isinstance(column, list):
+        values = _parsed_by_polars(name, column)
+    reasons = {}
+    odd = ~np.isfinite(values)
+    if name == "destination":
+        odd |= values % 1 != 0
+    for row in np.flatnonzero(odd).tolist():  # infinity is a number, too
+        try:
+            values[row] = _parse_extra(name, column[row])
+        except ValueError as error:
+            reasons[row] = str(error)
+    return values, reasons
+
+
+def _parsed_by_polars(name: str, column: pl.Series) -> NDArray[np.float64]:
+    """What is written plainly; NaN where `_parse_extra` has to decide."""
+    import polars as pl
+
+    text = column.str.strip_chars()
+    if name == "reached":
+        written = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0}
+        text = text.str.to_lowercase().replace_strict(written, default=None)
+    return text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy().copy()
 
 
 def _parse_extra(name: str, text: str) -> float:
@@ -194,33 +222,13 @@ def _parse_extra(name: str, text: str) -> float:
     return value
 
 
-def _unwrap(roads: str) -> str:
+def _unwrapped(column: TextColumn) -> TextColumn:
     """Some published files hold "[np.int64(3), …]" instead of "[3, …]"."""
-    if _WRAPPED_INTEGER in roads:
-        return roads.replace(_WRAPPED_INTEGER, "").replace(")", "")
-    return roads
-
-
-def _explain(status: int, detail: int, row: _Row, num_roads: int) -> tuple[str, str]:
-    """The kind of a bad row, and the reason in words."""
-    from metrics import generated_kernels as kernels
-
-    if status == kernels.BAD_ROADS:
-        found = excerpt(row.roads, detail)
-        reason = f'gene_trace_road_id is no list of road ids like "[1, 2]" (at {found}).'
-        return "unparsable road", reason
-    if status == kernels.BAD_TIMES:
-        found = excerpt(row.times, detail)
-        return "unparsable time", (
-            "gene_trace_datetime is no list of times like \"['2015-11-05T23:29:48Z']\" "
-            f"(at {found})."
-        )
-    if status == kernels.COUNTS_DIFFER:
-        counts = f"there are {detail & 0xFFFFFFFF} roads but {detail >> 32} times."
-        return "counts differ", counts
-    if status == kernels.UNKNOWN_ROAD:
-        reason = f"road {detail} is unknown; the network has 0 to {num_roads - 1}."
-        return "unknown road", reason
-    if status == kernels.TIME_BACKWARDS:
-        return "time runs backwards", f"time {detail + 1} is before time {detail}."
-    return "empty", "the trip is empty; it needs at least one road."
+    if not isinstance(column, list):
+        if not column.str.contains(_WRAPPED_INTEGER, literal=True).any():
+            return column
+        column = column.to_list()
+    return [
+        roads.replace(_WRAPPED_INTEGER, "").replace(")", "") if _WRAPPED_INTEGER in roads else roads
+        for roads in column
+    ]

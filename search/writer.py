@@ -1,6 +1,7 @@
 """The file of generated trips: whole rows appended as they come, readable after any kill.
 
-The first two columns are those of the original program; the others are ours.
+The first two columns are those of the original program; the others are ours. Not by polars, which
+writes a file at a time: rows are appended as trips come, and searching for one takes far longer.
 """
 
 from __future__ import annotations

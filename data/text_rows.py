@@ -1,0 +1,166 @@
+"""Columns of text from CSV, in pieces of bounded size: by polars where the file is regular.
+
+Regular is a file whose every line is a row of as many fields as the header, none of them empty,
+with quotes only around whole fields. Polars cuts, fills or joins what is not, without a word: from
+there on the exact reader goes on, row by row, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from data.csv_reading import read_columns, require_columns
+from data.trip_layout import Text
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    TextColumn = list[str] | pl.Series
+
+POLARS_FROM_BYTES = 1 << 20  # importing it takes longer than reading less than this without it
+_ROWS_A_PIECE = 8192
+_NO_SEPARATOR = "\x1f"  # a control character, which makes a line one field
+
+
+class Place(NamedTuple):
+    """Where a row stands: which data row it is, from 0, and the line that messages name."""
+
+    number: int
+    line: int
+
+
+def places_from(number: int, line: int, count: int) -> list[Place]:
+    """Those of rows that follow each other and take a line each."""
+    return [Place(number + row, line + row) for row in range(count)]
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """Some rows of a file, the wanted columns as text."""
+
+    places: Sequence[Place]
+    columns: Sequence[TextColumn]
+
+
+OnWrongCount = Callable[[Place, str], None]
+
+
+def read_text(
+    path: Path,
+    required: list[str],
+    optional: list[str] | None = None,
+    on_wrong_count: OnWrongCount | None = None,
+    polars_from_bytes: int = POLARS_FROM_BYTES,
+) -> Iterator[TextPiece]:
+    """The rows of a CSV file; what is missing or wrong is judged as by `read_columns`."""
+    header = require_columns(path, required)
+    wanted = required + (optional or [])
+    done = 0
+    if all(name in header for name in wanted) and path.stat().st_size >= polars_from_bytes:
+        try:
+            for frame in _regular_frames(path, header):
+                columns = [frame.to_series(header.index(name)) for name in wanted]
+                yield TextPiece(places_from(done, done + 2, len(frame)), columns)
+                done += len(frame)
+        except _IrregularError:
+            pass
+        else:
+            return
+    yield from _exact_pieces(path, required, optional, on_wrong_count, done)
+
+
+def packed(column: TextColumn) -> Text:
+    """The bytes of a column, in which every character takes one."""
+    if isinstance(column, list):
+        # Characters outside ASCII become one '?' each, so that positions stay positions.
+        content = "".join(column).encode("ascii", "replace")
+        lengths = np.fromiter(map(len, column), dtype=np.int64, count=len(column))
+    else:
+        content = (column.str.join("").item() or "").encode("ascii", "replace")
+        lengths = column.str.len_chars().to_numpy().astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Text(np.frombuffer(content, dtype=np.uint8), offsets)
+
+
+class _IrregularError(Exception):
+    """Not a file that polars reads as the exact reader does."""
+
+
+def _regular_frames(path: Path, header: list[str]) -> Iterator[pl.DataFrame]:
+    """All columns, since polars notices a field too many only where none is left out."""
+    import polars as pl
+
+    errors = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+    try:
+        if any("\n" in name or "\r" in name for name in header) or _has_odd_lines(path):
+            raise _IrregularError
+        scan = pl.scan_csv(path, infer_schema=False, glob=False)
+        for batch in scan.collect_batches(chunk_size=_ROWS_A_PIECE, maintain_order=True):
+            names = [name.strip().lstrip("\ufeff") for name in batch.columns]
+            if names != header or any(batch.null_count().row(0)):
+                raise _IrregularError
+            yield from batch.iter_slices(_ROWS_A_PIECE)
+    except errors as error:
+        raise _IrregularError from error
+
+
+def _has_odd_lines(path: Path) -> bool:
+    """Whether quotes stand anywhere but around whole fields of a line, or lines end in CR alone."""
+    import polars as pl
+
+    line = pl.col("line").str.strip_suffix("\r")
+
+    def count(text: str) -> pl.Expr:
+        return line.str.count_matches(text, literal=True).cast(pl.Int64)
+
+    outer = line.str.starts_with('"').cast(pl.Int64) + line.str.ends_with('"').cast(pl.Int64)
+    quotes = count('"')
+    at_edges = count(',"') + count('",') + outer
+    odd = (quotes != at_edges) | (quotes % 2 == 1) | line.str.contains("\r", literal=True)
+    lines = pl.scan_csv(
+        path,
+        has_header=False,
+        separator=_NO_SEPARATOR,
+        quote_char=None,
+        schema={"line": pl.String},
+        glob=False,
+    )
+    return bool(lines.select(odd.any()).collect().item())
+
+
+def _exact_pieces(
+    path: Path,
+    required: list[str],
+    optional: list[str] | None,
+    on_wrong_count: OnWrongCount | None,
+    done: int,
+) -> Iterator[TextPiece]:
+    """All rows but the first `done`, which were read before, by the csv module."""
+    number = -1
+
+    def refuse(line: int, problem: str) -> None:
+        nonlocal number
+        number += 1
+        if on_wrong_count is None:
+            raise UserError(f"{path}:{line}: {problem}")
+        on_wrong_count(Place(number, line), problem)
+
+    places: list[Place] = []
+    rows: list[list[str]] = []
+    for line, fields in read_columns(path, required, optional, refuse):
+        number += 1
+        if number < done:
+            continue
+        places.append(Place(number, line))
+        rows.append(fields)
+        if len(rows) == _ROWS_A_PIECE:
+            yield TextPiece(places, [list(column) for column in zip(*rows, strict=True)])
+            places, rows = [], []
+    if rows:
+        yield TextPiece(places, [list(column) for column in zip(*rows, strict=True)])
