@@ -20,7 +20,8 @@ from config.arguments import example_parser
 from config.choices import DtwKind, OnBadRows
 from config.evaluation import EvaluationConfig
 from config.finding import find_data_dir
-from config.schema import LARGEST_INT, WandbConfig
+from config.schema import WandbConfig
+from config.section import LARGEST_INT
 from data.road_network import RoadNetwork
 from data.splits import has_split
 from metrics.assessment import Assessment, Reference, Settings, assess

@@ -41,7 +41,7 @@ from bench.gain_replay import replay_report, replay_runs
 from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all, size_name
 from bench.oracle_teacher import OracleTeacher
 from config.generation import SearchName
-from config.schema import PrunerConfig, SearchSpace
+from config.study import PrunerConfig, SearchSpace
 from critics.registry import teacher_path
 from critics.road_teacher import load_teacher
 from critics.teacher_report import teacher_report

@@ -8,13 +8,8 @@ from pydantic import Field
 
 from config.choices import DtwKind, OnBadRows
 from config.generation import DEFAULT_MAX_STEPS, SearchName, SearchSettings, SplitName, TimesName
-from config.schema import (
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Section,
-    WandbConfig,
-)
+from config.schema import WandbConfig
+from config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 
 class EvaluationLogging(Section):

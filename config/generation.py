@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from config.schema import LARGEST_INT
+from config.section import LARGEST_INT
 from runtime.errors import UserError
 
 SearchName = Literal["beam", "astar", "sample", "shortest_path"]

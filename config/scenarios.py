@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from config.loading import read_yaml, validate
-from config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Hour = Annotated[int, Field(ge=0, le=24)]

@@ -32,8 +32,8 @@ def _is_blank(byte: int) -> bool:
 
 
 @kernel()
-def _parse_roads(text: NDArray[np.uint8], start: int, end: int, out: NDArray[np.int32]) -> int:
-    """Parses "1,2,3" or "[1, 2, 3]"; the count, or −1 − position of the first bad byte."""
+def _inside(text: NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
+    """Where a list's items begin and end, without blanks and brackets around them."""
     while start < end and _is_blank(text[start]):
         start += 1
     while end > start and _is_blank(text[end - 1]):
@@ -41,6 +41,13 @@ def _parse_roads(text: NDArray[np.uint8], start: int, end: int, out: NDArray[np.
     if end - start >= 2 and text[start] == 91 and text[end - 1] == 93:
         start += 1
         end -= 1
+    return start, end
+
+
+@kernel()
+def _parse_roads(text: NDArray[np.uint8], start: int, end: int, out: NDArray[np.int32]) -> int:
+    """Parses "1,2,3" or "[1, 2, 3]"; the count, or −1 − position of the first bad byte."""
+    start, end = _inside(text, start, end)
     count = 0
     position = start
     while position < end:
@@ -140,13 +147,7 @@ def _parse_time(text: NDArray[np.uint8], start: int, end: int) -> int:
 @kernel()
 def _parse_times(text: NDArray[np.uint8], start: int, end: int, out: NDArray[np.int64]) -> int:
     """Parses a list of times; the count, or −1 − position of the first bad one."""
-    while start < end and _is_blank(text[start]):
-        start += 1
-    while end > start and _is_blank(text[end - 1]):
-        end -= 1
-    if end - start >= 2 and text[start] == 91 and text[end - 1] == 93:
-        start += 1
-        end -= 1
+    start, end = _inside(text, start, end)
     count = 0
     position = start
     while position < end:

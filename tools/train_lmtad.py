@@ -50,6 +50,22 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="tell the teacher where the trip goes; default: yes",
     )
+    _add_model(parser, defaults)
+    _add_training(parser, defaults)
+    parser.add_argument("--max_trips", type=int, help="train on the first so many trips only")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything random")
+    parser.add_argument("--cuda", type=int, help="which GPU")
+    parser.add_argument("--device", help="cpu or cuda:N")
+    parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
+    parser.add_argument(
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
+    )
+    parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, defaults: TeacherOptions) -> None:
     parser.add_argument("--grid_size", type=float, help="cell size in degrees")
     parser.add_argument("--downsample", type=int, help="merge so many cells in each direction")
     parser.add_argument("--n_layer", type=int, default=defaults.n_layer, help="blocks")
@@ -60,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bias", action="store_true", help="biases in linear maps and normalisation"
     )
+
+
+def _add_training(parser: argparse.ArgumentParser, defaults: TeacherOptions) -> None:
     parser.add_argument(
         "--loss",
         choices=get_args(TeacherLoss),
@@ -94,17 +113,6 @@ def _parser() -> argparse.ArgumentParser:
         "--max_norm", type=float, default=defaults.max_norm, help="gradient clipping"
     )
     parser.add_argument("--amp", choices=["auto", "off"], default=defaults.amp, help="precision")
-    parser.add_argument("--max_trips", type=int, help="train on the first so many trips only")
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of everything random")
-    parser.add_argument("--cuda", type=int, help="which GPU")
-    parser.add_argument("--device", help="cpu or cuda:N")
-    parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
-    parser.add_argument(
-        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
-    )
-    parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-    return parser
 
 
 def _options(args: argparse.Namespace) -> TeacherOptions:

@@ -42,6 +42,11 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best epoch's figures; none before the first epoch ends."""
+        return self.history[self.best_epoch] if self.best_epoch >= 0 else {}
+
     @classmethod
     def read(cls, content: dict[str, Any]) -> Progress:
         """A checkpoint's progress; a `ValueError` says what of it cannot be."""

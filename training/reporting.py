@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.files import write_json
 from runtime.logs import get_logger
 from runtime.wandb_run import TrackedRun
+
+if TYPE_CHECKING:
+    from training.checkpoint import Progress
+    from training.folder import RunFolder
 
 logger = get_logger("train")
 
@@ -68,10 +73,33 @@ def write_metrics(
     write_json(path, {"run": run, "best": best, "epochs": history})
 
 
+def epoch_record(
+    progress: Progress, validation: dict[str, Any], terms: Iterable[str]
+) -> dict[str, Any]:
+    """An epoch's figures: means over its steps (of these `terms`, too), and validation's."""
+    sums = progress.epoch_sums
+    steps = max(sums.get("steps", 0.0), 1.0)
+    record = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "train_loss": sums.get("loss", 0.0) / steps,
+        "train_next_step_acc": sums.get("correct", 0.0) / max(sums.get("positions", 0.0), 1.0),
+        **validation,
+        "seconds": progress.seconds,
+    }
+    return record | {f"train_{name}": sums.get(name, 0.0) / steps for name in terms}
+
+
 def summary_table(
-    best: dict[str, Any], seconds: float, steps_per_second: float, files: dict[str, Path]
+    best: dict[str, Any], seconds: float, steps_per_second: float, folder: RunFolder
 ) -> str:
     """The table a run ends with."""
+    files = {
+        "Best student": folder.best,
+        "Newest state": folder.latest,
+        "Metrics": folder.metrics,
+        "TensorBoard": folder.tensorboard,
+    }
     rows = [
         ("Best epoch", str(best["epoch"])),
         ("Next-step accuracy", f"{best['val_next_step_acc']:.4f}"),

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.checkpoint import Progress
+    from training.folder import RunFolder
 
 EpochCallback = Callable[[int, dict[str, Any]], None]
 
@@ -24,3 +28,21 @@ class TrainResult:
     batches_per_second: float
     finished: bool
     exit_code: int = 0
+
+    @classmethod
+    def of(
+        cls, progress: Progress, folder: RunFolder, batches_per_second: float, exit_code: int
+    ) -> TrainResult:
+        """That of a run as far as it is."""
+        return cls(
+            best_val_acc=progress.best_val_acc,
+            best_epoch=progress.best_epoch + 1,
+            checkpoint=folder.best,
+            folder=folder.path,
+            metrics=progress.best,
+            history=progress.history,
+            seconds=progress.seconds,
+            batches_per_second=batches_per_second,
+            finished=progress.finished,
+            exit_code=exit_code,
+        )

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,20 +19,18 @@ from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
 from hoser import HOSER
-from models.checkpoint import TrainingData, read_student_file
+from models.checkpoint import TrainingData
 from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
 from runtime.precision import Precision
 from runtime.random_state import random_state, restore_random_state
 from runtime.shutdown import ShutdownSignals, Stopped
-from times.store import add_to_checkpoint, fit_student
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
-from training.calibration import calibrate
+from training.best_student import BestStudent
 from training.checkpoint import (
     Progress,
     RunState,
-    calibrated_at,
     load_run,
     named_errors,
 )
@@ -47,7 +43,7 @@ from training.plan import EpochPlan
 from training.profiling import StepProfiler
 from training.recorder import Recorder
 from training.replay import Replay
-from training.reporting import summary_table
+from training.reporting import epoch_record, summary_table
 from training.resources import ResourcePool
 from training.result import EpochCallback, TrainResult
 from training.validation import ValidationResult, validate
@@ -302,11 +298,14 @@ class TrainingRun:
         trips = np.concatenate([np.empty(0, dtype=np.int64), *own])
         self.recorder.nonfinite(progress, self.resources.train.file_rows(trips))
         if progress.nonfinite_in_a_row >= limit:
-            raise UserError(
-                f"{limit} steps in a row had a non-finite loss; lower the learning rate "
-                f"({self.config.optimizer_config.learning_rate}), check the data, or try "
-                "training.amp_dtype=off."
-            )
+            raise self._not_learning(f"{limit} steps in a row had a non-finite loss")
+
+    def _not_learning(self, found: str) -> UserError:
+        rate = self.config.optimizer_config.learning_rate
+        return UserError(
+            f"{found}; lower optimizer_config.learning_rate ({rate}), check the data, or try "
+            "training.amp_dtype=off."
+        )
 
     def _agree_to_stop(self) -> bool:
         """Whether any process received a signal; then all stop after the same step."""
@@ -331,25 +330,16 @@ class TrainingRun:
         """Validates, keeps the best student, and saves the state of the new epoch."""
         progress = self.progress
         if not progress.epoch_sums.get("steps"):
-            raise UserError(
+            raise self._not_learning(
                 f"Every step of epoch {progress.epoch + 1} had a non-finite loss, so nothing was "
-                "learned; lower optimizer_config.learning_rate "
-                f"({self.config.optimizer_config.learning_rate}), check the data, or try "
-                "training.amp_dtype=off."
+                "learned"
             )
-        result = validate(
-            self.model,
-            self.resources.val,
-            device=self.device,
-            batch_size=self.config.optimizer_config.batch_size,
-            processes=self.processes,
-            precision=self.precision,
-            teacher=self.teacher,
-            interrupted=self._interrupted,
-        )
+        result = self._validate(self.model, self._interrupted)
         if result is None:
             return
-        record = self._epoch_record(result)
+        terms = {"distill_loss": self.teacher, "replay_loss": self.replay}
+        taking_part = [name for name, part in terms.items() if part is not None]
+        record = epoch_record(progress, result.as_dict(), taking_part)
         progress.history.append(record)
         is_best = result.next_step_acc > progress.best_val_acc
         if is_best:
@@ -363,86 +353,44 @@ class TrainingRun:
         if self.on_epoch_end is not None:
             self.on_epoch_end(progress.epoch, record)
 
-    def _calibrate(self) -> None:
-        """Makes the best student as sure of itself as it is right: a teacher softens it."""
-        self.processes.barrier()  # the main process writes what all read
-        best = HOSER.load(self.folder.best, self.config, self.resources.network).to(self.device)
-        batch_size = self.config.optimizer_config.batch_size
-        temperature = calibrated_at(self.folder.best)  # a run was killed right after it
-        if temperature is None:
-            temperature = calibrate(best, self.resources.val, self.device, batch_size)
-        self.processes.barrier()
-        result = validate(
-            best,
+    def _validate(self, student: HOSER, interrupted: Callable[[], bool]) -> ValidationResult | None:
+        return validate(
+            student,
             self.resources.val,
             device=self.device,
-            batch_size=batch_size,
+            batch_size=self.config.optimizer_config.batch_size,
             processes=self.processes,
             precision=self.precision,
             teacher=self.teacher,
+            interrupted=interrupted,
         )
-        assert result is not None  # nothing interrupts it
-        record = self.progress.history[self.progress.best_epoch]
+
+    def _calibrate(self) -> None:
+        self.processes.barrier()  # the main process writes what all read
+        best, temperature = self._best_student().calibrated()
+        self.processes.barrier()
+        result = self._validate(best, interrupted=lambda: False)
+        assert result is not None
+        record = self.progress.best
         record.update({**result.as_dict(), "calibration_temperature": temperature})
         self.recorder.calibrated(self.progress, record, best)
 
     def fit_travel_times(self) -> None:
-        """Tells the best student how its travel times spread, for `gene.py` to draw them."""
-        best = self.folder.best
-        if not best.exists() or read_student_file(best).travel_times is not None:
-            return
-        student = HOSER.load(best, self.config, self.resources.network).to(self.device)
-        try:
-            distribution, quality = fit_student(student, self.resources.val, self.device)
-        except UserError as error:
-            logger.warning("Travel times cannot be drawn. %s", error)
-            return
-        add_to_checkpoint(best, distribution, best)
-        self.recorder.travel_times(self.progress, asdict(quality))
-        self._save()  # a finished run that is read again knows these figures, too
+        """Tells the best student how its travel times spread, where it does not know."""
+        quality = self._best_student().fit_travel_times()
+        if quality is not None:
+            self.recorder.travel_times(self.progress, quality)
+            self._save()  # a finished run that is read again knows these figures, too
 
-    def _epoch_record(self, result: ValidationResult) -> dict[str, Any]:
-        progress = self.progress
-        sums = progress.epoch_sums
-        steps = max(sums.get("steps", 0.0), 1.0)
-        record = {
-            "epoch": progress.epoch + 1,
-            "step": progress.step,
-            "train_loss": sums.get("loss", 0.0) / steps,
-            "train_next_step_acc": sums.get("correct", 0.0) / max(sums.get("positions", 0.0), 1.0),
-            **result.as_dict(),
-            "seconds": progress.seconds,
-        }
-        if self.teacher is not None:
-            record["train_distill_loss"] = sums.get("distill_loss", 0.0) / steps
-        if self.replay is not None:
-            record["train_replay_loss"] = sums.get("replay_loss", 0.0) / steps
-        return record
+    def _best_student(self) -> BestStudent:
+        return BestStudent(self.config, self.folder, self.resources, self.device)
 
     def report(self) -> TrainResult:
         """The result, and the table that shows it."""
         progress, folder = self.progress, self.folder
-        best = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else {}
         rate = self.batches_done / self.busy_seconds if self.busy_seconds else 0.0
         if self.processes.is_main and self.config.profiling.max_batches and self.batches_done:
             logger.info("%d batches. %s", self.batches_done, self.profiler.mean())
-        elif self.processes.is_main and best:
-            files = {
-                "Best student": folder.best,
-                "Newest state": folder.latest,
-                "Metrics": folder.metrics,
-                "TensorBoard": folder.tensorboard,
-            }
-            logger.info("Done.\n%s", summary_table(best, progress.seconds, rate, files))
-        return TrainResult(
-            best_val_acc=progress.best_val_acc,
-            best_epoch=progress.best_epoch + 1,
-            checkpoint=folder.best,
-            folder=folder.path,
-            metrics=best,
-            history=progress.history,
-            seconds=progress.seconds,
-            batches_per_second=rate,
-            finished=progress.finished,
-            exit_code=self.signals.exit_code,
-        )
+        elif self.processes.is_main and progress.best:
+            logger.info("Done.\n%s", summary_table(progress.best, progress.seconds, rate, folder))
+        return TrainResult.of(progress, folder, rate, self.signals.exit_code)

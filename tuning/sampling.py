@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from config.schema import OptunaConfig
+from config.study import OptunaConfig
 from runtime.logs import get_logger
 from tuning.space import Space, from_unit, to_unit
 

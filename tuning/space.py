@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from config.schema import Config, WindowRange
+from config.schema import Config
+from config.study import WindowRange
 
 if TYPE_CHECKING:
     from optuna.distributions import FloatDistribution, IntDistribution

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.jit import kernel
+from search.kernels.beam_rows import begin_beam, end_search, list_row
 from search.kernels.common import distance_m
 
 
@@ -13,16 +14,8 @@ def begin_beams(slots, origin, start, state, beams):  # type: ignore[no-untyped-
     """Clears the slots and puts each trip's first road into its beam."""
     for i in range(len(slots)):
         s = slots[i]
-        state.best[s, :] = -np.inf
+        begin_beam(s, origin[i], start[i], state, beams)
         state.visited[s, :] = False
-        state.best[s, origin[i]] = 0.0
-        beams.at[0, s, 0] = -1
-        beams.at[1, s, 0] = origin[i]
-        beams.at[2, s, 0] = start[i]
-        beams.log_prob[s, 0] = 0.0
-        beams.filled[s] = 1
-        beams.nearest_m[s] = np.inf
-        beams.arrival_log_prob[s] = -np.inf
 
 
 @kernel()
@@ -38,8 +31,8 @@ def select_beams(state, beams, roads, max_steps, first_arrival, out, ended, reac
             continue
         first_out = num_out
         if beams.filled[s] > 0 and state.steps[s] < max_steps:
-            arrived = _look(s, state.destination[s], beams, roads, first_arrival)
-            for b in range(0 if arrived and first_arrival else beams.filled[s]):
+            has_arrived = _look(s, state.destination[s], beams, roads, first_arrival)
+            for b in range(0 if has_arrived and first_arrival else beams.filled[s]):
                 road = beams.at[1, s, b]
                 if not beams.log_prob[s, b] > beams.arrival_log_prob[s]:
                     break
@@ -48,22 +41,14 @@ def select_beams(state, beams, roads, max_steps, first_arrival, out, ended, reac
                 state.visited[s, road] = True
                 if roads.offsets[road + 1] == roads.offsets[road]:
                     continue
-                out.at[0, num_out] = s
-                out.at[1:, num_out] = beams.at[:, s, b]
-                out.log_prob[num_out] = beams.log_prob[s, b]
+                list_row(s, b, beams, out, num_out)
                 num_out += 1
         if num_out > first_out:
             state.steps[s] += num_out - first_out
             continue
         state.active[s] = False
-        reached[num_ended] = beams.arrival_log_prob[s] > -np.inf
-        ended.at[0, num_ended] = s
-        if reached[num_ended]:
-            ended.at[1:, num_ended] = beams.arrival_at[:, s]
-            ended.log_prob[num_ended] = beams.arrival_log_prob[s]
-        else:
-            ended.at[1:, num_ended] = beams.nearest_at[:, s]
-            ended.log_prob[num_ended] = beams.nearest_log_prob[s]
+        arrived = beams.arrival_log_prob[s] > -np.inf
+        end_search(s, arrived, beams, ended, reached, num_ended)
         num_ended += 1
     return num_out, num_ended
 

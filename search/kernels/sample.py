@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from runtime.jit import kernel
+from search.kernels.beam_rows import begin_beam, end_search, list_row
 from search.kernels.common import distance_m
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -34,15 +35,7 @@ def begin_draws(slots, origin, start, number, seed, state, beams, draws):  # typ
     """Clears the slots and puts each trip's first road into its beam."""
     for i in range(len(slots)):
         s = slots[i]
-        state.best[s, :] = -np.inf
-        state.best[s, origin[i]] = 0.0
-        beams.at[0, s, 0] = -1
-        beams.at[1, s, 0] = origin[i]
-        beams.at[2, s, 0] = start[i]
-        beams.log_prob[s, 0] = 0.0
-        beams.filled[s] = 1
-        beams.nearest_m[s] = np.inf
-        beams.arrival_log_prob[s] = -np.inf
+        begin_beam(s, origin[i], start[i], state, beams)
         draws.perturbed[s, 0] = 0.0
         draws.tempered[s, 0] = 0.0
         draws.key[s, 0] = _mix(_mix(seed) + (np.uint64(number[i]) + np.uint64(1)) * _GOLDEN)
@@ -69,23 +62,15 @@ def select_draws(state, beams, draws, roads, max_steps, out, out_beam, ended, re
                     break
                 if roads.offsets[road + 1] == roads.offsets[road]:
                     continue
-                out.at[0, num_out] = s
-                out.at[1:, num_out] = beams.at[:, s, b]
-                out.log_prob[num_out] = beams.log_prob[s, b]
+                list_row(s, b, beams, out, num_out)
                 out_beam[num_out] = b
                 num_out += 1
         if num_out > first_out:
             state.steps[s] += num_out - first_out
             continue
         state.active[s] = False
-        reached[num_ended] = draws.arrival_perturbed[s] > -np.inf
-        ended.at[0, num_ended] = s
-        if reached[num_ended]:
-            ended.at[1:, num_ended] = beams.arrival_at[:, s]
-            ended.log_prob[num_ended] = beams.arrival_log_prob[s]
-        else:
-            ended.at[1:, num_ended] = beams.nearest_at[:, s]
-            ended.log_prob[num_ended] = beams.nearest_log_prob[s]
+        arrived = draws.arrival_perturbed[s] > -np.inf
+        end_search(s, arrived, beams, ended, reached, num_ended)
         num_ended += 1
     return num_out, num_ended
 
