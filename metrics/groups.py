@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,9 +117,11 @@ class GroupComparison:
         }
 
 
-def compare_groups(groups: Sequence[Group], od_source: str, seed: int = 0) -> GroupComparison:
+def compare_groups(
+    groups: Sequence[Group], od_source: str, seed: int = 0, measures: Iterable[str] = MEASURES
+) -> GroupComparison:
     """Every measure of every group, and every two groups against each other."""
-    present = [name for name in MEASURES if any(group.values(name) for group in groups)]
+    present = [name for name in measures if any(group.values(name) for group in groups)]
     found = [Summary.of(group, name) for name in present for group in groups]
     tests: list[GroupTest] = []
     methods = [group for group in groups if not group.is_yardstick]

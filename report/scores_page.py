@@ -5,12 +5,12 @@ One HTML file that needs nothing else, made like the report of an evaluation (`r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from critics.scoring.expected import expected_routes
 from critics.scoring.scores import ModelScores
 from critics.scoring.session import ScoreResult
 from critics.scoring.trips import position_offsets
@@ -27,11 +27,9 @@ SCRIPTS = ["dom.js", "map.js", "scores.js"]
 TITLE = "Is this trip normal?"
 
 
-def write_scores_page(
-    result: ScoreResult, path: Path, expected: Mapping[int, list[int]] | None = None
-) -> None:
-    """Writes the page; `expected` holds the roads that were to be expected, by trip."""
-    page = render(TITLE, _payload(result, expected or {}), SCRIPTS)
+def write_scores_page(result: ScoreResult, path: Path) -> None:
+    """Writes the page; with a student among the models, it shows the ways to be expected."""
+    page = render(TITLE, _payload(result), SCRIPTS)
     atomic_write_bytes(path, page.encode())
     logger.info("The page of scores is %s (%.1f MB).", path, len(page) / 1e6)
 
@@ -44,9 +42,12 @@ def strangest(result: ScoreResult, count: int = TRIPS_SHOWN) -> dict[str, list[i
     }
 
 
-def _payload(result: ScoreResult, expected: Mapping[int, list[int]]) -> dict[str, Any]:
+def _payload(result: ScoreResult) -> dict[str, Any]:
     chosen = strangest(result)
     shown = sorted({trip for trips in chosen.values() for trip in trips})
+    expected: dict[int, list[int]] = {}
+    if result.student is not None:
+        expected = expected_routes(result.student, result.trips, shown)
     place = {trip: number for number, trip in enumerate(shown)}
     trips = [trip_payload(result.trips, trip) for trip in shown]
     for trip, number in place.items():

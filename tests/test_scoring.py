@@ -303,14 +303,41 @@ def test_the_program_scores_compares_and_writes(
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
     table = pl.read_csv(tmp_path / "out" / "trips.csv")
     models = table["model"].unique().to_list()
-    assert len(models) == 4
+    assert len(models) == 5  # the teacher's perplexity and two simple methods among them
     assert table["route_percentile"].is_between(0, 1).all()
     summary = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert {study["kind"] for study in summary["studies"]} == {"detour", "slow"}
-    assert "<script" in (tmp_path / "out" / "scores.html").read_text()
+    page = (tmp_path / "out" / "scores.html").read_text()
+    assert "<script" in page and '"expected":' in page
+    rules = [study["published"] for study in summary["studies"] if study["aspect"] == "route"]
+    assert all(0 <= rule["f1"] <= 1 for each in rules for rule in each.values()) and any(rules)
     features = json.loads((tmp_path / "out" / "trips.geojson").read_text())["features"]
-    assert len(features) == len(table) // 4
+    assert len(features) == len(table) // 5
     assert "detour" in capsys.readouterr().out
+
+
+def test_groups_over_seeds_equal_the_models_own_figures(
+    city: Path, student_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = []
+    for group in ("plain", "taught"):
+        for seed in (1, 2):
+            models.append(tmp_path / f"seed{seed}_{group}" / "best.pth")
+            models[-1].parent.mkdir()
+            shutil.copyfile(student_file, models[-1])
+    arguments = ["--model", *map(str, models), "--data_dir", str(city), "--split", "train"]
+    arguments += ["--inject", "detour", "--no-report", "--max_trips", "150"]
+    groups = ["--groups", "plain=*_plain", "taught=*_taught"]
+    assert main([*arguments, *groups, "--output", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "groups.json").read_text())
+    assert found["groups"] == {"plain": ["1", "2"], "taught": ["1", "2"]}
+    assert all(test["difference"] == 0 and test["paired"] for test in found["tests"])
+    studies = json.loads((tmp_path / "out" / "scores.json").read_text())["studies"]
+    own = studies[0]["models"]["seed1_plain/best"]["roc_auc"]
+    assert own in found["summaries"][0]["by_seed"].values()
+    assert "seeds" in capsys.readouterr().out
+    with pytest.raises(UserError, match="No model matches the group x"):
+        main([*arguments, "--groups", "x=nothing"])
 
 
 @pytest.mark.parametrize("kind", ["student", "teacher"])

@@ -7,14 +7,19 @@ calibrated on the validation trips. With injected or labelled anomalies the mode
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
 from config.arguments import example_parser
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import AnomalyKind
+from critics.scoring.opening import unique_names
 from report.claim import fresh_folder
 from report.score_files import FORMATS, study_rows, write_geojson, write_summary, write_trips
+from report.score_groups import Members, group_rows, score_groups, write_score_groups
 from report.tables import screen_table
 from runtime.device import resolve_device
 from runtime.errors import UserError, run_main
@@ -30,7 +35,10 @@ EXAMPLES = """\
       --inject detour,switch,loop,slow,wrong_time
   python -m tools.score_trips --model save/demo/seed0/best.pth --data_dir data/demo \\
       --trips suspicious.csv --labels labels.csv --alarm_rate 0.01 --output scores/suspicious
+  python -m tools.score_trips --model save/demo/seed*/best.pth save/demo/seed*_distill/best.pth \
+      --data_dir data/demo --inject all --groups "vanilla=*seed?" "distilled=*_distill"
 """
+_SEED = re.compile(r"seed(\d+)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trips", metavar="FILE", help="score these trips instead: a dataset's or generated ones")
     add("--inject", metavar="KINDS", help=f"anomalies: {','.join(get_args(AnomalyKind))} or all")
     add("--labels", metavar="CSV", help="a column `label` with one row for each trip")
+    add("--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="models by training seed")
     add("--alarm_rate", type=float, default=0.05, help="share of normal trips that alarm")
     add("--window", help="roads that a teacher reads; default: the whole trip so far")
     add("--max_trips", type=int, metavar="N", help="score only the first N trips")
@@ -83,6 +92,28 @@ def _request(arguments: argparse.Namespace) -> ScoreRequest:
     )
 
 
+def members(models: Sequence[str], names: Sequence[str], groups: Sequence[str]) -> Members:
+    """The models' names by group and training seed; patterns are of files' or folders' names."""
+    found: dict[str, dict[str, str]] = {}
+    for text in groups:
+        group, separator, pattern = text.partition("=")
+        if not separator or not group.strip() or not pattern.strip():
+            raise UserError(f'--groups {text!r}: expected NAME=PATTERN, as "vanilla=*seed?".')
+        by_seed: dict[str, str] = found.setdefault(group.strip(), {})
+        for path, name in zip(map(Path, models), names, strict=True):
+            if not any(
+                fnmatchcase(each, pattern.strip()) for each in (path.stem, path.parent.name)
+            ):
+                continue
+            seeds = _SEED.findall(str(path)) or re.findall(r"\d+", path.stem) or [name]
+            if seeds[-1] in by_seed:
+                raise UserError(f"Two models of the group {group} have the seed {seeds[-1]}.")
+            by_seed[seeds[-1]] = name
+        if not by_seed:
+            raise UserError(f"No model matches the group {group.strip()} ({pattern.strip()}).")
+    return found
+
+
 def write_scores(result: ScoreResult, folder: Path, kind: str, page: bool) -> None:
     """All files of a scoring."""
     write_trips(result, folder / f"trips.{kind}")
@@ -98,6 +129,7 @@ def write_scores(result: ScoreResult, folder: Path, kind: str, page: bool) -> No
 def _outputs(folder: Path, arguments: argparse.Namespace) -> Results:
     names = [f"trips.{arguments.format}", "scores.json", "trips.geojson"]
     names += [] if arguments.no_report else ["scores.html"]
+    names += ["groups.json", "groups.md"] if arguments.groups else []
     return Results(folder, tuple(names), "tools.score_trips", force=arguments.force)
 
 
@@ -113,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     setup_logging()
     request = _request(arguments)
+    names = unique_names([Path(model) for model in arguments.model]) if arguments.model else []
+    grouped = members(arguments.model, names, arguments.groups)
     outputs = None
     if arguments.output is not None:  # refused before hours of work, not after them
         outputs = _outputs(Path(arguments.output), arguments)
@@ -122,7 +156,14 @@ def main(argv: list[str] | None = None) -> int:
     folder = outputs.folder
     with outputs.of(result.inputs).written():
         write_scores(result, folder, arguments.format, page=not arguments.no_report)
+        comparison = score_groups(result.studies, grouped) if grouped else None
+        if comparison is not None:
+            write_score_groups(comparison, folder)
     _print(result)
+    if comparison is not None:
+        print(f"\nGroups over training seeds\n{screen_table(*group_rows(comparison))}")
+        for warning in comparison.warnings:
+            logger.warning("%s", warning)
     print(f"\nScores are in {folder}")
     return 0
 

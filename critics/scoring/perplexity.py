@@ -2,9 +2,12 @@
 
 A trip's log-perplexity is the mean surprise of its tokens after SOT, over the whole vocabulary and
 with EOT as the last of them. The rule of the paper calls trips outliers that exceed mean + 3 σ.
+It knows no lengths and no support: percentiles are among all normal trips alike.
 """
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import torch
@@ -13,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from critics.road_teacher import LMTADRoadTeacher
+from critics.scoring.calibration import Calibration
+from critics.scoring.scores import AspectScores, ModelScores
+from critics.scoring.trips import Surroundings, position_offsets
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
@@ -66,3 +72,24 @@ def log_perplexity(teacher: LMTADRoadTeacher, trips: Trips) -> FloatArray:
         result[chosen] = found.double().cpu().numpy()
         first += count
     return result
+
+
+class PerplexityScorer:
+    """A teacher's log-perplexity as a score of its own."""
+
+    def __init__(self, name: str, teacher: LMTADRoadTeacher, val: Trips) -> None:
+        self.name, self.teacher = f"{name}, perplexity", teacher
+        self._calibration = Calibration.fit(log_perplexity(teacher, val), _alike(val))
+
+    def scores(self, trips: Trips) -> ModelScores:
+        started = time.perf_counter()
+        raw = log_perplexity(self.teacher, trips)
+        aspects = AspectScores(raw, self._calibration.level(raw, _alike(trips)))
+        elapsed = time.perf_counter() - started
+        positions = int(position_offsets(trips)[-1])
+        return ModelScores(self.name, {"route": aspects}, None, None, elapsed, positions, True)
+
+
+def _alike(trips: Trips) -> Surroundings:
+    nothing = np.zeros(len(trips), dtype=np.int64)
+    return Surroundings(nothing, nothing)

@@ -43,6 +43,10 @@ class AspectScores:
         """The share of comparable normal trips that are less surprising."""
         return percentile(self.level)
 
+    def of(self, trips: NDArray[np.bool_] | IntArray) -> AspectScores:
+        """Those of some of the trips."""
+        return AspectScores(self.raw[trips], self.level[trips])
+
     def alarms(self, rate: float) -> NDArray[np.bool_]:
         """The trips more surprising than all but a share `rate` of normal ones."""
         return self.level > threshold(rate)
@@ -63,6 +67,7 @@ class ModelScores:
     surprises: Surprises | None
     seconds: float  # that scoring took, fitting not counted
     positions: int
+    is_perplexity: bool = False  # `raw` is LM-TAD's measure, which the published rule reads
 
     @property
     def overall(self) -> AspectScores:

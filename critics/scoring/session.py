@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from config.choices import Window
 from config.schema import Config
+from critics.road_teacher import LMTADRoadTeacher
 from critics.scoring.anomalies import KINDS, AnomalyKind, Injector
-from critics.scoring.judges import TransitionJudge
+from critics.scoring.judges import Judge, StudentJudge, TeacherJudge, TransitionJudge
 from critics.scoring.opening import open_judge, unique_names
+from critics.scoring.perplexity import PerplexityScorer
 from critics.scoring.scores import JudgeScorer, ModelScores, Normality, Scorer, YardstickScorer
 from critics.scoring.study import LabelledTrips, Study, run_study
 from critics.scoring.trips import Surroundings, as_trips
@@ -78,6 +80,7 @@ class ScoreResult:
     labels: NDArray[np.str_] | None  # [n], empty for normal trips
     studies: list[Study] = field(default_factory=list)
     inputs: Inputs = UNKNOWN
+    student: StudentJudge | None = None  # the first among the models
 
 
 def score(request: ScoreRequest) -> ScoreResult:
@@ -93,8 +96,10 @@ def score(request: ScoreRequest) -> ScoreResult:
     labelled = scoring.labelled(trips, labels)
     studies = run_study(scorers, found, trips, labelled, scoring.normality, request.alarm_rate)
     around = scoring.normality.support.surroundings(trips)
+    judges = (scorer.judge for scorer in scorers if isinstance(scorer, JudgeScorer))
+    student = next((judge for judge in judges if isinstance(judge, StudentJudge)), None)
     return ScoreResult(
-        request, scoring.network, trips, around, found, labels, studies, scoring.inputs()
+        request, scoring.network, trips, around, found, labels, studies, scoring.inputs(), student
     )
 
 
@@ -136,6 +141,8 @@ class Scoring:
         for path, name in zip(paths, unique_names(paths) if paths else [], strict=True):
             judge = open_judge(path, name, config, self.network, request.window, device)
             scorers.append(JudgeScorer(judge, self.normality))
+            if request.yardsticks and (teacher := _knows_vocabulary(judge)):
+                scorers.append(PerplexityScorer(name, teacher, self.normality.val))
         if request.yardsticks:
             scorers.append(JudgeScorer(TransitionJudge(self.train), self.normality))
             scorers.append(YardstickScorer(self.normality))
@@ -173,6 +180,15 @@ class Scoring:
             for kind in sorted(set(labels.tolist()) - {""}):
                 found.append(LabelledTrips.of_label(kind, labels))
         return found
+
+
+def _knows_vocabulary(judge: Judge) -> LMTADRoadTeacher | None:
+    """An LM-TAD that was trained on the whole vocabulary, as its perplexity supposes."""
+    teacher = judge.teacher if isinstance(judge, TeacherJudge) else None
+    if not isinstance(teacher, LMTADRoadTeacher):
+        return None
+    trained_on = teacher.teacher.dataset_config.get("loss", "vocabulary")
+    return teacher if trained_on == "vocabulary" else None
 
 
 def read_any_trips(path: Path, network: RoadNetwork) -> Trips:

@@ -9,8 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from critics.scoring.anomalies import Injected
-from critics.scoring.detection import Detection, Draws, PairedAuc, compare_auc, detect
-from critics.scoring.scores import ASPECTS, Aspect, ModelScores, Normality, Scorer, threshold
+from critics.scoring.detection import (
+    Detection,
+    Draws,
+    PairedAuc,
+    PublishedRule,
+    compare_auc,
+    detect,
+    published_rule,
+)
+from critics.scoring.scores import (
+    ASPECTS,
+    Aspect,
+    AspectScores,
+    ModelScores,
+    Normality,
+    Scorer,
+    threshold,
+)
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
@@ -53,6 +69,7 @@ class Study:
     aspect: Aspect
     models: dict[str, Detection]
     against_first: dict[str, PairedAuc]  # of each further model less the first's AUC
+    published: dict[str, PublishedRule]  # of the perplexities among the models
 
 
 def run_study(
@@ -90,18 +107,13 @@ def run_study(
 
 def _anomalous_scores(
     scorers: Sequence[Scorer], found: dict[str, ModelScores], trips: Trips, one: LabelledTrips
-) -> dict[str, dict[Aspect, FloatArray]]:
+) -> dict[str, dict[Aspect, AspectScores]]:
     if one.trips is None:
         return {
-            name: {aspect: values.level[one.places] for aspect, values in scores.aspects.items()}
-            for name, scores in found.items()
+            name: {aspect: values.of(one.places) for aspect, values in each.aspects.items()}
+            for name, each in found.items()
         }
-    return {
-        scorer.name: {
-            aspect: values.level for aspect, values in scorer.scores(trips).aspects.items()
-        }
-        for scorer in scorers
-    }
+    return {scorer.name: scorer.scores(trips).aspects for scorer in scorers}
 
 
 def _one(
@@ -109,19 +121,20 @@ def _one(
     ods: str,
     aspect: Aspect,
     found: dict[str, ModelScores],
-    scores: dict[str, dict[Aspect, FloatArray]],
+    scores: dict[str, dict[Aspect, AspectScores]],
     beside: BoolArray,
     chosen: BoolArray,
     draws: Draws,
     alarm_rate: float,
 ) -> Study | None:
-    pairs = {
-        name: (found[name].aspects[aspect].level[beside], levels[aspect][chosen])
-        for name, levels in scores.items()
-        if aspect in levels
+    sides = {
+        name: (found[name].aspects[aspect].of(beside), aspects[aspect].of(chosen))
+        for name, aspects in scores.items()
+        if aspect in aspects
     }
-    if not pairs:
+    if not sides:
         return None
+    pairs = {name: (normal.level, anomalous.level) for name, (normal, anomalous) in sides.items()}
     limit = threshold(alarm_rate)
     first, *others = pairs
     return Study(
@@ -131,4 +144,9 @@ def _one(
         aspect=aspect,
         models={name: detect(*pair, limit, draws) for name, pair in pairs.items()},
         against_first={name: compare_auc(pairs[first], pairs[name], draws) for name in others},
+        published={
+            name: published_rule(normal.raw, anomalous.raw)
+            for name, (normal, anomalous) in sides.items()
+            if found[name].is_perplexity
+        },
     )
