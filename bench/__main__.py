@@ -23,6 +23,7 @@ BENCHES = (
     "train",
     "generate",
     "evaluate",
+    "score",
     "tune",
     "growth",
 )
