@@ -62,10 +62,11 @@ class Inputs:
         """What is known, by name."""
         return {name: value for name, value in self.__dict__.items() if value is not None}
 
-    def differences(self, here: Inputs) -> list[str]:
+    def differences(self, here: Inputs, titles: Mapping[str, str] | None = None) -> list[str]:
         """In words, where what is known here is not what was known there."""
+        known = titles or {}
         return [
-            f"{_title(name)} is {short(there)} there and {short(value)} here"
+            f"{known.get(name) or _title(name)} is {short(there)} there and {short(value)} here"
             for name, value in here.to_json().items()
             if (there := getattr(self, name)) is not None and there != value
         ]

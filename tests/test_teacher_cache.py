@@ -238,7 +238,7 @@ def test_another_teacher_window_or_split_gets_its_own_cache(
 
 def build_in_process(folder: str, city: str, cache: str, delay: float) -> None:
     """A builder that works slowly enough to meet another one, or to be killed."""
-    cache_builder.POSITIONS_PER_CHUNK = 30
+    cache_builder.POSITIONS_PER_CHUNK = 50  # as `small_chunks`: sums round by their company
     cache_builder.SECONDS_PER_COMMIT = 0.0
     torch.set_num_threads(1)
     network = RoadNetwork.load(city)

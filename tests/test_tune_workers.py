@@ -213,4 +213,4 @@ def test_two_workers_on_a_postgresql_server(postgres: str, city: TinyCity, tmp_p
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     check_shared(open_study(config).records(), tmp_path, 4)
     shown = summary_of(tmp_path)["storage"]
-    assert "//tuner:***@" in shown and "secret" not in shown
+    assert "tuner@127.0.0.1" in shown and "secret" not in shown

@@ -178,9 +178,9 @@ def test_a_full_disk_leaves_no_half_archive(
     packed = tmp_path / "out" / "bundle.tar.gz"
     size = packed.stat().st_size
     files = [file for file in (tmp_path / "out" / "bundle").rglob("*") if file.is_file()]
-    assert max(file.stat().st_size for file in files) < size - 1
+    room = (size + max(file.stat().st_size for file in files)) // 2  # for every file, not for all
     shutil.rmtree(tmp_path / "out")
-    assert_refused(programs.run(*command, cwd=tmp_path, file_limit=size - 1), str(packed))
+    assert_refused(programs.run(*command, cwd=tmp_path, file_limit=room), str(packed))
     assert not list((tmp_path / "out").glob("*.tar*")) and not list((tmp_path / "out").glob(".*"))
     assert_succeeded(programs.run(*command, "--force", cwd=tmp_path))
     assert packed.stat().st_size > 0
@@ -212,9 +212,8 @@ def test_the_second_run_in_the_same_place_is_refused(
             command += ["--set", f"optuna.storage='sqlite:///{tmp_path}/other.db'"]
         refused = programs.run(*command, cwd=tmp_path)
         assert_refused(refused, str(place))
-        assert "is in use by another run" in refused.error_line or "being written" in (
-            refused.error_line
-        )
+        reasons = ("is in use by another run", "being written", "belongs to a study of")
+        assert any(reason in refused.error_line for reason in reasons)
     finally:
         assert programs.stop(first).code == -9, "the first run did not go on"
 
