@@ -27,6 +27,7 @@ from models.packing import Packing, pack
 from models.road_network_encoder import RoadNetworkEncoder
 from models.road_tables import RoadTables
 from models.trajectory_encoder import TrajectoryEncoder
+from runtime.device import prefers_loops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +146,7 @@ class HOSER(nn.Module):
 
     def roads_worth_encoding(self, batches: Sequence[Batch]) -> Tensor | None:
         """The roads that these batches touch where encoding only them is faster, else None."""
-        if self.road2zone.device.type != "cpu" or torch.compiler.is_compiling():
+        if not prefers_loops(self.road2zone.device) or torch.compiler.is_compiling():
             return None
         touched = torch.zeros(self.road_network_encoder.num_roads, dtype=torch.bool)
         for batch in batches:
@@ -167,7 +168,7 @@ class HOSER(nn.Module):
 
     def _packing(self, batch: Batch) -> Packing | None:
         """On a CPU padding costs time; elsewhere fixed shapes are worth more."""
-        if batch.trace_len.device.type != "cpu" or torch.compiler.is_compiling():
+        if not prefers_loops(batch.trace_len.device) or torch.compiler.is_compiling():
             return None
         return pack(batch.trace_len, batch.candidate_len, batch.candidate_road_id.shape[2])
 

@@ -52,6 +52,20 @@ class TripRows:
         """The rows in page-locked memory, for asynchronous copies to a GPU."""
         return self._map(Tensor.pin_memory)
 
+    def padded(self, positions: int, candidates: int) -> TripRows:
+        """The rows with T a multiple of `positions`, and room for `candidates` candidates."""
+        missing = -(self.road_ids.shape[1] - 1) % positions
+
+        def repeat_last(values: Tensor) -> Tensor:
+            return torch.cat([values, values[:, -1:].expand(-1, missing)], dim=1)
+
+        return replace(
+            self,
+            road_ids=repeat_last(self.road_ids),
+            seconds=repeat_last(self.seconds),
+            max_candidates=max(self.max_candidates, candidates),
+        )
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> TripRows:
         changed: dict[str, Any] = {
             name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.graph_attention import attend_on_cpu
 from models.road_graph import MessageGraph
+from runtime.device import prefers_loops
 
 if TYPE_CHECKING:
     from torch_geometric.nn import GAT, GCN
@@ -58,7 +58,7 @@ def zone_messages(edge_index: Tensor, edge_weight: Tensor, num_zones: int) -> Zo
 
 def attend(layers: GAT, x: Tensor, graphs: Sequence[MessageGraph]) -> Tensor:
     """The roads' embeddings: layer n over `graphs[n]`, ReLU between layers."""
-    if not _computes_on_cpu(x):
+    if not prefers_loops(x.device):
         whole = graphs[0]  # accelerators encode all roads at once
         return layers(x, whole.edge_index, edge_attr=whole.attr)
     for number, (layer, graph) in enumerate(zip(layers.convs, graphs, strict=True)):
@@ -68,13 +68,9 @@ def attend(layers: GAT, x: Tensor, graphs: Sequence[MessageGraph]) -> Tensor:
 
 def convolve(layers: GCN, x: Tensor, zones: ZoneMessages) -> Tensor:
     """The zones' embeddings [Z, d], ReLU between layers."""
-    if not _computes_on_cpu(x):
+    if not prefers_loops(x.device):
         return layers(x, zones.edge_index, edge_weight=zones.weight)
     for number, layer in enumerate(layers.convs):
         hidden = layer.lin(F.relu(x) if number else x)
         x = zones.dense.to(hidden.dtype) @ hidden + layer.bias
     return x
-
-
-def _computes_on_cpu(x: Tensor) -> bool:
-    return x.device == torch.device("cpu")

@@ -16,6 +16,7 @@ from models.cpu_parallel import even_chunks, run_chunks
 from models.road_tables import RoadTables
 from models.trajectory_encoder import Block, TrajectoryEncoder
 from models.trip_tree import TripTree
+from runtime.device import prefers_loops
 
 _UNITS_PER_RADIAN = EARTH_RADIUS_M / MAX_DISTANCE_M
 _MINUTES_A_DAY = 1440.0
@@ -88,7 +89,7 @@ class TripDecoder:
     def _relations(self, nodes: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Distances and intervals [N, depth] from each node to the positions of its path."""
         tree = self.tree
-        if nodes.device.type == "cpu":
+        if prefers_loops(nodes.device):
             from models.path_kernels import path_relations
 
             distance, interval = torch.zeros(len(nodes), depth), torch.zeros(len(nodes), depth)
@@ -148,7 +149,7 @@ class TripDecoder:
 
 
 def _is_compiled(q: Tensor) -> bool:
-    return q.device.type == "cpu" and q.dtype == torch.float32
+    return prefers_loops(q.device) and q.dtype == torch.float32
 
 
 def _chunks(num_rows: int) -> list[tuple[int, int]]:

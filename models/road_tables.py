@@ -35,9 +35,16 @@ class RoadTables:
             else F.embedding(roads, self.row_of_road.unsqueeze(1)).squeeze(-1)
         )
 
-    def detach_for_accumulation(self) -> RoadTables:
-        """Leaves with the same values, whose `.grad` collects over micro-batches."""
+    def detach_for_accumulation(self, own_gradients: bool = False) -> RoadTables:
+        """Leaves with the same values, whose `.grad` collects over micro-batches.
+
+        `own_gradients` gives them memory at once; else the first micro-batch's gradients are
+        taken as they are.
+        """
         leaves = {name: getattr(self, name).detach().requires_grad_() for name in _TABLES}
+        if own_gradients:
+            for leaf in leaves.values():
+                leaf.grad = torch.zeros_like(leaf)
         return RoadTables(**leaves, row_of_road=self.row_of_road)
 
     def backward(self, leaf: RoadTables) -> None:

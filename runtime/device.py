@@ -1,4 +1,4 @@
-"""Which device a program computes on, from its `--cuda N` and `--device NAME` arguments."""
+"""Which device a program computes on, from its arguments, and what suits a kind of device."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from runtime.errors import UserError
 from runtime.logs import get_logger
 
 logger = get_logger("device")
+
+
+def prefers_loops(device: torch.device) -> bool:
+    """Whether compiled loops over the real entries are fastest there: on a CPU.
+
+    Accelerators compute the same formulas as tensor operations on padded batches.
+    """
+    return device.type == "cpu"
 
 
 def resolve_device(cuda: int | None = None, device: str | None = None) -> torch.device:

@@ -93,9 +93,10 @@ def join(device: torch.device, timeout: datetime.timedelta = TIMEOUT) -> Process
     if world_size <= 1:
         return Processes()
     if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        on_gpu = device.type == "cuda"
+        backend, own = ("nccl", device) if on_gpu else ("gloo", None)
         try:
-            dist.init_process_group(backend, timeout=timeout)
+            dist.init_process_group(backend, timeout=timeout, device_id=own)
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"Joining {world_size} processes failed ({error}); start them with torchrun."
@@ -118,5 +119,7 @@ def local_device(device: torch.device) -> torch.device:
                 f"Process {local} of this machine has no GPU of its own "
                 f"({torch.cuda.device_count()} here); lower --nproc-per-node."
             )
+        # What names no device (plain values sent around, kernels) must not go to the first GPU.
+        torch.cuda.set_device(local)
         return torch.device("cuda", local)
     return device

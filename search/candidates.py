@@ -17,6 +17,7 @@ from torch import Tensor
 from data.features import FeatureTables
 from hoser import HOSER
 from models.incremental import TripDecoder
+from runtime.device import prefers_loops
 from search.graph import SearchGraph
 from search.interface import IntArray
 
@@ -43,7 +44,7 @@ class CandidateScorer:
     @torch.no_grad()
     def score(self, hidden: Tensor, road: Tensor, destination: Tensor) -> CandidateScores:
         """The scores at N positions with embeddings `hidden` [N, 2 d]; the others int64 [N]."""
-        if hidden.device.type == "cpu" and hidden.dtype == torch.float32:
+        if prefers_loops(hidden.device) and hidden.dtype == torch.float32:
             return self._score_listed(hidden, road, destination)
         return self._score_padded(hidden, road, destination)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data.features import FeatureTables, temporal_info
 from hoser import HOSER
+from runtime.device import prefers_loops
 from runtime.errors import UserError
 from search.candidates import CandidateScorer, CandidateScores
 from search.graph import SearchGraph
@@ -53,14 +54,14 @@ class Scorer:
         self.time_mean, self.time_std = np.float32(time_mean), np.float32(time_std)
         self.decoder = model.start()
         self.candidates = CandidateScorer(model, self.decoder, features, graph)
-        self.block = ROWS_A_BLOCK_CPU if self.device.type == "cpu" else ROWS_A_BLOCK_GPU
+        self.block = ROWS_A_BLOCK_CPU if prefers_loops(self.device) else ROWS_A_BLOCK_GPU
         self.cost = ScoringCost()
         self._node_road = np.zeros(0, dtype=np.int64)
         self._node_seconds = np.zeros(0, dtype=np.int64)
 
     def score(self, trips: PartialTrips, destination: IntArray, start: IntArray) -> NextRoads:
         """Continues every trip; destination and start are those of the trips. [N] each"""
-        step = len(trips) if self.device.type == "cpu" else self.block
+        step = len(trips) if prefers_loops(self.device) else self.block
         parts = []
         for first in range(0, len(trips), step):
             rows = slice(first, first + step)

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from config.generation import DEFAULT_NUM_TRIPS
+from runtime.device import prefers_loops
 from search.demand import ModelledOD
 from search.drawn_times import with_drawn_times
 from search.engine import SearchEngine
@@ -111,7 +112,7 @@ class Session:
 
     def _make_search(self, num_trips: int) -> Search:
         request = self.request
-        rows = _ROWS_A_PASS_CPU if self.device.type == "cpu" else _ROWS_A_PASS_GPU
+        rows = _ROWS_A_PASS_CPU if prefers_loops(self.device) else _ROWS_A_PASS_GPU
         usual = max(1, rows // rows_per_trip(request.search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
         return build_search(request.search, self.graph, slots, request.seed)

@@ -107,7 +107,7 @@ def test_a_drive_does_not_depend_on_the_others(
     driver = Driver(LMTADPolicy(teacher_of(dataset.network)), dataset.network, FREE)
     requests = near_requests(dataset, 60)
     together = trips_of(driver.drive(requests))
-    monkeypatch.setattr(driving, "TRIPS_AT_ONCE", 7)
+    monkeypatch.setattr(driving, "TRIPS_AT_ONCE_CPU", 7)
     assert trips_of(driver.drive(requests)) == together
     halves = [trips_of(driver.drive(requests[np.arange(i, i + 30)], i)) for i in (0, 30)]
     assert sorted(halves[0] + halves[1]) == sorted(together)

@@ -276,7 +276,7 @@ def test_initial_parameters_follow_the_seed_and_the_originals_distribution(
 
 def take_the_accelerators_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU computes, here on the CPU."""
-    monkeypatch.setattr("models.graph_layers._computes_on_cpu", lambda x: False)
+    monkeypatch.setattr("models.graph_layers.prefers_loops", lambda device: False)
 
 
 @pytest.mark.parametrize("on_accelerator", [False, True])

@@ -84,7 +84,9 @@ class AccumulationStep:
         with profiler.phase("HOSER Forward"), self.precision.autocast():
             roads = self.model.roads_worth_encoding(batches) if batches else None
             tables = self.calls.encode_roads(roads)
-        leaf = tables.detach_for_accumulation()
+        leaf = tables.detach_for_accumulation(own_gradients=self.calls.reuses_memory)
+        if self.calls.reuses_memory:
+            optimization.reserve_gradients()
         sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
         need_hidden = self.teacher is not None and self.teacher.settings.embedding_weight > 0
         for batch, target in zip(batches, targets, strict=True):

@@ -14,6 +14,7 @@ from data.batch import Batch
 from hoser import HOSER
 from models.compiling import mark_dynamic
 from models.road_tables import RoadTables
+from runtime.device import prefers_loops
 from runtime.logs import get_logger
 
 logger = get_logger("train")
@@ -32,12 +33,24 @@ def compile_mode(config: TrainingConfig) -> str:
     return modes.get(config.torch_compile_mode, config.torch_compile_mode)
 
 
+def uses_cuda_graphs(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether the compiled student's kernels are recorded, and replayed in the same memory."""
+    graphs = config.torch_compile_mode in ("max-autotune", "reduce-overhead")
+    return (
+        device.type == "cuda" and config.torch_compile and graphs and not config.disable_cudagraphs
+    )
+
+
 @dataclass(frozen=True)
 class StudentCalls:
-    """The two ways in which a step calls the student."""
+    """The two ways in which a step calls the student.
+
+    `reuses_memory`: what `forward` and its backward pass give is overwritten by the next call.
+    """
 
     forward: Callable[..., Any]
     encode_roads: Callable[..., RoadTables]
+    reuses_memory: bool = False
 
 
 def compile_student(model: HOSER, config: TrainingConfig, device: torch.device) -> StudentCalls:
@@ -56,6 +69,10 @@ def compile_student(model: HOSER, config: TrainingConfig, device: torch.device) 
     def forward(batch: Batch, *arguments: Any, **keywords: Any) -> Any:
         return compiled(mark_dynamic(batch), *arguments, **keywords)
 
-    if device.type == "cpu":  # there the road encoder already is a compiled kernel
+    if prefers_loops(device):  # there the road encoder already is a compiled kernel
         return StudentCalls(forward, model.encode_roads)
-    return StudentCalls(forward, torch.compile(model.encode_roads, mode=mode))
+    # Never in a CUDA graph: a step's micro-batches read its tables until the last has been
+    # differentiated, and every replay of a graph overwrites what the graphs before it left.
+    of_tables = compile_mode(config.model_copy(update={"disable_cudagraphs": True}))
+    encode_roads = torch.compile(model.encode_roads, mode=of_tables)
+    return StudentCalls(forward, encode_roads, uses_cuda_graphs(config, device))

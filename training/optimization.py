@@ -72,6 +72,12 @@ class Optimization:
             self.scaler.update()
         self.zero_grad()
 
+    def reserve_gradients(self) -> None:
+        """Gives every gradient memory of its own, so that none is taken over from a CUDA graph."""
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
     def zero_grad(self) -> None:
         """Forgets all gradients."""
         self.optimizer.zero_grad(set_to_none=True)

@@ -9,11 +9,15 @@ from config.schema import Config
 from data.features import TripRows
 from data.sampling import IntArray, crop_starts, micro_batches, rank_share, training_steps
 from dataset import RowSpec, TripDataset
+from runtime.device import prefers_loops
 from runtime.distributed import Processes
+from training.compilation import uses_cuda_graphs
 
 # Measured (7,000 roads, 64 trips): on a CPU, where padding costs time, a batch that is cut in two
 # by length is as fast as one of like-length trips.
 _CPU_MICRO_BATCHES = 2
+# A CUDA graph is recorded for every shape: trips are padded to multiples of so many positions.
+_POSITIONS_A_SHAPE = 16
 
 
 class EpochPlan:
@@ -26,6 +30,7 @@ class EpochPlan:
         self.dataset = dataset
         self.processes = processes
         self.pin_memory = config.dataloader.pin_memory and device.type == "cuda"
+        self.few_shapes = uses_cuda_graphs(config.training, device)
         self.trace_lengths = dataset.trace_lengths.astype(np.int64)
         optimizer = config.optimizer_config
         self.batches_per_step = optimizer.accum_steps
@@ -33,7 +38,7 @@ class EpochPlan:
         self.groups_per_epoch = -(-len(dataset) // self.trips_per_step)
         self.by_length = config.dataloader.bucket_by_length
         self.parts = optimizer.accum_steps
-        if device.type == "cpu" and self.by_length:
+        if prefers_loops(device) and self.by_length:
             self.parts = max(self.parts, _CPU_MICRO_BATCHES)
         self.replayed: TripDataset | None = None
         self.replay_share = config.distill.replay.share
@@ -90,4 +95,6 @@ class EpochPlan:
         dataset = self.replayed if spec.replayed else self.dataset
         assert dataset is not None
         rows = dataset.rows(spec[share])
+        if self.few_shapes:
+            rows = rows.padded(_POSITIONS_A_SHAPE, dataset.network.max_candidates)
         return rows.pin_memory() if self.pin_memory else rows

@@ -19,8 +19,10 @@ from critics.replay.policies import Policy
 from critics.replay.requests import LEAST_DISTANCE_M, Requests, crow_flies_m
 from critics.scramble import BITS, scramble
 from data.road_network import RoadNetwork
+from runtime.device import prefers_loops
 
-TRIPS_AT_ONCE = 512  # their keys and values fit a processor's cache
+TRIPS_AT_ONCE_CPU = 512  # their keys and values fit a processor's cache
+TRIPS_AT_ONCE_GPU = 2048  # enough rows to be worth a step's launches; the memory stays bounded
 GHOSTS = 0.25  # the share of rows whose trips have ended at which they are cleared away
 ENDED = ("arrived", "dead end", "loop", "detour", "too long")
 ARRIVED, DEAD_END, LOOP, DETOUR, TOO_LONG = range(5)
@@ -80,9 +82,11 @@ class Driver:
         """Drives all requests; request i has the number `first_number + i` in the draws."""
         distance = crow_flies_m(self.network, requests.origin, requests.destination)
         order = np.argsort(distance, kind="stable")  # trips of like length end together
+        on_cpu = prefers_loops(self.policy.device)
+        at_once = TRIPS_AT_ONCE_CPU if on_cpu else TRIPS_AT_ONCE_GPU
         parts = []
-        for begin in range(0, len(order), TRIPS_AT_ONCE):
-            rows = order[begin : begin + TRIPS_AT_ONCE]
+        for begin in range(0, len(order), at_once):
+            rows = order[begin : begin + at_once]
             limit = self.rules.max_detour * distance[rows].clip(min=LEAST_DISTANCE_M)
             parts.append(_Convoy(self, requests[rows], first_number + rows, limit).drive())
         if not parts:
