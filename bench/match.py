@@ -108,7 +108,7 @@ def match_track(track: Track, interval_s: float, model: Model | None = None) -> 
         leave_s=time_s[kept],
         heading=np.full(int(kept.sum()), np.nan, dtype=np.float32),
     )
-    matcher = Matcher(track.network, model or model_for(sigma), search_entries=1_000_000)
+    matcher = Matcher(track.network, model or model_for(sigma))
     return matcher.match(points).roads.astype(np.int64)
 
 
@@ -270,7 +270,7 @@ def _recovery(
     kept, leave = np.zeros(len(lon), dtype=np.bool_), time_s.copy()
     thin_trips(offsets, time_s, lon, lat, spacing_m(sigma), kept, leave)
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    legs = Matcher(matching, model_for(sigma), 1_000_000).match(
+    legs = Matcher(matching, model_for(sigma)).match(
         TripPoints(
             offsets=before[offsets],
             lon=lon[kept],

@@ -14,8 +14,14 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(*, parallel: bool = False, fastmath: bool = False) -> Callable[[Function], Function]:
-    """Decorates a loop function to be compiled on its first call, without holding the GIL."""
+def kernel(
+    *, parallel: bool = False, fastmath: bool = False, inner: bool = False
+) -> Callable[[Function], Function]:
+    """Decorates a loop function to be compiled on its first call, without holding the GIL.
+
+    With `inner` only other kernels call it: Python's way in, which takes long to compile where
+    the arguments are many arrays, is left out.
+    """
 
     def decorate(function: Function) -> Function:
         options: dict[str, Any] = {
@@ -23,6 +29,8 @@ def kernel(*, parallel: bool = False, fastmath: bool = False) -> Callable[[Funct
             "parallel": parallel,
             "fastmath": fastmath,
         }
+        if inner:
+            options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         try:
             return numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba found no folder it may write its cache to

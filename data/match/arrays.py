@@ -1,4 +1,4 @@
-"""What the compiled loops share: the road network, its grid, the model's numbers, the searches.
+"""What the compiled loops share: the road network, its grid, the model's numbers, the search.
 
 Named tuples of arrays, because numba takes them as they are. Positions are in metres on a plane
 that is stretched east to west: `x` counts as if on the equator, and whoever measures multiplies
@@ -7,7 +7,7 @@ differences of `x` by the cosine of the latitude there, so the plane is right ev
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Roads(NamedTuple):
     y: FloatArray  # [V]
     along_m: FloatArray  # [V] from the road's first vertex
     length_m: FloatArray  # [R]
+    start_x: FloatArray  # [R] the first vertex
+    start_y: FloatArray  # [R]
     free_s: FloatArray  # [R] seconds it takes without traffic
     reach_offsets: IntArray  # [R + 1]
     reach_targets: Int32Array  # [E]
@@ -67,6 +69,7 @@ class Model(NamedTuple):
     heading_cost: float
     skip_cost: float
     max_skipped: int
+    max_skip_m: float
     back_m: float
     end_m: float
     touch_m: float
@@ -116,51 +119,56 @@ class Ways(NamedTuple):
     offsets: IntArray
 
 
-class Searches(NamedTuple):
-    """Shortest ways from the ends of roads, kept until the space is used up.
+class Step(NamedTuple):
+    """From one point to the next: where that is, and how long the way there may be."""
 
-    The ways from one road are entries in the order of their costs. Not shared among threads.
-    """
-
-    first: IntArray  # [R] the first entry of a road's search
-    size: Int32Array  # [R]
-    bound_m: Float32Array  # [R] how far it was searched; negative: how far before it was dropped
-    target: Int32Array  # [C]
-    cost_m: Float32Array  # [C] from the end of the origin to the start of the target
-    parent: Int32Array  # [C] the entry before this one, counted from the first; −1: the origin
-    used: IntArray  # [2] entries in use, and how often all were dropped
-    label: Float32Array  # [R] scratch of the search in progress
-    label_parent: Int32Array  # [R]
-    stamp: Int32Array  # [R]
-    stamp_now: Int32Array  # [1]
-    heap_cost: Float32Array  # [H]
-    heap_road: Int32Array  # [H]
-    slot: Int32Array  # [R] scratch: which candidate a road is
+    x: float
+    y: float
+    stretch: float
+    straight_m: float
+    bound_m: float
+    margin_m: float
+    beta_m: float
 
 
-MAX_SETTLED = 20_000
-"""The most roads that one search looks at."""
-_HEAP = 6 * MAX_SETTLED
+class Aim(NamedTuple):
+    """Where a search goes: within `near_m` of a point."""
+
+    x: float
+    y: float
+    stretch: float
+    near_m: float
 
 
-def make_searches(num_roads: int, entries: int) -> Searches:
-    """Empty searches with space for `entries` ways (12 bytes each)."""
-    entries = max(entries, 2 * MAX_SETTLED)
-    return Searches(
-        first=np.zeros(num_roads, dtype=np.int64),
-        size=np.zeros(num_roads, dtype=np.int32),
-        bound_m=np.full(num_roads, -1.0, dtype=np.float32),
-        target=np.empty(entries, dtype=np.int32),
-        cost_m=np.empty(entries, dtype=np.float32),
-        parent=np.empty(entries, dtype=np.int32),
-        used=np.zeros(2, dtype=np.int64),
-        label=np.zeros(num_roads, dtype=np.float32),
-        label_parent=np.zeros(num_roads, dtype=np.int32),
-        stamp=np.zeros(num_roads, dtype=np.int32),
-        stamp_now=np.zeros(1, dtype=np.int32),
-        heap_cost=np.empty(_HEAP, dtype=np.float32),
-        heap_road=np.empty(_HEAP, dtype=np.int32),
-        slot=np.full(num_roads, -1, dtype=np.int32),
+SEARCHED_ROAD = np.dtype(
+    [
+        ("label", np.float64),  # metres, and what its beginning was worth
+        ("way_m", np.float64),  # from the place before to the road's start
+        ("priority", np.int64),
+        ("stamp", np.int32),  # of the search that wrote this
+        ("parent", np.int32),  # the road before it; −1: the way begins with it
+        ("source", np.int32),  # the state that the way comes from
+    ],
+    align=True,
+)
+
+
+class Search(NamedTuple):
+    """Space for one search at a time, of one thread."""
+
+    nodes: NDArray[Any]  # [R] of `SEARCHED_ROAD`
+    heap: IntArray  # [H] priority, then road
+    now: Int32Array  # [2] the stamp of this search, and the size of the heap
+    slot: NDArray[np.int8]  # [R] which candidate of the next point a road is; −1: none
+
+
+def make_search(num_roads: int, num_turns: int) -> Search:
+    """Space for searches on a network of so many roads."""
+    return Search(
+        nodes=np.zeros(num_roads, dtype=SEARCHED_ROAD),
+        heap=np.empty(num_roads + num_turns + 16, dtype=np.int64),
+        now=np.zeros(2, dtype=np.int32),
+        slot=np.full(num_roads, -1, dtype=np.int8),
     )
 
 

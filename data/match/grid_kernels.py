@@ -43,7 +43,7 @@ def cells_of_pieces(
                     counts[cell] += 1
 
 
-@kernel()
+@kernel(inner=True)
 def near_roads(
     roads: Roads,
     grid: Grid,
@@ -104,7 +104,7 @@ def near_roads(
     return count
 
 
-@kernel()
+@kernel(inner=True)
 def candidates(
     roads: Roads,
     grid: Grid,

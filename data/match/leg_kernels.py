@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.match.arrays import Grid, Model, Places, Points, Roads, Searches, States, Ways
-from data.match.search_kernels import find_entry
-from data.match.transition_kernels import K, straight_m, way_bound
+from data.match.arrays import Aim, Grid, Model, Places, Points, Roads, Search, States, Ways
+from data.match.search_kernels import trace
+from data.match.transition_kernels import K, is_direct, step_between
 from data.match.viterbi_kernels import match_trip
 from runtime.jit import kernel
 
 
-@kernel()
+@kernel(inner=True)
 def _drop_far_ends(model: Model, size: int, states: States) -> None:
     """Leaves out the points at the ends of legs that are far from their roads."""
     for direction in (1, -1):
@@ -28,43 +28,32 @@ def _drop_far_ends(model: Model, size: int, states: States) -> None:
                 states.leg[q] = -1
 
 
-@kernel()
+@kernel(inner=True)
 def _write_way(
     roads: Roads,
     model: Model,
-    searches: Searches,
+    search: Search,
+    points: Points,
     states: States,
+    first_point: int,
     before: int,
     now: int,
-    straight: float,
-    seconds: float,
     ways: Ways,
     size: int,
 ) -> int:
     """Appends the roads that lead from one state to the next; the new size, −1 where it is full."""
-    origin, target = states.road[before // K, before % K], states.road[now // K, now % K]
-    along = states.along_m[before // K, before % K]
-    if origin == target and states.along_m[now // K, now % K] - along >= -model.back_m:
+    if is_direct(model, states, before, now):
         return size
-    bound = way_bound(model, straight, seconds) - (roads.length_m[origin] - along)
-    entry = find_entry(roads, searches, origin, target, bound)
-    first = searches.first[origin]
-    entry -= first
-    steps, at = 0, entry
-    while at >= 0:
-        steps += 1
-        at = searches.parent[first + at]
-    if size + steps > len(ways.roads):
-        return -1
-    at, place = entry, size + steps
-    while at >= 0:
-        place -= 1
-        ways.roads[place] = searches.target[first + at]
-        at = searches.parent[first + at]
-    return size + steps
+    step = step_between(model, points, first_point + before // K, first_point + now // K)
+    near = states.distance_m[now // K, now % K] + 1.0
+    aim = Aim(step.x, step.y, step.stretch, near)
+    origin = np.int64(states.road[before // K, before % K])
+    target = np.int64(states.road[now // K, now % K])
+    rest = roads.length_m[origin] - states.along_m[before // K, before % K]
+    return trace(roads, search, aim, origin, rest, target, step.bound_m + 1.0, ways.roads, size)
 
 
-@kernel()
+@kernel(inner=True)
 def _trim(
     roads: Roads,
     model: Model,
@@ -108,11 +97,11 @@ def _trim(
     return end
 
 
-@kernel()
+@kernel(inner=True)
 def _write_legs(
     roads: Roads,
     model: Model,
-    searches: Searches,
+    search: Search,
     points: Points,
     trip: int,
     states: States,
@@ -140,16 +129,15 @@ def _write_legs(
             ways.roads[at] = states.road[q, states.chosen[q]]
             at += 1
         else:
-            j = begin + previous
             at = _write_way(
                 roads,
                 model,
-                searches,
+                search,
+                points,
                 states,
+                begin,
                 previous * K + states.chosen[previous],
                 q * K + states.chosen[q],
-                straight_m(points, j, i),
-                points.time_s[i] - points.time_s[j],
                 ways,
                 at,
             )
@@ -172,7 +160,7 @@ def match_trips(
     roads: Roads,
     grid: Grid,
     model: Model,
-    searches: Searches,
+    search: Search,
     points: Points,
     first_trip: int,
     states: States,
@@ -188,9 +176,9 @@ def match_trips(
     entering = np.empty(K, dtype=np.float64)
     for trip in range(first_trip, len(points.offsets) - 1):
         begin, size = points.offsets[trip], points.offsets[trip + 1] - points.offsets[trip]
-        match_trip(roads, grid, model, searches, points, begin, size, states, entering)
+        match_trip(roads, grid, model, search, points, begin, size, states, entering)
         _drop_far_ends(model, size, states)
-        found = _write_legs(roads, model, searches, points, trip, states, places, ways, legs)
+        found = _write_legs(roads, model, search, points, trip, states, places, ways, legs)
         if found < 0:
             return trip, legs
         legs = found

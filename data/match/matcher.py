@@ -13,7 +13,7 @@ from data.match.arrays import (
     Points,
     Ways,
     make_places,
-    make_searches,
+    make_search,
     make_states,
 )
 from data.match.network import METRES_PER_DEGREE, MatchNetwork
@@ -26,8 +26,6 @@ _WAYS = 1 << 20
 _MIN_PLACES = 6
 _NEAR_M = 100.0
 _PLACE_M = 50.0
-SEARCH_ENTRIES = 14_000_000
-"""Ways that a matcher keeps: 168 MB."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,12 @@ class Legs:
 
 
 class Matcher:
-    """Matches trips on one network; keeps its searches from call to call. One for each thread."""
+    """Matches trips on one network. One for each thread."""
 
-    def __init__(
-        self, network: MatchNetwork, model: Model, search_entries: int = SEARCH_ENTRIES
-    ) -> None:
+    def __init__(self, network: MatchNetwork, model: Model) -> None:
         self.network = network
         self.model = model
-        self._searches = make_searches(network.num_roads, search_entries)
+        self._search = make_search(network.num_roads, len(network.roads.reach_targets))
 
     def match(self, trips: TripPoints) -> Legs:
         """The legs of all trips, in the trips' order."""
@@ -87,7 +83,7 @@ class Matcher:
                 roads,
                 self.network.grid,
                 self.model,
-                self._searches,
+                self._search,
                 points,
                 first,
                 states,

@@ -78,6 +78,8 @@ class MatchNetwork:
             y=lat * METRES_PER_DEGREE,
             along_m=along,
             length_m=length,
+            start_x=lon[offsets[:-1]] * METRES_PER_DEGREE,
+            start_y=lat[offsets[:-1]] * METRES_PER_DEGREE,
             free_s=np.maximum(length, 0.5) / (speed_kmh / 3.6),
             reach_offsets=np.concatenate([[0], np.cumsum(reach)]).astype(np.int64),
             reach_targets=targets,

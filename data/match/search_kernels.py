@@ -1,120 +1,149 @@
-"""Shortest ways from the end of a road onto other roads, bounded and kept. Compiled by numba."""
+"""Shortest ways along the roads towards a point, from several roads at once. Compiled by numba.
+
+A* with the straight line as its estimate. One search serves all roads that a vehicle may come
+from: where their ways meet, only the cheapest goes on. Nothing is kept from search to search, so
+memory does not grow with the points, and threads share the road network only.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from data.match.arrays import MAX_SETTLED, Roads, Searches
+import numpy as np
+from numpy.typing import NDArray
+
+from data.match.arrays import Aim, Roads, Search
 from runtime.jit import kernel
 
+NO_ROAD = -1
+Road = int | np.int64  # one width in every call, or numba compiles each function anew
+_ROAD_BITS = 32
+_PER_METRE = 8.0  # priorities are whole numbers: eighths of a metre, then the road's number
 
-@kernel()
-def _push(searches: Searches, size: int, cost: float, road: int) -> int:
-    heap_cost, heap_road = searches.heap_cost, searches.heap_road
-    if size == len(heap_cost):
+
+@kernel(inner=True)
+def _push(heap: NDArray[np.int64], size: int, key: int) -> int:
+    if size == len(heap):
         return size
     place = size
     while place > 0:
         above = (place - 1) >> 1
-        if heap_cost[above] <= cost:
+        if heap[above] <= key:
             break
-        heap_cost[place], heap_road[place] = heap_cost[above], heap_road[above]
+        heap[place] = heap[above]
         place = above
-    heap_cost[place], heap_road[place] = cost, road
+    heap[place] = key
     return size + 1
 
 
-@kernel()
-def _pop(searches: Searches, size: int) -> int:
+@kernel(inner=True)
+def _pop(heap: NDArray[np.int64], size: int) -> int:
     """Takes the first one off the heap; the caller has read it."""
-    heap_cost, heap_road = searches.heap_cost, searches.heap_road
     size -= 1
-    cost, road = heap_cost[size], heap_road[size]
+    key = heap[size]
     place = 0
     while True:
         below = 2 * place + 1
         if below >= size:
             break
-        if below + 1 < size and heap_cost[below + 1] < heap_cost[below]:
+        if below + 1 < size and heap[below + 1] < heap[below]:
             below += 1
-        if heap_cost[below] >= cost:
+        if heap[below] >= key:
             break
-        heap_cost[place], heap_road[place] = heap_cost[below], heap_road[below]
+        heap[place] = heap[below]
         place = below
-    heap_cost[place], heap_road[place] = cost, road
+    heap[place] = key
     return size
 
 
-@kernel()
-def search_from(roads: Roads, searches: Searches, origin: int, bound_m: float) -> None:
-    """Makes sure that the ways from `origin` up to `bound_m` are there.
+@kernel(inner=True)
+def begin(search: Search) -> None:
+    """Forgets the search before."""
+    search.now[0] += 1
+    search.now[1] = 0
 
-    A bound is rounded up to a step of a scale, so that a road is searched a few times at most.
+
+@kernel(inner=True)
+def offer_following(
+    roads: Roads,
+    search: Search,
+    aim: Aim,
+    road: Road,
+    label: float,
+    way: float,
+    parent: Road,
+    source: Road,
+    limit: float,
+) -> None:
+    """Offers ways onto the roads that follow `road`, whose end is reached with `label`.
+
+    `label` is `way`, the metres so far, and what it was worth to start from `source`. Ways that
+    must become longer than `limit` are left out.
     """
-    if searches.bound_m[origin] >= bound_m:
-        return
-    # After the space was used up a road is searched as far as before, at once.
-    wanted = max(bound_m, -searches.bound_m[origin])
-    step = np.float32(200.0)
-    while step < wanted:
-        step *= np.float32(1.35)
-    if searches.used[0] + MAX_SETTLED > len(searches.target):
-        searches.bound_m[:] = -np.abs(searches.bound_m)
-        searches.used[0] = 0
-        searches.used[1] += 1
-    first = searches.used[0]
-    searches.stamp_now[0] += 1
-    stamp = searches.stamp_now[0]
-    size, settled = 0, 0
-    for edge in range(roads.reach_offsets[origin], roads.reach_offsets[origin + 1]):
-        road = roads.reach_targets[edge]
-        cost = roads.turn_m[edge]
-        if searches.stamp[road] != stamp or cost < searches.label[road]:
-            searches.stamp[road] = stamp
-            searches.label[road] = cost
-            searches.label_parent[road] = -1
-            size = _push(searches, size, cost, road)
-    while size > 0 and settled < MAX_SETTLED:
-        cost, road = searches.heap_cost[0], searches.heap_road[0]
-        if cost > step:
-            break
-        size = _pop(searches, size)
-        if searches.label[road] < cost or searches.label_parent[road] < -1:
+    now, size = search.now[0], search.now[1]
+    for edge in range(roads.reach_offsets[road], roads.reach_offsets[road + 1]):
+        following = roads.reach_targets[edge]
+        turn = float(roads.turn_m[edge])
+        total, metres = label + turn, way + turn
+        node = search.nodes[following]
+        if node.stamp == now and node.label <= total:
             continue
-        entry = first + settled
-        searches.target[entry] = road
-        searches.cost_m[entry] = cost
-        searches.parent[entry] = searches.label_parent[road]
-        searches.label_parent[road] = -2  # settled
-        behind = cost + np.float32(roads.length_m[road])
-        for edge in range(roads.reach_offsets[road], roads.reach_offsets[road + 1]):
-            following = roads.reach_targets[edge]
-            total = behind + roads.turn_m[edge]
-            if searches.stamp[following] != stamp or (
-                searches.label_parent[following] >= -1 and total < searches.label[following]
-            ):
-                searches.stamp[following] = stamp
-                searches.label[following] = total
-                searches.label_parent[following] = settled
-                size = _push(searches, size, total, following)
-        settled += 1
-    searches.first[origin] = first
-    searches.size[origin] = settled
-    searches.bound_m[origin] = step
-    searches.used[0] = first + settled
+        dx = (roads.start_x[following] - aim.x) * aim.stretch
+        dy = roads.start_y[following] - aim.y
+        ahead = max(math.sqrt(dx * dx + dy * dy) - aim.near_m, 0.0)
+        if metres + ahead > limit:
+            continue
+        priority = np.int64((total + ahead) * _PER_METRE)
+        node.stamp, node.parent, node.source = now, parent, source
+        node.label, node.way_m, node.priority = total, metres, priority
+        size = _push(search.heap, size, (priority << _ROAD_BITS) | following)
+    search.now[1] = size
 
 
-@kernel()
-def find_entry(roads: Roads, searches: Searches, origin: int, target: int, bound_m: float) -> int:
-    """The entry of the way from `origin` to `target`, searched no further than need be; or −1."""
-    while True:
-        first = searches.first[origin]
-        if searches.bound_m[origin] > 0.0:
-            for entry in range(first, first + searches.size[origin]):
-                if searches.target[entry] == target:
-                    return entry
-        if searches.bound_m[origin] >= bound_m:
-            return -1
-        search_from(
-            roads, searches, origin, min(bound_m, 1.01 * max(searches.bound_m[origin], 100))
-        )
+@kernel(inner=True)
+def next_road(search: Search) -> int:
+    """The road whose way is the cheapest of those not looked at; `NO_ROAD` where none is left."""
+    while search.now[1] > 0:
+        key = search.heap[0]
+        search.now[1] = _pop(search.heap, search.now[1])
+        road = key & ((1 << _ROAD_BITS) - 1)
+        if search.nodes[road].priority == key >> _ROAD_BITS:
+            return road
+    return NO_ROAD
+
+
+@kernel(inner=True)
+def trace(
+    roads: Roads,
+    search: Search,
+    aim: Aim,
+    origin: Road,
+    rest: float,
+    target: Road,
+    limit: float,
+    out: NDArray[np.int32],
+    size: int,
+) -> int:
+    """Appends the roads of the shortest way from `origin` up to `target`; the new size.
+
+    −1 where there is no space for them.
+    """
+    begin(search)
+    offer_following(roads, search, aim, origin, rest, rest, NO_ROAD, 0, limit)
+    road = next_road(search)
+    while road != target and road != NO_ROAD:
+        behind = search.nodes[road].way_m + roads.length_m[road]
+        offer_following(roads, search, aim, road, behind, behind, road, 0, limit)
+        road = next_road(search)
+    steps, at = 0, road
+    while at != NO_ROAD:
+        steps += 1
+        at = search.nodes[at].parent
+    if size + steps > len(out):
+        return -1
+    at, place = road, size + steps
+    while at != NO_ROAD:
+        place -= 1
+        out[place] = at
+        at = search.nodes[at].parent
+    return size + steps

@@ -88,6 +88,9 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         heading_cost=2.0,
         skip_cost=12.0,
         max_skipped=4,
+        # One point may err however far the next is; several in a row only where that is near:
+        # over a longer way they are the only ones that tell where it went.
+        max_skip_m=1000.0,
         back_m=max(20.0, 3.0 * sigma),
         # A leg does not end at points this far off, nor on a road that is only just touched.
         end_m=5.0 * sigma,

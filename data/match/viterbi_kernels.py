@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.match.arrays import Grid, Model, Points, Roads, Searches, States
-from data.match.transition_kernels import NONE, TURNED, K, find_states, relax, straight_m
+from data.match.arrays import Grid, Model, Points, Roads, Search, States
+from data.match.transition_kernels import NONE, TURNED, K, find_states, relax, step_between
 from runtime.jit import kernel
 
 
-@kernel()
+@kernel(inner=True)
 def _lowest(states: States, q: int) -> float:
     lowest = np.inf
     for j in range(states.counts[q]):
@@ -22,11 +22,11 @@ def _lowest(states: States, q: int) -> float:
     return lowest
 
 
-@kernel()
+@kernel(inner=True)
 def _reach(
     roads: Roads,
     model: Model,
-    searches: Searches,
+    search: Search,
     points: Points,
     begin: int,
     states: States,
@@ -45,19 +45,10 @@ def _reach(
         if least <= skipped * model.skip_cost:
             break
         p = states.reached[reached - 1 - skipped]
-        i, j = begin + p, begin + q
-        relax(
-            roads,
-            model,
-            searches,
-            states,
-            p,
-            q,
-            straight_m(points, i, j),
-            points.time_s[j] - points.time_s[i],
-            skipped * model.skip_cost,
-            entering,
-        )
+        step = step_between(model, points, begin + p, begin + q)
+        if skipped > 1 and step.straight_m > model.max_skip_m:
+            break
+        relax(roads, model, search, states, p, q, step, skipped * model.skip_cost, entering)
         for number in range(states.counts[q]):
             least = min(least, entering[number] + states.unlikely[q, number] - lowest)
     if least == np.inf:
@@ -67,7 +58,7 @@ def _reach(
     return True
 
 
-@kernel()
+@kernel(inner=True)
 def _choose(states: States, last: int, leg: int) -> int:
     """Follows the best way back from point `last`; the number of legs so far."""
     best = last * K
@@ -90,12 +81,12 @@ def _choose(states: States, last: int, leg: int) -> int:
     return legs
 
 
-@kernel()
+@kernel(inner=True)
 def match_trip(
     roads: Roads,
     grid: Grid,
     model: Model,
-    searches: Searches,
+    search: Search,
     points: Points,
     begin: int,
     size: int,
@@ -121,7 +112,7 @@ def match_trip(
         for q in range(start + 1, size):
             if states.counts[q] == 0:
                 continue
-            if _reach(roads, model, searches, points, begin, states, reached, q, entering):
+            if _reach(roads, model, search, points, begin, states, reached, q, entering):
                 states.reached[reached] = q
                 reached, orphan = reached + 1, -1
             elif orphan < 0:
