@@ -207,15 +207,16 @@ def _agreement(known: Path, matched: Path) -> dict[str, Any]:
     for number, (_, times) in enumerate(trips):
         for minute in range(int(times[0]) // 600, int(times[-1]) // 600 + 1):
             by_minute.setdefault(minute, []).append(number)
+    on_trip = [frozenset(roads.tolist()) for roads, _ in trips]
     compared, agreed_m, length_m = 0, 0.0, 0.0
     for roads, times in _trips(known, network):
         best: tuple[int, IntArray] = (0, roads)
-        middle = int((times[0] + times[-1]) // 2)
+        middle, own = int((times[0] + times[-1]) // 2), frozenset(roads.tolist())
         for number in by_minute.get(middle // 600, []):
-            shared = int(np.isin(roads, trips[number][0]).sum())
+            shared = len(own & on_trip[number])
             if shared > best[0]:
                 best = (shared, trips[number][0])
-        if 2 * best[0] < len(roads):
+        if 2 * best[0] < len(own):
             continue
         common = np.flatnonzero(np.isin(roads, best[1]))
         inner = roads[common[0] : common[-1] + 1]
