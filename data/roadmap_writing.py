@@ -49,7 +49,11 @@ class RoadRows:
 
 
 def write_road_rows(folder: Path, rows: RoadRows) -> None:
-    """Writes both files; they take the place of old ones together."""
+    """Writes both files; they take the place of old ones together.
+
+    The old roadmap.geo goes first and the new one comes last, so that a kill in between leaves
+    half a network, which nothing reads, and never the halves of two.
+    """
     with (
         replace_atomically(folder / "roadmap.geo") as geo,
         replace_atomically(folder / "roadmap.rel") as rel,
@@ -63,6 +67,7 @@ def write_road_rows(folder: Path, rows: RoadRows) -> None:
             file.write(",".join(REL_COLUMNS) + "\n")
             pairs = zip(rows.origin.tolist(), rows.target.tolist())
             file.writelines(f"{number},geo,{a},{b}\n" for number, (a, b) in enumerate(pairs))
+        (folder / "roadmap.geo").unlink(missing_ok=True)
 
 
 def _geo_rows(rows: RoadRows, first: int, stop: int) -> Iterable[tuple[object, ...]]:

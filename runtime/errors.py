@@ -17,7 +17,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runtime.secrets import mask_secrets
 
@@ -51,6 +51,21 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
+class _Screen:
+    """A program's standard output, on which nothing that a file holds moves the cursor."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes the text, escaped where it is no text to look at."""
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
@@ -58,7 +73,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
             with contextlib.suppress(OSError):  # a pipe in the place of a file cannot tell where
                 stream.reconfigure(errors="backslashreplace")
     try:
-        code = main() or 0
+        with contextlib.redirect_stdout(_Screen(sys.stdout)):  # type: ignore[type-var]
+            code = main() or 0
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         code = 130

@@ -57,6 +57,14 @@ class Results:
         for name in self.names:
             self._refuse_foreign(name, known.get(name))
 
+    def are_ours(self) -> bool:
+        """Whether those of the files that are there are as a program of ours wrote them."""
+        try:
+            replace(self, force=False).check()
+        except UserError:
+            return False
+        return True
+
     @contextmanager
     def written(self) -> Iterator[None]:
         """Around the writing: from here on the files are the program's, also of a killed one."""

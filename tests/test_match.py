@@ -244,8 +244,48 @@ def test_forms_of_input(tmp_path: Path) -> None:
 
 
 def test_trips_of_others_are_not_replaced(city: Path, tmp_path: Path) -> None:
-    """A folder with trips from elsewhere is left alone."""
+    """A folder with trips from elsewhere is left alone, and so are trips that were edited."""
     points = tmp_path / "points.csv"
     points.write_text("time,lat,lon\n1,1,1\n")
     with pytest.raises(UserError, match="--force"):
         match(["--gps", str(points), "--data_dir", str(city), "--quiet"])
+    folder = empty_copy(city, tmp_path / "city")
+    run(points_of(city, 60, 5), folder)
+    (folder / "road_network_partition").write_text("somebody's own")
+    run(points_of(city, 60, 6), folder)
+    assert (folder / "road_network_partition").read_text() == "somebody's own"
+    edited = (folder / "val.csv").read_text().splitlines()[:-1]
+    (folder / "val.csv").write_text("\n".join(edited))
+    with pytest.raises(UserError, match=r"val\.csv is in the way and was changed"):
+        run(points_of(city, 60, 6), folder)
+    assert (folder / "val.csv").read_text().splitlines() == edited
+    run(points_of(city, 60, 6), folder, "--force")
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_a_killed_run_leaves_no_splits_of_two_matches(
+    city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    """Without all three new files there are no training trips, until the work is gone on with."""
+    folder = empty_copy(city, tmp_path / "city")
+    run(points_of(city, 60, 5), folder)
+    done: list[Path] = []
+    real = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.suffix == ".csv":
+            done.append(target)
+            if len(done) > survived:
+                raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(points_of(city, 60, 9), folder)
+    assert not (folder / "train.csv").exists()
+    run(points_of(city, 60, 9), folder)
+    fresh = empty_copy(city, tmp_path / "fresh")
+    run(points_of(city, 60, 9), fresh)
+    for split in ("train", "val", "test"):
+        assert (folder / f"{split}.csv").read_bytes() == (fresh / f"{split}.csv").read_bytes()

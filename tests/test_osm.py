@@ -395,3 +395,34 @@ def test_somebody_elses_dataset_is_not_replaced(tiny_city: Path, tmp_path: Path)
     main(["--pbf", source, "--out", str(out), "--force"])
     (out / "train.parquet").touch()
     assert "trips of train" in _refused(tmp_path, "--pbf", source)
+
+
+@pytest.mark.parametrize("survived", [0, 1])
+def test_a_killed_run_leaves_no_network_of_two_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    small, large = cross().write(tmp_path / "small.osm"), cross()
+    large.nodes[6] = (10.0, 50.005)
+    large.ways.append(([1, 6], {"highway": "residential"}))
+    out = tmp_path / "out"
+    main(["--pbf", str(small), "--out", str(out)])
+    done: list[Path] = []
+    real = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name.startswith("roadmap.") and target.suffix != ".json":
+            done.append(target)
+            if len(done) > survived:
+                raise KeyboardInterrupt
+        return real(path, target)
+
+    source = str(large.write(tmp_path / "large.osm"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(["--pbf", source, "--out", str(out)])
+    with pytest.raises(UserError, match=r"roadmap\.geo"):
+        RoadNetwork.load(out)
+    main(["--pbf", source, "--out", str(out)])
+    main(["--pbf", source, "--out", str(tmp_path / "fresh")])
+    assert RoadNetwork.load(out).content_hash == RoadNetwork.load(tmp_path / "fresh").content_hash

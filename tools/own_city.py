@@ -14,6 +14,7 @@ from pathlib import Path
 from config.arguments import example_parser
 from data.match.__main__ import main as match
 from data.match.session import REPORT_JSON
+from data.match.trip_output import trip_results
 from data.osm.__main__ import main as make_roads
 from data.preprocess.__main__ import main as make_zones
 from runtime.errors import UserError, run_main
@@ -34,10 +35,11 @@ def make_dataset(
     pbf: Path, gps: Path, out: Path, match_options: list[str], zones: int, force: bool = False
 ) -> None:
     """Roads, trips and zones in `out`; trips that were matched there are made anew."""
-    matched_here = (out / REPORT_JSON).exists()
-    replacing = ["--force"] if force or matched_here else []
-    make_roads(["--pbf", str(pbf), "--out", str(out), *replacing])
-    match(["--gps", str(gps), "--data_dir", str(out), *replacing, *match_options])
+    matched_here = (out / REPORT_JSON).exists() and trip_results(out).are_ours()
+    replace_roads = ["--force"] if force or matched_here else []
+    make_roads(["--pbf", str(pbf), "--out", str(out), *replace_roads])
+    replace_trips = ["--force"] if force else []
+    match(["--gps", str(gps), "--data_dir", str(out), *replace_trips, *match_options])
     make_zones(["--data_dir", str(out), "--zones", str(zones), "--force"])
 
 

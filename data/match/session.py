@@ -27,7 +27,7 @@ from data.match.point_output import write_places
 from data.match.report import write_reports
 from data.match.results import PieceFile, Sample, draw_sample, is_whole, write_piece
 from data.match.settings import MatchSettings, model_for
-from data.match.trip_output import ensure_ours, write_trips
+from data.match.trip_output import PLACES_NAME, trip_results, write_trips
 from runtime.errors import UserError
 from runtime.files import FolderLock, read_json, sha256_of_json, write_json
 from runtime.logs import get_logger
@@ -61,7 +61,8 @@ def match_points(job: Job) -> dict[str, Any]:
     if job.threads < 1:
         raise UserError(f"--processes is {job.threads}; expected at least 1.")
     network = MatchNetwork.load(job.data_dir)
-    ensure_ours(job.data_dir, job.force)
+    results = trip_results(job.data_dir, job.force)
+    results.check()
     with FolderLock(job.data_dir, name=".match.lock", guards=job.data_dir):
         started = time.perf_counter()
         work = _work_folder(job, network)
@@ -77,9 +78,12 @@ def match_points(job: Job) -> dict[str, Any]:
         parts = [PieceFile(work, piece) for piece in range(pieces.num_pieces)]
         report = _summary(parts, pieces, sigma, matched_s)
         _check_any(report, network, job)
-        report["trips_in"] = write_trips(job.data_dir, parts, pieces.vehicles, job.settings)
-        if job.settings.keep_points:
-            write_places(job.data_dir / "matched_points.parquet", parts, pieces.vehicles)
+        with results.written():
+            report["trips_in"] = write_trips(job.data_dir, parts, pieces.vehicles, job.settings)
+            if job.settings.keep_points:
+                write_places(job.data_dir / PLACES_NAME, parts, pieces.vehicles)
+            else:
+                (job.data_dir / PLACES_NAME).unlink(missing_ok=True)
         report["seconds_in_all"] = round(time.perf_counter() - started, 2)
         samples = _samples(parts)
         write_reports(job.data_dir, report, samples, network)

@@ -13,33 +13,33 @@ import numpy as np
 from data.match.results import PieceFile
 from data.match.settings import MatchSettings
 from data.match.splits import Splitter
-from data.splits import SPLITS, has_split
-from runtime.errors import UserError
+from data.splits import SPLITS, SUFFIXES
 from runtime.files import replace_atomically
+from runtime.results import Results
 
 if TYPE_CHECKING:
     import polars as pl
 
-_MADE_BY_MATCHING = "match_report.json"
-_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
+PLACES_NAME = "matched_points.parquet"
+_PASSAGES_NAME = "zone_trans_mat.npy"  # between zones; counted on the trips
 _TRIPS_PER_BATCH = 50_000
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def ensure_ours(folder: Path, force: bool) -> None:
-    """Raises `UserError` where the folder has trips that matching did not make."""
-    present = [split for split in SPLITS if has_split(folder, split)]
-    if present and not force and not (folder / _MADE_BY_MATCHING).exists():
-        raise UserError(
-            f"{folder} has the trips of {present[0]} already, which were not matched here; choose "
-            "another folder, or give --force to replace them."
-        )
+def trip_results(folder: Path, force: bool = False) -> Results:
+    """The files that matching writes: trips that are somebody's own are not replaced."""
+    names = [f"{split}{suffix}" for split in SPLITS for suffix in SUFFIXES]
+    return Results(folder, (*names, PLACES_NAME), "data.match", force=force)
 
 
 def write_trips(
     folder: Path, parts: list[PieceFile], vehicles: list[str], settings: MatchSettings
 ) -> dict[str, int]:
-    """Writes the three files whole; returns how many trips each has."""
+    """Writes the three files whole; returns how many trips each has.
+
+    They take the place of old ones together: without its training trips a folder is no dataset, so
+    those go first and come last.
+    """
     splitter = Splitter.of(parts, len(vehicles), settings)
     names = _names(vehicles, settings)
     kind = settings.file_format
@@ -60,8 +60,10 @@ def write_trips(
             trip_number += len(of_trip)
         for writer in writers:
             writer.close()
+        for suffix in SUFFIXES:
+            (folder / f"train{suffix}").unlink(missing_ok=True)
     other = "parquet" if kind == "csv" else "csv"
-    for name in (*_DERIVED_FILES, *(f"{split}.{other}" for split in SPLITS)):
+    for name in (_PASSAGES_NAME, *(f"{split}.{other}" for split in SPLITS)):
         (folder / name).unlink(missing_ok=True)
     return counts
 

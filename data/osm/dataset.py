@@ -23,7 +23,7 @@ FORMAT_VERSION = 1
 _SHOWN = 12
 
 # Made from a network by other programs; they do not fit another one.
-_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy")
+_DERIVED_FILES = ("road_network_partition", "zone_trans_mat.npy", "zones.json")
 _README = """# {name}
 
 A road network in HOSER's format: `roadmap.geo` and `roadmap.rel`, {roads:,} directed roads,
@@ -43,7 +43,10 @@ def write_dataset(
 ) -> None:
     """Writes the network, `roadmap.json` and `README.md` into `folder`."""
     with FolderLock(folder, name=".roadmap.lock", wait=True):
-        _guard(folder, force)
+        known = _known_report(folder)
+        _guard(folder, known, force)
+        # What a killed run leaves is ours, too.
+        write_json(folder / REPORT_NAME, known | {"files": {}})
         _remove_derived(folder)
         write_road_rows(folder, network.rows)
         report = _report(folder, network.account, source, findings)
@@ -51,11 +54,24 @@ def write_dataset(
         _write_readme(folder, report)
 
 
-def _guard(folder: Path, force: bool) -> None:
+def _known_report(folder: Path) -> dict[str, Any]:
+    try:
+        known = read_json(folder / REPORT_NAME)
+    except UserError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _guard(folder: Path, known: dict[str, Any], force: bool) -> None:
     """Refuses to replace what this program did not write, or what trips are matched to."""
+    trips = [split for split in SPLITS if has_split(folder, split)]
+    if force and trips:
+        logger.warning(
+            "The trips in %s belong to the network that was there; match them to the new one.",
+            folder,
+        )
     if force:
         return
-    trips = [split for split in SPLITS if has_split(folder, split)]
     if trips:
         raise UserError(
             f"{folder} holds the trips of {trips[0]}, which belong to the network that is there; "
@@ -63,10 +79,12 @@ def _guard(folder: Path, force: bool) -> None:
         )
     if not any((folder / name).exists() for name in ("roadmap.geo", "roadmap.rel")):
         return
+    files = known.get("files")
     try:
-        files = read_json(folder / REPORT_NAME)["files"]
-        ours = all(sha256_of_file(folder / name) == files[name] for name in files)
-    except (UserError, KeyError, TypeError):
+        ours = isinstance(files, dict) and all(
+            sha256_of_file(folder / name) == value for name, value in files.items()
+        )
+    except UserError:
         ours = False
     if not ours:
         raise UserError(

@@ -56,6 +56,12 @@ def test_names_are_text_on_the_screen_and_in_markdown() -> None:
     assert "<img" not in markdown_table([[ODD]], ["model"])
 
 
+def test_what_a_program_prints_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_main(lambda: print("ro\x1b[31md\r", "Wörgl\ttrunk"))
+    assert capsys.readouterr().out == "ro\\x1b[31md\\r Wörgl\ttrunk\n"
+
+
 def test_logs_move_no_cursor_and_tell_no_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
