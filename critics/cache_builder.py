@@ -76,7 +76,7 @@ def open_or_build(
             f"The teacher cache {folder} does not verify right after it was written ({reason}); "
             "is the disk full or failing?"
         )
-    tidy(Path(cache_dir), "teacher", dataset.split)
+    tidy(Path(cache_dir), "teacher", dataset.split, used=folder)
     return cache
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import UserError
-from runtime.files import FolderLock
+from runtime.files import FolderLock, is_abandoned
 from runtime.logs import get_logger
 
 logger = get_logger("data")
@@ -23,7 +23,6 @@ logger = get_logger("data")
 _CACHE = re.compile(r"(trips|teacher)-(\w+)-[0-9a-f]{16,64}")
 # A study searches several windows, each with a teacher's cache of its own.
 KEPT = {"trips": 4, "teacher": 16}
-_ABANDONED_S = 3600.0  # a temporary file that nobody has written to for so long
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,24 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
     return sorted(found, key=lambda entry: -entry.used)
 
 
-def tidy(cache_dir: Path, kind: str, split: str, keep: int | None = None) -> int:
-    """Removes what goes beyond the number of caches kept of a kind and split; returns its bytes."""
+def tidy(cache_dir: Path, kind: str, split: str, *, used: Path | None = None) -> int:
+    """Removes what goes beyond the number of caches kept of a kind and split; returns its bytes.
+
+    `used` is the cache that is being used: it stays, also where the clock was set back.
+    """
     alike = [entry for entry in entries(cache_dir) if (entry.kind, entry.split) == (kind, split)]
-    return sum(_remove(entry) for entry in alike[KEPT[kind] if keep is None else keep :])
+    alike.sort(key=lambda entry: entry.path != used)
+    return sum(_remove(entry) for entry in alike[KEPT[kind] :])
 
 
 def clean(cache_dir: Path) -> int:
     """Removes all but the newest finished cache of each kind and split, and abandoned files."""
     freed = sum(_remove(entry) for entry in entries(cache_dir) if not entry.finished)
-    for kind, split in sorted({(entry.kind, entry.split) for entry in entries(cache_dir)}):
-        freed += tidy(cache_dir, kind, split, keep=1)
+    newest: set[tuple[str, str]] = set()
+    for entry in entries(cache_dir):
+        if (entry.kind, entry.split) in newest:
+            freed += _remove(entry)
+        newest.add((entry.kind, entry.split))
     for file in list(_abandoned(cache_dir)):
         with contextlib.suppress(OSError):
             freed += file.stat().st_size
@@ -80,11 +86,9 @@ def clean(cache_dir: Path) -> int:
 
 
 def _abandoned(cache_dir: Path) -> Iterator[Path]:
-    oldest = time.time() - _ABANDONED_S
     for file in cache_dir.rglob(".*.????????.tmp"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime < oldest:
-                yield file
+        if is_abandoned(file):
+            yield file
 
 
 def _remove(entry: CacheEntry) -> int:

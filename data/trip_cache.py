@@ -96,7 +96,7 @@ def open_trips(
         if opened is None:
             _build(trip_file, network, on_bad_rows, folder, source)
             opened = _open(folder, source)
-            tidy(cache_dir, "trips", trip_file.stem)
+            tidy(cache_dir, "trips", trip_file.stem, used=folder)
     if opened is None:
         raise UserError(f"The trip cache {folder} does not verify right after it was written.")
     return opened

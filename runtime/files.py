@@ -40,9 +40,10 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    os.close(descriptor)
     temporary = Path(name)
     try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for `is_abandoned`
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -52,6 +53,15 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether nobody is writing to a temporary file any more, whatever the clock says."""
+    with contextlib.suppress(OSError), temporary.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def is_disk_failure(error: BaseException | None) -> bool:

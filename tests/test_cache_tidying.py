@@ -11,7 +11,8 @@ import pytest
 from data.cache_tidying import KEPT, clean, entries, tidy
 from data.road_network import RoadNetwork
 from data.trip_cache import open_trips
-from runtime.files import FolderLock
+from runtime.errors import UserError
+from runtime.files import FolderLock, replace_atomically
 from tools.cache import main
 
 
@@ -50,11 +51,45 @@ def test_cleaning_leaves_what_is_newest_or_being_built(
         folder.mkdir()
     left = cache / ".x.json.abcdefgh.tmp"
     left.touch()
-    os.utime(left, (0, 0))
+    work = city / ".match"
+    work.mkdir()
+    (work / "job.json").touch()
     assert main(["--data_dir", str(city)]) == 0
     assert "unfinished" in capsys.readouterr().out and old.exists()
-    with FolderLock(begun[0]):
+    with FolderLock(begun[0]), replace_atomically(cache / "y.json") as written:
+        os.utime(written, (0, 0))  # as if the clock had leapt ahead
         assert main(["--data_dir", str(city), "--clean"]) == 0
+        assert written.exists()
     assert kept.exists() and begun[0].exists()
-    assert not (old.exists() or begun[1].exists() or left.exists())
+    assert not (old.exists() or begun[1].exists() or left.exists() or work.exists())
     assert clean(cache) >= 0 and tidy(cache, "trips", "train") == 0
+
+
+def test_caches_elsewhere_are_those_that_are_named(
+    city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {name: tmp_path / name for name in ("data", "teacher", "further")}
+    for place in places.values():
+        (place / f"teacher-train-{'a' * 64}").mkdir(parents=True)
+    config = tmp_path / "my.yaml"
+    config.write_text(
+        f"data: {{cache_dir: {places['data']}}}\ndistill: {{cache_dir: {places['teacher']}}}\n"
+    )
+    named = ["--data_dir", str(city), "--config", str(config)]
+    assert main([*named, "--cache_dir", str(places["further"])]) == 0
+    assert capsys.readouterr().out.count("unfinished") == 3
+    assert main([*named, "--clean"]) == 0
+    assert [any(place.iterdir()) for place in places.values()] == [False, False, True]
+    with pytest.raises(UserError, match="nowhere"):
+        main(["--data_dir", str(city), "--cache_dir", str(tmp_path / "nowhere")])
+
+
+def test_a_clock_set_back_costs_no_cache(city: Path) -> None:
+    network, trips = RoadNetwork.load(city), city / "train.csv"
+    lines = trips.read_text().splitlines(keepends=True)
+    for number in range(KEPT["trips"] + 1):
+        trips.write_text("".join(lines[: len(lines) - number]))
+        opened = open_trips(trips, network, "error", city / ".cache")
+        for file in opened.folder.iterdir():
+            assert file.exists()
+            os.utime(file, (4e9, 4e9))  # from now on the clock runs behind

@@ -56,11 +56,19 @@ def _piece_file(folder: Path, piece: int) -> Path:
 
 
 def known_pieces(folder: Path) -> Pieces | None:
-    """The pieces that were finished before, if any."""
+    """The pieces that were finished before, if any, and if all of them are still there."""
     if not (folder / _LIST_NAME).exists():
         return None
-    known = read_json(folder / _LIST_NAME)
-    return Pieces(folder, known["num_pieces"], known["num_points"], known["vehicles"])
+    try:
+        known = read_json(folder / _LIST_NAME)
+        pieces = Pieces(folder, known["num_pieces"], known["num_points"], known["vehicles"])
+        found = sum(map(pieces.size, range(pieces.num_pieces)))
+    except (UserError, TypeError, KeyError):
+        found = -1
+    if found < 0 or found != pieces.num_points:
+        logger.warning("The work in %s is damaged; the points are read anew.", folder)
+        return None
+    return pieces
 
 
 def make_pieces(
@@ -68,8 +76,9 @@ def make_pieces(
 ) -> Pieces:
     """Sorts all points into pieces in `folder`; `progress` hears of every batch's points."""
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("points-*.bin"):
-        leftover.unlink()
+    for pattern in ("points-*.bin", "trips-*.npz"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
     bytes_in_all = sum(file.stat().st_size for file in files.files)
     guess = bytes_in_all / _BYTES_PER_POINT_GUESS / POINTS_PER_PIECE
     num_pieces = int(min(max(1, round(guess)), _MAX_PIECES))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -57,8 +59,12 @@ class Sample:
 
 
 def is_whole(file: PieceFile) -> bool:
-    """Whether the piece was matched before; files are whole or absent."""
-    return file.path.exists()
+    """Whether the piece was matched before, and is not damaged."""
+    try:
+        with zipfile.ZipFile(file.path) as parts:
+            return parts.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def write_piece(file: PieceFile, result: PieceResult, sample: Sample) -> None:

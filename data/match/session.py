@@ -5,6 +5,7 @@ Everything in progress lies in `.match` inside the dataset folder and goes when 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import shutil
@@ -28,13 +29,13 @@ from data.match.report import write_reports
 from data.match.results import PieceFile, Sample, draw_sample, is_whole, write_piece
 from data.match.settings import MatchSettings, model_for
 from data.match.trip_output import PLACES_NAME, trip_results, write_trips
+from data.match.work_folder import WORK_FOLDER, open_work, work_lock
 from runtime.errors import UserError
-from runtime.files import FolderLock, read_json, sha256_of_json, write_json
+from runtime.files import read_json, sha256_of_json, write_json
 from runtime.logs import get_logger
 
 logger = get_logger("match")
 
-WORK_FOLDER = ".match"
 REPORT_JSON = "match_report.json"
 _POINTS_FOR_SIGMA = 100_000
 
@@ -63,9 +64,9 @@ def match_points(job: Job) -> dict[str, Any]:
     network = MatchNetwork.load(job.data_dir)
     results = trip_results(job.data_dir, job.force)
     results.check()
-    with FolderLock(job.data_dir, name=".match.lock", guards=job.data_dir):
+    with work_lock(job.data_dir):
         started = time.perf_counter()
-        work = _work_folder(job, network)
+        work = open_work(job.data_dir, job.fingerprint(network))
         pieces = known_pieces(work) or _make_pieces(job, work)
         sigma = _sigma(work, pieces, network, job.settings)
         logger.info(
@@ -91,24 +92,6 @@ def match_points(job: Job) -> dict[str, Any]:
     return report
 
 
-def _work_folder(job: Job, network: MatchNetwork) -> Path:
-    """The folder of work in progress; emptied where that was other work."""
-    work = job.data_dir / WORK_FOLDER
-    fingerprint = job.fingerprint(network)
-    state = work / "job.json"
-    if state.exists():
-        try:
-            same = read_json(state) == fingerprint
-        except UserError:
-            same = False
-        if same:
-            logger.info("Going on with the work that was interrupted.")
-            return work
-    shutil.rmtree(work, ignore_errors=True)
-    write_json(state, fingerprint)
-    return work
-
-
 def _make_pieces(job: Job, work: Path) -> Pieces:
     from tqdm import tqdm
 
@@ -122,7 +105,8 @@ def _sigma(work: Path, pieces: Pieces, network: MatchNetwork, settings: MatchSet
         return settings.sigma_m
     known = work / "sigma.json"
     if known.exists():
-        return float(read_json(known))
+        with contextlib.suppress(UserError, TypeError, ValueError):
+            return float(read_json(known))
     largest = max(range(pieces.num_pieces), key=pieces.size)
     records = pieces.read(largest)[:_POINTS_FOR_SIGMA]
     ignored: Counter[str] = Counter()
