@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.batch import Batch
+from data.clock import SECONDS_PER_DAY
 from data.geometry import EARTH_RADIUS_M
 from data.masks import real_entries
 from data.road_network import RoadNetwork
 
-SECONDS_PER_DAY = 86_400
 MAX_DISTANCE_M = 1000.0
 MAX_INTERVAL_MINUTES = 5.0
 

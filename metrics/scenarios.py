@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.scenarios import Place, Scenario, ScenarioFile, load_scenarios
+from data.clock import SECONDS_PER_DAY, weekday
 from data.geometry import haversine
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
@@ -22,7 +23,6 @@ from runtime.errors import UserError
 BoolArray = NDArray[np.bool_]
 
 SHIPPED = Path(__file__).parent / "scenarios.yaml"
-SECONDS_PER_DAY = 86_400
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 RADIUS_KM = 6371.009
 
@@ -128,7 +128,7 @@ def _in_time(scenario: Scenario, trips: Trips) -> BoolArray:
     holds = np.ones(len(trips), dtype=bool)
     if scenario.weekdays:
         wanted = [WEEKDAYS.index(name) for name in scenario.weekdays]
-        holds &= np.isin((day + 3) % 7, wanted)  # 1970 began on a Thursday
+        holds &= np.isin(weekday(day), wanted)
     if scenario.hours:
         inside = np.zeros(len(trips), dtype=bool)
         for start, stop in scenario.hours:

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_DAY, is_weekend
 from data.geometry import EARTH_RADIUS_M, haversine
 from data.road_network import RoadNetwork
 from data.routes import RouteFinder
@@ -29,7 +30,6 @@ PERCENTILE = 95
 DETOURS_SAMPLED = 4000
 CELL_FACTORS = (1, 4, 16)  # times the grid size of the evaluation
 MIN_STRAIGHT_M = 50.0
-SECONDS_PER_DAY = 86_400
 NIGHT_BEFORE, NIGHT_FROM = 6, 22
 PEAK_HOURS = (7, 8, 17, 18)
 
@@ -39,7 +39,7 @@ def period_of(start_time: IntArray) -> IntArray:
     day, second = np.divmod(start_time, SECONDS_PER_DAY)
     hour = second // 3600
     period = np.where(np.isin(hour, PEAK_HOURS), 1, 2)
-    period = np.where((day + 3) % 7 >= 5, 3, period)  # 1970 began on a Thursday
+    period = np.where(is_weekend(day), 3, period)
     return np.where((hour < NIGHT_BEFORE) | (hour >= NIGHT_FROM), 0, period)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import HOURS, SECONDS_PER_DAY, hour_of_day_kind, is_weekend
 from data.geometry import EARTH_RADIUS_M, haversine
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -23,8 +24,6 @@ from search.trips import TripRequests
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-HOURS = 48  # of a working day, then of a weekend day
-SECONDS_PER_DAY = 86_400
 DISTANCE_EDGES_M = np.array([0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, np.inf])
 _TRIES = 8  # for a destination that is not the origin
 _FINE = 1 << 52
@@ -51,9 +50,8 @@ class Demand:
         zone, num_zones = zones.road2zone, zones.num_zones
         origin = np.asarray(trips.road_ids[trips.offsets[:-1]], dtype=np.int64)
         destination = np.asarray(trips.road_ids[trips.offsets[1:] - 1], dtype=np.int64)
-        day, second = np.divmod(np.asarray(trips.starts, dtype=np.int64), SECONDS_PER_DAY)
-        is_weekend = (day + 3) % 7 >= 5  # 1970 began on a Thursday
-        hour = second // 3600 + 24 * is_weekend
+        starts = np.asarray(trips.starts, dtype=np.int64)
+        day, hour = starts // SECONDS_PER_DAY, hour_of_day_kind(starts)
         by_hour = _table(hour, zone[origin], HOURS, num_zones)
         pairs = _table(zone[origin], zone[destination], num_zones, num_zones)
         gravity = _gravity(network, zone, pairs)
@@ -67,8 +65,8 @@ class Demand:
             destination_road=_within_zones(destination, zone, network.length_m, k)[order],
             roads=order,
             zone_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            workdays=_days(day, is_weekend, weekend=False),
-            weekend_days=_days(day, is_weekend, weekend=True),
+            workdays=_days(day, weekend=False),
+            weekend_days=_days(day, weekend=True),
         )
 
 
@@ -205,8 +203,8 @@ def _within_zones(
     return result
 
 
-def _days(day: IntArray, is_weekend: NDArray[np.bool_], *, weekend: bool) -> IntArray:
+def _days(day: IntArray, *, weekend: bool) -> IntArray:
     """The days of the kind between the first and the last; any day where there is none."""
     days = np.arange(day.min(), day.max() + 1)
-    of_kind = days[((days + 3) % 7 >= 5) == weekend]
+    of_kind = days[is_weekend(days) == weekend]
     return of_kind if len(of_kind) else days

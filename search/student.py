@@ -103,7 +103,7 @@ class City:
             cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
             model_hash = sha256_of_file(self.model_path)
             student = self.load_student(device)
-            return fitted_on_first_use(student, model_hash, self.trips("val"), device, cache)
+            return fitted_on_first_use(student, model_hash, self.trips, device, cache)
         try:
             distribution = TimeDistribution.from_plain(self.known_times)
         except UserError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from critics.weights import load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
+from runtime.shutdown import ShutdownSignals, Stopped
+from runtime.torch_files import load_plain
 from tests.teacher_helpers import small_weights
 from tools import precompute_distill_tokens, train_lmtad
 from tools import teacher_report as report_tool
@@ -109,6 +113,18 @@ def test_a_killed_run_resumes_bit_for_bit(
     monkeypatch.setattr(TeacherRun, "take_step", fail_at_seven)
     with pytest.raises(KeyboardInterrupt):
         train_teacher(broken, network, train, val)
+
+    def stop_at_nine(self: TeacherRun, examples: object) -> torch.Tensor:
+        loss = step(self, examples)  # type: ignore[arg-type]
+        if self.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    monkeypatch.setattr(TeacherRun, "take_step", stop_at_nine)
+    unwatched = replace(broken, checkpoint_minutes=60.0)  # only the signal has it written
+    with ShutdownSignals(), pytest.raises(Stopped):
+        train_teacher(unwatched, network, train, val)
+    assert load_plain(run_path(broken.output))["step"] == 9
     monkeypatch.undo()
     torch.rand(5)  # another random state than the killed run had
     with pytest.raises(UserError, match="other settings \\(learning_rate\\)"):

@@ -52,7 +52,7 @@ def test_the_fit_finds_what_the_times_were_made_with(fitted: TimeDistribution) -
     assert fitted.following < 0.05
     ratio = fitted.class_scale / fitted.class_scale[0]
     assert ratio == pytest.approx(SPREAD / SPREAD[0], rel=0.15)
-    evening = fitted.hour_offset[18:].mean() - fitted.hour_offset[:18].mean()
+    evening = fitted.hour_offset[18:24].mean() - fitted.hour_offset[:18].mean()
     assert evening == pytest.approx(0.2, abs=0.05)
 
 
@@ -70,6 +70,34 @@ def test_unseen_times_lie_where_they_should(fitted: TimeDistribution) -> None:
     energy = np.abs(np.stack(draws) - few.seconds).mean()
     energy -= 0.5 * np.abs(np.stack(draws[::2]) - np.stack(draws[1::2])).mean()
     assert measure_quality(fitted, few).crps_s == pytest.approx(energy, rel=0.05)
+
+
+def test_working_days_and_weekends_have_levels_of_their_own() -> None:
+    """As of a student that learned on weekends only: its working days are all too short."""
+    records = simulated(1500, 2)
+    weekend = records.trip % 2
+    hour = records.conditions.hour % 24 + 24 * weekend
+    lost = np.where(weekend, 0.0, 0.5)
+    conditions = replace(
+        records.conditions, hour=hour, expected=np.maximum(records.conditions.expected - lost, 0.0)
+    )
+    found = fit_times(replace(records, conditions=conditions, trip=records.trip // 2), NUM_CLASSES)
+    assert (found.hour_offset[:24] - found.hour_offset[24:]).mean() == pytest.approx(0.5, abs=0.1)
+    one_kind = fit_times(simulated(1500, 0), NUM_CLASSES)  # 1970 began with a working day
+    assert np.array_equal(one_kind.hour_offset[:24], one_kind.hour_offset[24:])
+
+
+def test_a_distribution_of_one_kind_of_day_is_still_read(fitted: TimeDistribution) -> None:
+    plain = fitted.to_plain()
+    old = {
+        **plain,
+        "format": "hoser-distil-travel-times-1",
+        "hour_offset": plain["hour_offset"][:24],
+    }
+    assert (
+        TimeDistribution.from_plain(old).content_hash
+        == TimeDistribution.from_plain(plain).content_hash
+    )
 
 
 @given(st.integers(0, 400), st.integers(0, NUM_CLASSES - 1), st.integers(0, 23))

@@ -1,9 +1,10 @@
 """The conditional distribution of travel times around the student's prediction.
 
-The residual of log(1 + seconds) has an offset by road class and hour, a scale by road class, and
-a shape by the predicted time: quantiles between which it is uniform, exponential beyond them. The
-residuals of one trip hang together (a slow driver is slow all along, a jam spans several roads):
-after mapping each to a normal score, they share a factor and follow on their neighbours.
+The residual of log(1 + seconds) has an offset by road class and hour (those of working days and of
+weekends are two), a scale by road class, and a shape by the predicted time: quantiles between which
+it is uniform, exponential beyond them. The residuals of one trip hang together (a slow driver is
+slow all along, a jam spans several roads): after mapping each to a normal score, they share a
+factor and follow on their neighbours.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from data.clock import HOURS, hour_of_day_kind
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-FORMAT = "hoser-distil-travel-times-1"
-HOURS = 24
-_SECONDS_AN_HOUR = 3600
+FORMAT = "hoser-distil-travel-times-2"
+_FORMAT_OF_ONE_DAY = "hoser-distil-travel-times-1"  # working days and weekends alike
 _LEAST_PROBABILITY = 1e-12
 
 
@@ -35,15 +36,15 @@ class TimeConditions:
 
     expected: FloatArray  # [N], predicted log(1 + seconds)
     road_class: IntArray  # [N], `RoadNetwork.road_attr_type` of the road driven along
-    hour: IntArray  # [N], 0 to 23, when that road is entered
+    hour: IntArray  # [N], `hour_of_day_kind` when that road is entered
 
     @classmethod
     def of(
         cls, expected_s: FloatArray, road_class: IntArray, entered_s: IntArray
     ) -> TimeConditions:
         """From predicted seconds, and the seconds since 1970 when the road is entered."""
-        hour = entered_s // _SECONDS_AN_HOUR % HOURS
-        return cls(np.log1p(np.maximum(expected_s, 0.0)), road_class, hour)
+        log_s = np.log1p(np.maximum(expected_s, 0.0))
+        return cls(log_s, road_class, hour_of_day_kind(entered_s))
 
     def __len__(self) -> int:
         return len(self.expected)
@@ -62,7 +63,7 @@ class TimeDistribution:
     tails: FloatArray  # [K, 2], scales of the exponentials below and above the quantiles
     class_offset: FloatArray  # [classes]
     class_scale: FloatArray  # [classes]
-    hour_offset: FloatArray  # [24]
+    hour_offset: FloatArray  # [48], of a working day, then of a weekend day
     shared: float  # share of the normal scores' variance that a trip's roads have in common
     following: float  # correlation of neighbours in the rest of it
 
@@ -145,7 +146,7 @@ class TimeDistribution:
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> TimeDistribution:
         """The distribution that `to_plain` has written down; `UserError` where it is none."""
-        if content.get("format") != FORMAT:
+        if content.get("format") not in (FORMAT, _FORMAT_OF_ONE_DAY):
             raise UserError(
                 f"its travel-time distribution has the format {content.get('format')!r}, this "
                 f"program reads {FORMAT!r}; fit it again with: python -m tools.fit_times"
@@ -156,9 +157,11 @@ class TimeDistribution:
             if name != "format"
         }
         try:
+            if content["format"] == _FORMAT_OF_ONE_DAY:
+                values["hour_offset"] = np.tile(values["hour_offset"], 2)
             found = cls(**values)
             sound = found._is_sound()
-        except (TypeError, ValueError, IndexError, AttributeError):
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
             sound = False
         if not sound:
             raise UserError(

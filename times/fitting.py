@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from times.dependence import Dependence, fit_dependence, mean_log_copula
-from times.distribution import HOURS, FloatArray, IntArray, TimeConditions, TimeDistribution
+from times.distribution import FloatArray, IntArray, TimeConditions, TimeDistribution
+from times.levels import Conditions, fit_levels, mean_by, shrunk_mean
 
 MIN_TIMES = 50
 _TIMES_A_BIN, _MAX_BINS = 600, 16
 _TIMES_A_CELL, _MAX_CELLS = 12, 100
 _TAIL_CELL_SHARE = 0.25  # of a cell's probability lies beyond the outermost quantiles
-_SHRINKAGE = 30.0  # a condition with so many times goes half of its way
 _LARGEST_TAIL, _SMALLEST_TAIL = 0.5, 1e-3
 _SMALLEST_STEP = 1e-6
 _SCORE_LEVELS = (np.arange(50) + 0.5) / 50
@@ -38,18 +38,19 @@ class TimeRecords:
     def __getitem__(self, rows: NDArray[np.bool_]) -> TimeRecords:
         return TimeRecords(self.conditions[rows], self.seconds[rows], self.trip[rows])
 
+    def and_also(self, others: TimeRecords) -> TimeRecords:
+        """These records and those of other trips."""
+        both = zip(vars(self.conditions).values(), vars(others.conditions).values(), strict=True)
+        return TimeRecords(
+            TimeConditions(*(np.concatenate(pair) for pair in both)),
+            np.concatenate([self.seconds, others.seconds]),
+            np.concatenate([self.trip, others.trip + self.trip.max(initial=-1) + 1]),
+        )
+
     def halves(self) -> tuple[TimeRecords, TimeRecords]:
         """The times of every second trip, and of the others."""
         _, number = np.unique(self.trip, return_inverse=True)
         return self[number % 2 == 0], self[number % 2 == 1]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Which conditions a fit uses."""
-
-    road_class: bool
-    hour: bool
 
 
 CHOICES = tuple(Conditions(c, h) for c in (False, True) for h in (False, True))
@@ -120,28 +121,22 @@ def fit_marginal(records: TimeRecords, num_classes: int, choice: Conditions) -> 
     residual = np.log1p(_dithered(records.seconds)) - conditions.expected
     edges = _edges(conditions.expected)
     at = np.searchsorted(edges, conditions.expected, side="right")
-    centred = residual - _mean_by(at, residual, len(edges) + 1)[at]
-    class_offset, hour_offset = np.zeros(num_classes), np.zeros(HOURS)
+    level = fit_levels(residual, at, conditions, num_classes, choice)
     class_scale = np.ones(num_classes)
     if choice.road_class:
-        class_offset = _shrunk_mean(conditions.road_class, centred, num_classes)
-        centred = centred - class_offset[conditions.road_class]
-    if choice.hour:
-        hour_offset = _shrunk_mean(conditions.hour, centred, HOURS)
-        centred = centred - hour_offset[conditions.hour]
-    if choice.road_class:
-        spread = np.sqrt(_mean_by(at, centred**2, len(edges) + 1))[at].clip(min=_SMALLEST_STEP)
-        ratio = np.log(np.abs(centred / spread).clip(0.05, 20.0))
+        spread = np.sqrt(mean_by(at, level.rest**2, len(edges) + 1))[at].clip(min=_SMALLEST_STEP)
+        ratio = np.log(np.abs(level.rest / spread).clip(0.05, 20.0))
         ratio -= ratio.mean()
-        class_scale = np.exp(_shrunk_mean(conditions.road_class, ratio, num_classes))
+        class_scale = np.exp(shrunk_mean(conditions.road_class, ratio, num_classes))
     kind = conditions.road_class
-    standard = (residual - class_offset[kind] - hour_offset[conditions.hour]) / class_scale[kind]
+    offset = level.of_class[kind] + level.of_hour[conditions.hour]
+    standard = (residual - offset) / class_scale[kind]
     levels = _levels(len(records) // (len(edges) + 1))
     parts = [standard[at == k] for k in range(len(edges) + 1)]
     quantiles = np.stack([_rising(np.quantile(part, levels)) for part in parts])
     tails = np.array([_tails(part, row) for part, row in zip(parts, quantiles, strict=True)])
     return TimeDistribution(
-        edges, levels, quantiles, tails, class_offset, class_scale, hour_offset, 0.0, 0.0
+        edges, levels, quantiles, tails, level.of_class, class_scale, level.of_hour, 0.0, 0.0
     )
 
 
@@ -184,13 +179,3 @@ def _tails(values: FloatArray, quantiles: FloatArray) -> tuple[float, float]:
         for part in (below, above)
     )  # fmt: skip
     return low, high
-
-
-def _mean_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
-    size = np.bincount(group, minlength=count)
-    return np.bincount(group, values, minlength=count) / np.maximum(size, 1)
-
-
-def _shrunk_mean(group: IntArray, values: FloatArray, count: int) -> FloatArray:
-    size = np.bincount(group, minlength=count)
-    return np.bincount(group, values, minlength=count) / (size + _SHRINKAGE)

@@ -4,16 +4,23 @@ A generated trip's past is made of expected times, not of true ones. So the stud
 real route on its own clock: the times along it are those it predicted before. A few passes over
 the whole trip come to the same as driving it road by road, since later times depend on earlier
 ones only.
+
+Data split by time may have a weekend among the validation trips only, or only outside of them, and
+a student is off by a factor on a kind of day that it has not learned from. So trips of both kinds
+of days are driven wherever there are any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from data.clock import SECONDS_PER_DAY, is_weekend
 from data.features import TripRows
 from data.sampling import evaluation_batches
 from dataset import TripDataset
@@ -24,6 +31,7 @@ from times.distribution import TimeConditions
 from times.fitting import TimeRecords
 
 MOST_TRIPS = 1500
+_LEAST_TRIPS_A_KIND = 100  # of days
 _PASSES = 3
 _BATCH_SIZE = 128
 _MAX_WAIT_S = 604_800.0
@@ -39,15 +47,40 @@ class _Driven:
     labelled: Tensor
 
 
+def drive_both_kinds_of_days(
+    student: HOSER, val: TripDataset, train: Callable[[], TripDataset], device: torch.device
+) -> TimeRecords:
+    """Records of validation trips; where they lack a kind of day, of its training trips as well."""
+    records = drive_real_trips(student, val, device)
+    has_weekend = _is_weekend(val)
+    for weekend in (False, True):
+        if (has_weekend == weekend).sum() >= _LEAST_TRIPS_A_KIND:
+            continue
+        more = train()
+        of_kind = np.flatnonzero(_is_weekend(more) == weekend)
+        if len(of_kind):
+            records = records.and_also(drive_real_trips(student, more, device, of_kind))
+    return records
+
+
+def _is_weekend(trips: TripDataset) -> NDArray[np.bool_]:
+    return is_weekend(np.asarray(trips.starts, dtype=np.int64) // SECONDS_PER_DAY)
+
+
 @torch.no_grad()
 def drive_real_trips(
-    student: HOSER, trips: TripDataset, device: torch.device, most_trips: int = MOST_TRIPS
+    student: HOSER,
+    trips: TripDataset,
+    device: torch.device,
+    among: NDArray[np.int64] | None = None,
 ) -> TimeRecords:
-    """Predicted and true times of (at most so many) trips, spread over the whole split."""
+    """Predicted and true times of (not too many) trips, spread over all or over those `among`."""
     was_training = student.training
     student.eval()
     spec = trips.evaluation_rows()
-    step = max(1, -(-len(spec) // most_trips))
+    if among is not None:
+        spec = spec[np.flatnonzero(np.isin(spec.trip_id, among))]
+    step = max(1, -(-len(spec) // MOST_TRIPS))
     spec = spec[np.arange(0, len(spec), step)]
     road_class = trips.network.road_attr_type
     tables = student.encode_roads()

@@ -6,6 +6,7 @@ the dataset's validation trips; it is then kept in the dataset's cache, not in t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from runtime.logs import get_logger
 from runtime.torch_files import DamagedFile, load_plain, save_plain
 from times.distribution import FORMAT, TimeDistribution
 from times.fitting import MIN_TIMES, TimeQuality, fit_with_quality
-from times.records import drive_real_trips
+from times.records import drive_both_kinds_of_days
 
 logger = get_logger("times")
 
@@ -27,10 +28,13 @@ KEY = "travel_times"  # in a checkpoint
 
 
 def fit_student(
-    student: HOSER, trips: TripDataset, device: torch.device
+    student: HOSER, trips: TripDataset, train: Callable[[], TripDataset], device: torch.device
 ) -> tuple[TimeDistribution, TimeQuality]:
-    """The distribution of a student's residuals on trips that it has not learned from."""
-    records = drive_real_trips(student, trips, device)
+    """The distribution of a student's residuals on validation trips.
+
+    `train` is asked only where these lack working days or weekends.
+    """
+    records = drive_both_kinds_of_days(student, trips, train, device)
     if len(records) < MIN_TIMES:
         raise UserError(
             f"The {trips.split} trips have {len(records)} travel times; {MIN_TIMES} are needed to "
@@ -61,9 +65,14 @@ def add_to_checkpoint(path: Path, distribution: TimeDistribution, output: Path) 
 
 
 def fitted_on_first_use(
-    student: HOSER, model_hash: str, trips: TripDataset, device: torch.device, cache: Path
+    student: HOSER,
+    model_hash: str,
+    load_trips: Callable[[str], TripDataset],
+    device: torch.device,
+    cache: Path,
 ) -> TimeDistribution:
     """The distribution of a student that came without one, from the cache or fitted now."""
+    trips = load_trips("val")
     key = sha256_of_json([FORMAT, model_hash, trips.content_hash, trips.network.content_hash])
     file = cache / f"travel-times-{key[:16]}.pt"
     try:
@@ -74,7 +83,7 @@ def fitted_on_first_use(
         "The student does not say how its travel times spread; that is found out on the %s trips.",
         trips.split,
     )
-    distribution, _ = fit_student(student, trips, device)
+    distribution, _ = fit_student(student, trips, lambda: load_trips("train"), device)
     try:
         save_plain(file, distribution.to_plain())
     except UserError as error:

@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     city.say_what_differs()
     val = city.trips("val")
     with torch.inference_mode():
-        distribution, _ = fit_student(city.load_student(device), val, device)
+        distribution, _ = fit_student(
+            city.load_student(device), val, lambda: city.trips("train"), device
+        )
     model = sha256_of_file(arguments.model)
     inputs = Inputs(network=city.network.content_hash, val=val.source_hash, model=model)
     with results.of(inputs).written():

@@ -53,7 +53,10 @@ class BestStudent:
         if not best.exists() or read_student_file(best).travel_times is not None:
             return None
         try:
-            distribution, quality = fit_student(self._load(), self.resources.val, self.device)
+            data = self.resources
+            distribution, quality = fit_student(
+                self._load(), data.val, lambda: data.train, self.device
+            )
         except UserError as error:
             logger.warning("Travel times cannot be drawn. %s", error)
             return None

@@ -30,6 +30,7 @@ from runtime.logs import get_logger
 from runtime.memory import out_of_memory_advice
 from runtime.precision import Precision
 from runtime.random_state import random_state, restore_random_state
+from runtime.shutdown import Stopped, stop_if_asked
 
 logger = get_logger("train_lmtad")
 MAX_BLOCK_SIZE = 512
@@ -160,6 +161,7 @@ class TeacherRun:
                 seed, size = self.options.seed, self.options.batch_size
                 batches = bucketed_batches(lengths, size, seed, epoch)
                 for examples in prefetch([(rows, epoch) for rows in batches[done:]]):
+                    self._end_if_asked()
                     loss = self.take_step(examples)
                     bar.update()
                     if self.step % STEPS_PER_SHOWN_LOSS == 0:
@@ -169,6 +171,14 @@ class TeacherRun:
                         saved = time.monotonic()
                 self._validate(epoch)
                 self._save()
+
+    def _end_if_asked(self) -> None:
+        """Keeps what was learned where whoever trains the teacher was told to stop."""
+        try:
+            stop_if_asked()
+        except Stopped:
+            self._save()
+            raise
 
     def _prepare(self, spec: tuple[NDArray[np.int64], int]) -> Examples:
         rows, epoch = spec
