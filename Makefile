@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 FAST := $(addprefix tests/test_,config.py arguments.py losses.py schedules.py sampling.py road_network.py \
 	dataset.py grid_mapper.py student.py student_incremental.py teacher.py evaluation_metrics.py)
 
-.PHONY: venv demo demo-city test fast lint bench clean
+.PHONY: venv demo demo-city test fast lint bench bench-gpu clean
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -36,6 +36,11 @@ lint: venv
 
 bench: venv
 	$(BIN)/python -m bench
+
+# What only a GPU can tell: its figures, in docs/benchmarks/<gpu>.json, and the tests of tests/cuda.
+bench-gpu: venv
+	$(BIN)/python -m bench.gpu
+	$(BIN)/python -m pytest -n 0 -m "not slow" tests/cuda
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

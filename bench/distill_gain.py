@@ -38,8 +38,9 @@ from bench.gain_comparison import (
     teacher_settings,
 )
 from bench.gain_replay import replay_report, replay_runs
-from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, Run, run_all, size_name
+from bench.gain_runs import NUM_ZONES, ORACLE, GainStudy, Laboratory, run_all
 from bench.oracle_teacher import OracleTeacher
+from bench.students import Run, size_name
 from config.generation import SearchName
 from config.study import PrunerConfig, SearchSpace
 from critics.registry import teacher_path

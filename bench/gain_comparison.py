@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench._common import print_table
-from bench.gain_runs import GainStudy, Run, size_name
+from bench.gain_runs import GainStudy
+from bench.students import Run, size_name
 from metrics.statistics import holm
 from tuning.comparison import PairedComparison, compare
 

@@ -21,29 +21,36 @@ from bench.gain_comparison import (
     compared,
     teacher_settings,
 )
-from bench.gain_runs import GainStudy, Run, size_name
+from bench.gain_runs import GainStudy
+from bench.students import Run, size_name
 
 LONG = 3
 REPLAYED_TRIPS = 4  # for each trip that the student sees
 DEFAULTS = {"lambda": 10.0, "temperature": 2.8}  # as in the demo
 TIME_WEIGHT = 5.0
+REFRESH_EPOCHS = 3
 
 
-def replay_settings(study: GainStudy, size: int | None) -> dict[str, dict[str, Any]]:
-    """The ways to use a teacher that `replay` compares; the last two differ in who drives."""
-    taught = teacher_settings(study, "road")
-    taught |= DEFAULTS
-    count = REPLAYED_TRIPS * (size or FEW)
-    driven = {**taught, "time_weight": TIME_WEIGHT, "replay.trips": count}
+def ways_to_teach(taught: dict[str, Any], num_driven: int) -> dict[str, dict[str, Any]]:
+    """The settings of `distill` that are compared: on own trips alone, and by who else drives."""
+    driven = {**taught, "time_weight": TIME_WEIGHT, "replay.trips": num_driven}
+    anew = {**driven, "replay.refresh_epochs": REFRESH_EPOCHS}
     return {
         "own_trips": taught,
         "teacher_drives": driven,
-        "both_drive": {**driven, "replay.driver": "both", "replay.refresh_epochs": 3},
+        "student_drives": {**anew, "replay.driver": "student"},
+        "both_drive": {**anew, "replay.driver": "both"},
     }
 
 
+def replay_settings(study: GainStudy, size: int | None) -> dict[str, dict[str, Any]]:
+    """The ways to use the study's teacher of roads."""
+    taught = {**teacher_settings(study, "road"), **DEFAULTS}
+    return ways_to_teach(taught, REPLAYED_TRIPS * (size or FEW))
+
+
 def replay_runs(study: GainStudy, sizes: Sequence[int | None]) -> list[Run]:
-    """Two students without a teacher and three with one, of every size and seed."""
+    """Two students without a teacher and four with one, of every size and seed."""
     runs = []
     for size in sizes:
         epochs = EPOCHS[size]
@@ -74,7 +81,10 @@ def replay_report(study: GainStudy) -> dict[str, Any]:
         if not means:
             continue
         base = max(means, key=lambda name: means[name])
-        arms = [arm for arm in replay_settings(study, size) if by_seed(study, arm, size)]
-        compared = {arm: compared(study, base, arm, size) for arm in arms}
-        found[size_name(size)] = {"base": base, "accuracy": means, "arms": compared}
+        arms = {
+            arm: compared(study, base, arm, size)
+            for arm in replay_settings(study, size)
+            if by_seed(study, arm, size)
+        }
+        found[size_name(size)] = {"base": base, "accuracy": means, "arms": arms}
     return found

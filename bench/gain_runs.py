@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from typing import Any
 import torch
 
 from bench.oracle_teacher import OraclePool, drive_again
-from config import Config, load_config
-from config.generation import SearchName, SearchSettings
+from bench.students import Place, Run, drive, measure_choices
+from config import Config
+from config.generation import SearchSettings
 from data.demo_city import DemoCitySettings
 from data.demo_city.oracle import DemoCityOracle
 from dataset import TripDataset
 from evaluation import load_reference
-from gene import generate
-from hoser import HOSER
 from metrics.assessment import Settings, assess
 from metrics.generated import read_generated
 from runtime.files import read_json, write_json
@@ -32,38 +31,10 @@ from runtime.logs import setup_logging
 from search.od import SampledOD
 from train_with_distill import train
 from training.folder import RunFolder
-from training.resources import ResourcePool, load_split
-from training.validation import validate
+from training.resources import ResourcePool
 
-DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 NUM_ZONES = 60
 ORACLE = "oracle"  # the variant that the city's own drivers teach
-
-
-@dataclass(frozen=True)
-class Run:
-    """A student to train: which trips it sees, who teaches it, and how; or one that is there
-    already, `of`, to be driven with another search."""
-
-    variant: str
-    size: int | None  # training trips, None for all
-    seed: int
-    epochs: int
-    settings: dict[str, Any] = field(default_factory=dict)  # of `distill`; empty is vanilla
-    num_generated: int = 500  # trips for OD pairs of the test split
-    search: SearchName = "beam"
-    beam_width: int = 4
-    of: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return f"{self.variant}_{size_name(self.size)}_seed{self.seed}"
-
-
-def size_name(size: int | None) -> str:
-    """A number of training trips in names and reports."""
-    return str(size or "all")
 
 
 class GainStudy:
@@ -81,24 +52,8 @@ class GainStudy:
 
     def config(self, run: Run) -> Config:
         """The demo's configuration on this city, with what the run changes."""
-        changes = {
-            "dataset": "gain",
-            "data_dir": str(self.city),
-            "save_dir": str(self.folder / "save"),
-            "data.max_train_trips": run.size,
-            "data.num_zones": NUM_ZONES if self.is_simulated else 300,
-            "optimizer_config.max_epoch": run.epochs,
-            "training.seed": run.seed,
-            "training.device": "cpu",
-            "training.progress": False,
-            "dataloader.num_workers": 0,
-            "distill.enable": bool(run.settings),
-            "distill.teacher_report": False,
-            "distill.time_weight": 1.0,
-            "distill.replay.trips": 0,
-        }
-        own = {f"distill.{name}": value for name, value in run.settings.items()}
-        return load_config(DEMO, {**changes, **own})
+        zones = NUM_ZONES if self.is_simulated else 300
+        return Place(self.city, self.folder / "save", zones).config(run)
 
     def run_folder(self, run: Run) -> Path:
         """What a run leaves."""
@@ -152,7 +107,7 @@ class Laboratory:
             pool = self.oracle_pool if run.variant == ORACLE else self.pool
             result = train(config, pool=pool, folder=training)
             figures |= {"epoch": float(result.best_epoch), "val_accuracy": result.best_val_acc}
-            figures |= self._measure(config, training.best)
+            figures |= measure_choices(config, training.best, self.pool)
         figures |= self._drive(config, training.best, run, folder / "trips.csv")
         write_json(self.study.result_file(run), {"run": asdict(run), "figures": figures})
 
@@ -165,34 +120,10 @@ class Laboratory:
         drive_again(self.oracle, requests, output)
         return self._assess(output)
 
-    def _measure(self, config: Config, checkpoint: Path) -> dict[str, float]:
-        """The student's choices on all test trips."""
-        network = self.pool.get(config).network
-        student = HOSER.load(checkpoint, config, network)
-        found = validate(
-            student,
-            load_split(config, network, "test"),
-            device=torch.device("cpu"),
-            batch_size=config.optimizer_config.batch_size,
-        )
-        assert found is not None  # nothing interrupts it
-        return {
-            "accuracy": found.next_step_acc,
-            "nll": found.next_step_nll,
-            "calibration_error": found.calibration_error,
-            "mape": found.time_pred_mape,
-            "mape_seconds": found.time_pred_mape_seconds,
-        }
-
     def _drive(self, config: Config, checkpoint: Path, run: Run, output: Path) -> dict[str, float]:
-        """Trips for OD pairs of the test split, the same for every student."""
-        generate(
-            config.model_copy(update={"training": config.training.model_copy(update={"seed": 0})}),
-            model_path=checkpoint,
-            num_gene=run.num_generated,
-            output=output,
-            search=SearchSettings(run.search, run.beam_width),
-        )
+        """Trips for OD pairs of the test split, measured."""
+        search = SearchSettings(run.search, run.beam_width)
+        drive(config, checkpoint, search, run.num_generated, output)
         return self._assess(output)
 
     def _assess(self, trips: Path) -> dict[str, float]:

@@ -54,11 +54,16 @@ class Run:
 
 
 def open_session(
-    data_dir: Path, model: Path, search: SearchName, num_trips: int, width: int = 4
+    data_dir: Path,
+    model: Path,
+    search: SearchName,
+    num_trips: int,
+    width: int = 4,
+    device: torch.device | None = None,
 ) -> Session:
     """A session of our generator on the test split's pairs."""
     config = Config(dataset="demo", data_dir=str(data_dir))
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     request = GenerationRequest(
         config=config,
         model_path=model,

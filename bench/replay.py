@@ -20,6 +20,7 @@ import torch
 from bench._common import parser, print_table, save, timed_alternately
 from config import Config, load_config
 from critics.cache_builder import open_or_build
+from critics.distill_hook import DistillationManager
 from critics.replay.driving import Driver, DriveRules, Drives
 from critics.replay.policies import LMTADPolicy
 from critics.replay.requests import Requests, detour_limit, recombined_requests
@@ -139,6 +140,19 @@ def _steps(folder: Path, teacher: Path, scratch: Path) -> dict[str, float]:
     }
 
 
+def as_replayed(
+    teacher: DistillationManager, train: TripDataset, device: torch.device
+) -> TripDataset:
+    """The training trips, with the teacher's answers, as if the teacher had driven them."""
+    values = open_or_build(teacher.cache_dir, train, teacher.teacher, progress=False).values
+    answers = values.cpu().numpy()
+    trips = ReplayedTrips(train.road_ids, train.num_roads_of_trip, train.starts, answers)
+    replayed = trips.dataset(train)
+    teacher.attach_answers(replayed, trips.answers(replayed, device))
+    replayed.seconds[:] = train.seconds
+    return replayed
+
+
 class _Steps:
     """Steps of real trips, half of which are called replayed where asked."""
 
@@ -154,12 +168,7 @@ class _Steps:
         teacher = pool.teacher(config, resources, cpu)
         teacher.set_length(10_000, 100)
         teacher.attach(train, progress=False)
-        values = open_or_build(teacher.cache_dir, train, teacher.teacher, progress=False).values
-        columns = (train.road_ids, train.num_roads_of_trip, train.starts, values.numpy())
-        trips = ReplayedTrips(*columns)
-        self.plan.replayed = trips.dataset(train)
-        teacher.attach_answers(self.plan.replayed, trips.answers(self.plan.replayed, cpu))
-        self.plan.replayed.seconds[:] = train.seconds
+        self.plan.replayed = as_replayed(teacher, train, cpu)
         precision = Precision("cpu", None)
         optimization = Optimization(model, config.optimizer_config, precision, 10_000)
         optimization.set_learning_rate(1000)

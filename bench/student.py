@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -294,7 +294,7 @@ def _gpu(config: Config, network: RoadNetwork, trips: TripDataset) -> dict[str, 
         step = torch.compile(model) if compiled else model
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
         seconds[name] = _gpu_phases(step, optimizer, batches, mark=compiled)
-    flops, moved = _least_work(model, batches[0])
+    flops, moved = least_work(model, batches[:1])
     kind = next((k for k in _PEAK_FLOPS if k in torch.cuda.get_device_name(0)), None)
     floor = max(flops / _PEAK_FLOPS[kind], moved / _PEAK_BYTES[kind]) if kind else float("nan")
     print_table(
@@ -332,12 +332,14 @@ def _gpu_phases(
     return dict(zip(PHASES, np.median(np.array(times[2 * len(batches) :]), axis=0).tolist()))
 
 
-def _least_work(model: HOSER, batch: Batch) -> tuple[float, float]:
-    """Floating-point operations of the real positions and roads, and bytes that must move."""
+def least_work(model: HOSER, batches: Sequence[Batch]) -> tuple[float, float]:
+    """What a step of these batches cannot do without: floating-point operations of the real
+    positions and, once, of the roads, and bytes that must move."""
     blocks = sum(p.numel() for b in model.trajectory_encoder.blocks for p in b.parameters())
-    positions, roads = int(batch.trace_len.sum()), model.road_network_encoder.num_roads
+    positions = sum(int(batch.trace_len.sum()) for batch in batches)
+    roads = model.road_network_encoder.num_roads
     width = model.road_network_encoder.width
-    pairs = int((batch.trace_len**2).sum()) / 2
+    pairs = sum(int((batch.trace_len**2).sum()) for batch in batches) / 2
     of_roads = roads * (2 * 2 + 2 + 2) * width * width
     of_pairs = (
         pairs * 2 * 2 * model.trajectory_encoder.hidden_dim * len(model.trajectory_encoder.blocks)

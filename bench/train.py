@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from bench._common import grow_city, parser, print_table, save, timed_alternately
+from bench.replay import as_replayed
 from config import Config, load_config
 from critics.lmtad import LMTAD, LMTADConfig
 from critics.weights import TeacherWeights, save_weights
@@ -34,6 +35,7 @@ from training.profiling import StepProfiler
 from training.resources import ResourcePool
 
 BARS = {"data_wait_share": 0.02, "ratio_distilled_cached": 1.10, "start_60k_roads_s": 15.0}
+EPOCHS = 9  # enough steps for every timing
 START_PROGRAM = """
 import sys, time
 began = time.perf_counter()
@@ -73,7 +75,8 @@ def main() -> None:
         save("train", results)
 
 
-def _config(folder: Path, **overrides: Any) -> Config:
+def bench_config(folder: Path, **overrides: Any) -> Config:
+    """A run on a folder's city, with what the bench at hand changes."""
     settings = {
         "data_dir": str(folder),
         "dataset": "bench",
@@ -93,7 +96,7 @@ def _config(folder: Path, **overrides: Any) -> Config:
     return load_config(None, {**settings, **overrides})
 
 
-def _random_teacher(folder: Path, num_roads: int) -> None:
+def random_teacher(folder: Path, num_roads: int) -> None:
     """An LM-TAD of the demo teacher's size; what it says does not matter to the clock."""
     config = LMTADConfig(num_roads + 3, 200, 2, 4, 128)
     described = {"vocabulary": "road", "destination_prefix": False, "grip_size": [1, num_roads]}
@@ -105,15 +108,15 @@ def _steps(folder: Path, num_roads: int, num_trips: int) -> dict[str, Any]:
     """Steps without a teacher, with its cache and with it live, measured in turns."""
     make_demo_city(folder, num_roads, num_trips, progress=False)
     ensure_zones(folder)
-    _random_teacher(folder, RoadNetwork.load(folder).num_roads)
+    random_teacher(folder, RoadNetwork.load(folder).num_roads)
     device = resolve_device()
     pool = ResourcePool()
     kinds = {
-        "vanilla": _config(folder),
-        "distilled_cached": _config(folder, **{"distill.enable": True}),
-        "distilled_live": _config(folder, **{"distill.enable": True, "distill.cache": False}),
+        "vanilla": bench_config(folder),
+        "distilled_cached": bench_config(folder, **{"distill.enable": True}),
+        "distilled_live": bench_config(folder, **{"distill.enable": True, "distill.cache": False}),
     }
-    runs = {name: _StepRun(config, pool, device) for name, config in kinds.items()}
+    runs = {name: StepRun(config, pool, device) for name, config in kinds.items()}
     timings = timed_alternately({name: run.advance for name, run in runs.items()}, 25, 4)
     vanilla = timings["vanilla"].median
     cached = runs["distilled_cached"]
@@ -128,15 +131,20 @@ def _steps(folder: Path, num_roads: int, num_trips: int) -> dict[str, Any]:
     }
 
 
-class _StepRun:
-    """A run reduced to its steps: gathering, features, forward, backward, update."""
+class StepRun:
+    """A run reduced to its steps: gathering, features, forward, backward, update.
 
-    def __init__(self, config: Config, pool: ResourcePool, device: torch.device) -> None:
+    `replays`: each step has as many trips again that the teacher is said to have driven.
+    """
+
+    def __init__(
+        self, config: Config, pool: ResourcePool, device: torch.device, replays: bool = False
+    ) -> None:
         resources = pool.get(config)
         self.dataset = resources.train
         self.device = device
         torch.manual_seed(0)
-        model = HOSER(config, resources.network).to(device)
+        self.model = model = HOSER(config, resources.network).to(device)
         self.plan = EpochPlan(config, resources.train, Processes(), device)
         precision = Precision.choose("auto", device)
         optimization = Optimization(model, config.optimizer_config, precision, 10_000)
@@ -146,12 +154,14 @@ class _StepRun:
             teacher = pool.teacher(config, resources, device)
             teacher.set_length(10_000, 100)
             teacher.attach(resources.train, progress=False)
+            if replays:
+                self.plan.replayed = as_replayed(teacher, resources.train, device)
         self.profiler = StepProfiler(False, 1, device)
         calls = compile_student(model, config.training, device)
         self.step = AccumulationStep(
             model, calls, optimization, precision, Processes(), self.profiler, teacher
         )
-        self.groups = [group for epoch in range(9) for group in self.plan.groups(epoch)[:-1]]
+        self.groups = [group for epoch in range(EPOCHS) for group in self.plan.groups(epoch)]
         self.done = 0
         self.rows = self._prefetch()
 
@@ -162,14 +172,16 @@ class _StepRun:
         return prefetch([spec for group in self.groups for spec in group])
 
     def advance(self) -> None:
-        """One optimizer step."""
+        """One optimizer step: all micro-batches of the next group."""
         self.profiler.start_step(self.done, 1)
-        with self.profiler.phase("Data Wait"):
-            gathered = next(self.rows)
-        with self.profiler.phase("Data Transfer"):
-            batch = self.dataset.features(gathered, self.device)
+        batches = []
+        for _ in self.groups[self.done]:
+            with self.profiler.phase("Data Wait"):
+                gathered = next(self.rows)
+            with self.profiler.phase("Data Transfer"):
+                batches.append(self.dataset.features(gathered, self.device))
         never: Callable[[], bool] = lambda: False  # noqa: E731
-        self.step.run([batch], self.done, never)
+        self.step.run(batches, self.done, never)
         self.done += 1
 
     def profile(self, steps: int) -> None:
@@ -186,7 +198,7 @@ def _start(folder: Path, num_roads: int, num_trips: int) -> dict[str, float]:
         grow_city(folder, 60_000)
     ensure_zones(folder)
     pool = ResourcePool()
-    config = _config(folder, **{"training.torch_compile": False, "save_dir": str(folder / "save")})
+    config = bench_config(folder, **{"training.torch_compile": False, "save_dir": str(folder)})
     resources = pool.get(config)
     path = folder / "config.yaml"
     from config import dump_config

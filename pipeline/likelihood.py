@@ -13,16 +13,19 @@ from dataset import TripDataset
 from hoser import HOSER
 from models.losses import mask_candidates
 from runtime.device import resolve_device
-from search.student import City, open_city
+from search.student import open_city
 
 TRIPS_PER_BATCH = 64
 MOST_TRIPS = 4000
 
 
-def likelihood_auc(config: Config, model_path: Path, seed: int = 0) -> float | None:
+def likelihood_auc(
+    config: Config, model_path: Path, seed: int = 0, max_trips: int | None = None
+) -> float | None:
     """The chance that the student finds a training trip likelier than a held-out test trip.
 
     By the mean log-probability of a trip's decisions; from as many trips of each split.
+    `max_trips`: the student has seen the first ones of the training split only.
     """
     from metrics.leakage import auc
 
@@ -30,22 +33,25 @@ def likelihood_auc(config: Config, model_path: Path, seed: int = 0) -> float | N
     device = resolve_device(None, config.training.device)
     student = city.load_student(device)
     splits = [city.trips(split) for split in ("train", "test")]
-    count = min(MOST_TRIPS, *(len(split) for split in splits))
-    scores = [_scores(city, student, split, count, device, seed) for split in splits]
+    seen = [min(max_trips or len(splits[0]), len(splits[0])), len(splits[1])]
+    count = min(MOST_TRIPS, *seen)
+    rngs = [np.random.default_rng([seed, 6]) for _ in splits]
+    chosen = [np.sort(r.choice(n, count, replace=False)) for r, n in zip(rngs, seen, strict=True)]
+    scores = [
+        _scores(student, split, trips, device) for split, trips in zip(splits, chosen, strict=True)
+    ]
     return auc(scores[0], scores[1])
 
 
 def _scores(
-    city: City, student: HOSER, trips: TripDataset, count: int, device: torch.device, seed: int
+    student: HOSER, trips: TripDataset, chosen: NDArray[np.int64], device: torch.device
 ) -> NDArray[np.float64]:
-    """Mean log-probability per decision of `count` trips drawn from a split. [count]"""
-    rng = np.random.default_rng([seed, 6])
-    chosen = np.sort(rng.choice(len(trips), count, replace=False))
+    """Mean log-probability per decision of the chosen trips of a split. [count]"""
     scores = []
     student.eval()
     with torch.inference_mode():
         tables = student.encode_roads()
-        for first in range(0, count, TRIPS_PER_BATCH):
+        for first in range(0, len(chosen), TRIPS_PER_BATCH):
             batch = trips.batch(chosen[first : first + TRIPS_PER_BATCH].tolist(), device)
             logits, _ = student(batch, tables)
             log_p = torch.log_softmax(mask_candidates(logits.float(), batch.candidate_len), dim=-1)

@@ -59,7 +59,7 @@ def measure_utility(
         ],
     }
     tests = {"real": network.folder / "test.csv", "synthetic": folder / "synthetic_test.csv"}
-    _write_trips(tests["synthetic"], [chosen[1]])
+    write_trips_csv(tests["synthetic"], [chosen[1]])
     found = {
         name: _train_and_test(config, network.folder, trips, folder / name, tests)
         for name, trips in arms.items()
@@ -128,7 +128,7 @@ def _make_city(folder: Path, city: Path, trips: Sequence[Trips], test_file: Path
     for name in ("roadmap.geo", "roadmap.rel", "val.csv"):
         _link(folder / name, city / name)
     _link(folder / "test.csv", test_file)
-    _write_trips(folder / "train.csv", trips)
+    write_trips_csv(folder / "train.csv", trips)
 
 
 def _link(place: Path, target: Path) -> None:
@@ -136,7 +136,7 @@ def _link(place: Path, target: Path) -> None:
     place.symlink_to(target.resolve())
 
 
-def _write_trips(path: Path, parts: Sequence[Trips]) -> None:
+def write_trips_csv(path: Path, parts: Sequence[Trips]) -> None:
     """The CSV of a split."""
     with (
         replace_atomically(path) as temporary,

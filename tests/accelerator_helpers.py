@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from config import Config
+from config.choices import AmpChoice
 from critics.distill_hook import DistillationManager
 from critics.lmtad_teacher import LMTADTeacher
 from critics.replay.driving import Driver, DriveRules, Drives
@@ -89,9 +90,11 @@ class Lesson:
         plan.replayed = self.replayed.dataset(self.train)
         return plan
 
-    def step(self, model: HOSER, calls: StudentCalls | None = None) -> AccumulationStep:
+    def step(
+        self, model: HOSER, calls: StudentCalls | None = None, amp: AmpChoice = "off"
+    ) -> AccumulationStep:
         """What trains `model`, through `calls`."""
-        precision = Precision.choose("off", self.device)
+        precision = Precision.choose(amp, self.device)
         optimization = Optimization(model, self.config.optimizer_config, precision, 100)
         optimization.set_learning_rate(20)
         return AccumulationStep(

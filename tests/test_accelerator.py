@@ -9,24 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from config.generation import SearchName, SearchSettings
-from critics.cache_builder import open_or_build
-from critics.replay.policies import LMTADPolicy, Policy, StudentPolicy
-from critics.replay.times import predict_times
-from critics.scoring.judges import StudentJudge, TeacherJudge
-from critics.scoring.running import Reader, StudentReader, TeacherReader
-from critics.scoring.trips import as_trips
-from critics.teacher_training.options import TeacherOptions
-from critics.teacher_training.run import TeacherRun
-from search.engine import SearchEngine
-from search.graph import SearchGraph
-from search.scorer import Scorer
-from search.searches import build_search
-from search.trips import GeneratedTrip, TripRequests
+from config.generation import SearchName
+from tests import device_bodies
 from tests.accelerator_helpers import (
     CPU,
     Lesson,
@@ -36,10 +23,7 @@ from tests.accelerator_helpers import (
 )
 from tests.pretended_gpu import DEVICE, OnGPU, PretendedGPU
 from tests.student_helpers import losses_of
-from times.records import drive_real_trips
-from training.calibration import calibrate
 from training.compilation import RECOMPILE_LIMIT, compile_student
-from training.validation import validate
 
 SEARCHES: list[SearchName] = ["beam", "sample", "astar", "shortest_path"]
 
@@ -130,50 +114,16 @@ def test_a_training_step_stays_on_the_device_and_waits_once(on_cpu: Lesson, on_g
 def test_a_live_teacher_answers_on_the_device(
     tiny_city: Path, tmp_path: Path, positions: Any
 ) -> None:
-    answers = []
-    for device in (CPU, DEVICE):
-        with PretendedGPU():
-            lesson = Lesson.on(
-                tiny_city, tmp_path, device,
-                distill__cache=False, distill__positions=positions, distill__embedding_weight=0.3,
-                distill__zone_weight=0.2, distill__ties="marginal", distill__loss="jensen_shannon",
-            )  # fmt: skip
-            batch = lesson.train.batch(range(6), device)
-            manager = lesson.manager(cached=False)
-            manager.attach(lesson.train)
-            outputs = lesson.student()(batch, with_hidden=True)
-            taught = manager.compute_kl_for_batch(
-                batch, outputs[0], step=3, student_embedding=outputs[2]
-            )
-            answers.append([term.sum.item() for term in taught.terms.values()])
-    assert answers[0] == pytest.approx(answers[1], rel=1e-4)
+    expected = device_bodies.live_answers(tiny_city, tmp_path, CPU, positions)
+    with PretendedGPU():
+        found = device_bodies.live_answers(tiny_city, tmp_path, DEVICE, positions)
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_caches_and_drives_are_the_same(on_cpu: Lesson, on_gpu: Lesson, tmp_path: Path) -> None:
-    def everything(lesson: Lesson, folder: Path) -> dict[str, torch.Tensor]:
-        cache = open_or_build(folder, lesson.train, lesson.teacher(), progress=False)
-        batch = lesson.train.batch(range(9), lesson.device)
-        student = lesson.student()
-        statistics = (lesson.train.time_mean, lesson.train.time_std)
-        features = lesson.train.tables(lesson.device)
-        knows = lesson.teacher(destination_prefix=True)
-        drivers: dict[str, Policy] = {
-            "teacher": LMTADPolicy(knows),
-            "uncached": LMTADPolicy(knows, cached=False),
-            "student": StudentPolicy(student, features, statistics),
-        }
-        found = {"cache": cache.lookup(batch).cpu()}
-        for name, policy in drivers.items():
-            drives = lesson.drives(policy)
-            found[f"{name} roads"] = torch.from_numpy(drives.road_ids)
-            found[f"{name} values"] = torch.from_numpy(drives.values)
-        driven = lesson.replayed.dataset(lesson.train)
-        predict_times(student, driven, np.arange(len(driven)), 16)
-        return {**found, "times": torch.from_numpy(driven.seconds)}
-
-    expected = everything(on_cpu, tmp_path / "cpu")
+    expected = device_bodies.caches_and_drives(on_cpu, tmp_path / "cpu")
     with PretendedGPU():
-        found = everything(on_gpu, tmp_path / "gpu")
+        found = device_bodies.caches_and_drives(on_gpu, tmp_path / "gpu")
     assert_close(found, expected, 2e-3)  # the cache holds float16
 
 
@@ -182,91 +132,30 @@ def test_searches_find_the_same_trips(
     on_cpu: Lesson, on_gpu: Lesson, name: SearchName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.scorer.ROWS_A_BLOCK_GPU", 32)
-
-    def generate(lesson: Lesson) -> list[GeneratedTrip]:
-        graph, trips = SearchGraph.of(lesson.network), lesson.train
-        features = trips.tables(lesson.device)
-        model = lesson.student().eval()
-        scorer = Scorer(model, features, graph, trips.time_mean, trips.time_std)
-        ends = np.stack([trips.road_ids[trips.offsets[:-1]], trips.road_ids[trips.offsets[1:] - 1]])
-        pairs = ends[:, :5].astype(np.int64)
-        block = TripRequests(0, pairs[0], pairs[1], np.asarray(trips.starts[:5]))
-        search = build_search(SearchSettings(name, max_steps=20), graph, 4, seed=3)
-        return list(SearchEngine(search, scorer).run([block]))
-
-    def plain(trips: list[GeneratedTrip]) -> list[tuple[list[int], bool]]:
-        return [(trip.road_ids.tolist(), trip.reached) for trip in trips]
-
-    expected = plain(generate(on_cpu))
+    expected = device_bodies.searched(on_cpu, name)
     with PretendedGPU():
-        assert plain(generate(on_gpu)) == expected
+        assert device_bodies.searched(on_gpu, name) == expected
     take_accelerator_paths(monkeypatch)
-    assert plain(generate(on_cpu)) == expected
+    assert device_bodies.searched(on_cpu, name) == expected
 
 
 def test_measures_of_a_student_are_the_same(on_cpu: Lesson, on_gpu: Lesson) -> None:
-    def measure(lesson: Lesson) -> list[float]:
-        model = lesson.student()
-        manager = lesson.manager()
-        result = validate(model, lesson.train, device=lesson.device, batch_size=16, teacher=manager)
-        assert result is not None
-        temperature = calibrate(model, lesson.train, lesson.device, 16)
-        records = drive_real_trips(model, lesson.train, lesson.device)
-        return [
-            *[value for value in result.as_dict().values() if value is not None],
-            temperature,
-            float(records.seconds.sum()),
-            float(records.conditions.expected.sum()),
-        ]
-
-    expected = measure(on_cpu)
+    expected = device_bodies.measures(on_cpu)
     with PretendedGPU():
-        assert measure(on_gpu) == pytest.approx(expected, rel=1e-3)
+        assert device_bodies.measures(on_gpu) == pytest.approx(expected, rel=1e-3)
 
 
 def test_scores_are_the_same(on_cpu: Lesson, on_gpu: Lesson) -> None:
-    def scores(lesson: Lesson) -> list[float]:
-        trips = as_trips(lesson.train)
-        student, teacher = lesson.student().eval(), lesson.teacher()
-        network = lesson.network
-        judges = (
-            StudentJudge("student", student, network, (2.0, 1.0)),
-            TeacherJudge("teacher", teacher, network),
-        )
-        readers: tuple[Reader, ...] = (
-            StudentReader(student, network),
-            TeacherReader(teacher, network),
-        )
-        found = [float(judge.surprises(trips).route.sum()) for judge in judges]
-        keys = np.arange(3)
-        first = trips.offsets[:3]
-        last = trips.offsets[1:4] - 1
-        roads, times = trips.road_ids.astype(np.int64), trips.times
-        for reader in readers:
-            reader.begin(keys, roads[first], roads[last], times[first])
-            found.append(float(reader.read(keys, roads[first + 1], times[first + 1]).sum()))
-        return found
-
-    expected = scores(on_cpu)
+    expected = device_bodies.scores(on_cpu)
     with PretendedGPU():
-        assert scores(on_gpu) == pytest.approx(expected, rel=1e-3)
+        assert device_bodies.scores(on_gpu) == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_teacher_is_trained_on_the_device(on_cpu: Lesson, tmp_path: Path) -> None:
-    def train(device: torch.device) -> list[float]:
-        options = TeacherOptions(
-            tmp_path / "teacher.pt", n_layer=1, n_head=2, n_embd=16, dropout=0.0, epochs=1,
-            batch_size=16, amp="off", device=str(device), progress=False,
-        )  # fmt: skip
-        run = TeacherRun(options, on_cpu.network, on_cpu.train, on_cpu.train)
-        rows = [np.arange(first, first + 16) for first in (0, 16)]
-        losses = [float(run.take_step(run.examples(on_cpu.train, part, 0))) for part in rows]
-        run._validate(0)
-        return [*losses, run.best_loss]
-
-    expected = train(CPU)
+def test_a_teacher_is_trained_on_the_device(on_cpu: Lesson, on_gpu: Lesson, tmp_path: Path) -> None:
+    expected = device_bodies.teacher_losses(on_cpu, tmp_path / "teacher.pt")
     with PretendedGPU():
-        assert train(DEVICE) == pytest.approx(expected, rel=1e-4)
+        found = device_bodies.teacher_losses(on_gpu, tmp_path / "teacher.pt")
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_pretended_gpu_is_strict() -> None:

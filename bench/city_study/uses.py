@@ -1,0 +1,70 @@
+"""What else is asked of students and their trips: use, leaks, how well they find anomalies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from bench.city_study.steps import Outcome
+from bench.city_study.study import Study
+from bench.students import Run
+from critics.scoring import ScoreRequest, score
+from critics.scoring.anomalies import AnomalyKind
+from metrics.generated import read_generated
+from metrics.leakage import find_leaks
+from pipeline.likelihood import likelihood_auc
+from pipeline.utility import measure_utility
+from report.score_groups import Members, score_groups
+
+Seeds = dict[str, list[Run]]  # the students of each kind
+
+
+def utility(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) -> Outcome:
+    """What a vanilla student learns from a student's trips, beside as many real ones."""
+    settings = study.settings
+    epochs = settings.epochs(min(settings.num_generated, study.num_train))
+    vanilla = replace(run, settings={}, size=None, epochs=epochs)
+    generated = read_generated(trips, study.network)
+    trained = folder / "training"
+    found = measure_utility(study.place.config(vanilla), generated, study.network, trained)
+    return Outcome(found.to_json(), leftovers=(trained,))
+
+
+def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) -> Outcome:
+    """What a student and its trips give away of the training trips that it saw."""
+    training = study.trips("train").select(np.arange(study.num_trips(run.size)))
+    generated = read_generated(trips, study.network).trips
+    found = find_leaks(generated, training, study.trips("test"), study.network.num_roads)
+    config = study.place.config(run)
+    attack = likelihood_auc(config, study.student_file(run), max_trips=run.size)
+    return Outcome(replace(found, likelihood_auc=attack).to_json())
+
+
+def scores(study: Study, students: Seeds, folder: Path, resumed: bool) -> Outcome:
+    """How well the teacher and the students find anomalies in test trips."""
+    files = [study.student_file(run) for runs in students.values() for run in runs]
+    request = ScoreRequest(
+        models=[study.teacher_file, *files],
+        data_dir=study.city,
+        inject=get_args(AnomalyKind),
+        max_trips=study.settings.scored_trips,
+        device=study.device,
+    )
+    found = score(request)
+    members: Members = {
+        kind: {str(run.seed): run.name for run in runs} for kind, runs in students.items()
+    }
+    rows = [
+        {
+            "kind": each.kind,
+            "severity": each.severity,
+            "aspect": each.aspect,
+            "ods": each.ods,
+            "roc_auc": {name: detection.roc_auc for name, detection in each.models.items()},
+        }
+        for each in found.studies
+    ]
+    return Outcome({"rows": rows, "groups": score_groups(found.studies, members).to_json()})
