@@ -15,6 +15,7 @@ from bench.city_study.plain_training import PlainTraining
 from bench.city_study.settings import FOLLOWED, LONG, PLAIN, StudySettings
 from bench.city_study.steps import Cost, Diary, Forecast, Outcome, Step, carry_out
 from bench.real_city import main
+from data.demo_city import DemoCitySettings, make_demo_city
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
 from models.checkpoint import load_student_state
@@ -29,16 +30,19 @@ PAGE = "# A city\n\n<!-- bench: {} -->\n<!-- end -->\n\nText that stays.\n"
 
 @pytest.mark.slow
 def test_a_study_runs_through_and_is_not_done_again(
-    tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(tiny_city.rglob("*"))
-    arguments = ["--data_dir", str(tiny_city), "--out", str(tmp_path), "--quick"]
+    settings = DemoCitySettings(200, 160, val=24, test=24)
+    city = make_demo_city(tmp_path / "city", settings=settings, progress=False)
+    before = sorted(city.rglob("*"))
+    study = tmp_path / "study"
+    arguments = ["--data_dir", str(city), "--out", str(study), "--quick"]
     arguments += ["--kinds", *FOLLOWED, LONG, PLAIN, "--threads", "1"]
     assert main([*arguments, "--dry_run"]) == 0
-    assert not (tmp_path / "steps").exists()
+    assert not (study / "steps").exists()
     assert main(arguments) == 0
-    assert sorted(tiny_city.rglob("*")) == before  # the dataset is left alone
-    summary = read_json(tmp_path / "summary.json")
+    assert sorted(city.rglob("*")) == before  # the dataset is left alone
+    summary = read_json(study / "summary.json")
     assert not summary["steps"]["missing"]
     (found,) = summary["sizes"].values()
     assert set(found["choices"]["groups"]) == {*FOLLOWED, LONG, PLAIN}
@@ -50,14 +54,14 @@ def test_a_study_runs_through_and_is_not_done_again(
     for name in page.TABLES:
         file = tmp_path / f"{name}.md"
         file.write_text(PAGE.format(name))
-        page.write_page(tmp_path / "summary.json", file)
+        page.write_page(study / "summary.json", file)
         text = file.read_text()
         assert "Not measured yet" not in text and "Text that stays." in text
         assert len(text.splitlines()) > 6
     capsys.readouterr()
-    stamps = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("step.json")}
+    stamps = {file: file.stat().st_mtime_ns for file in study.rglob("step.json")}
     assert main(arguments) == 0
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("step.json")} == stamps
+    assert {file: file.stat().st_mtime_ns for file in study.rglob("step.json")} == stamps
     assert f"{len(stamps)} of {len(stamps)} are done" in capsys.readouterr().out
 
 

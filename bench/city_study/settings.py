@@ -52,7 +52,7 @@ class StudySettings:
             seeds=1,
             searches=("best_first", REALISTIC),
             num_generated=20,
-            val_trips=10,
+            val_trips=24,  # percentiles of scores need twenty
             scored_trips=30,
             trips_seen=80,
             teacher_epochs=1,
