@@ -27,6 +27,7 @@ from data.geometry import EARTH_RADIUS_M, haversine
 from data.road_network import RoadNetwork
 from data.trip_csv import TripChunk, read_trips
 from runtime.errors import UserError
+from tests.programs import REPOSITORY, run
 
 SMALL = DemoCitySettings(num_roads=400, num_trips=600, seed=3)
 
@@ -319,17 +320,15 @@ def test_settings_out_of_range_are_named(
 
 
 def test_the_command_makes_a_city_and_reports_mistakes_in_one_line(tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "data.demo_city", *arguments]
-        root = Path(__file__).parent.parent
-        return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run([sys.executable, "-m", "data.demo_city", *arguments], REPOSITORY)
 
-    made = run("--roads", "250", "--trips", "30", "--val", "5", "--out", str(tmp_path / "c"))
+    made = make("--roads", "250", "--trips", "30", "--val", "5", "--out", str(tmp_path / "c"))
     assert made.returncode == 0, made.stderr
     assert demo_city_is_current(
         tmp_path / "c", DemoCitySettings(num_roads=250, num_trips=30, val=5)
     )
-    wrong = run("--roads", "7", "--out", str(tmp_path / "d"))
+    wrong = make("--roads", "7", "--out", str(tmp_path / "d"))
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: ")
     assert len(wrong.stderr.splitlines()) == 1

@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import shutil
-import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +37,8 @@ from tests.docs_helpers import (
     run_program,
     split_program,
 )
+from tests.program_client import ADDRESS
+from tests.programs import ProgramServer, install_python
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 PROGRAMS = [
@@ -65,25 +67,24 @@ FILE = re.compile(r"\.(py|md|html|json|yaml|csv|log|pth?)$")
 
 
 @pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
     folder = tmp_path_factory.mktemp("docs") / "project"
     lay_out(folder)
     commands = folder.parent / "bin"
-    commands.mkdir()
-    for name in ("python", "python3"):
-        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        (commands / name).chmod(0o755)
+    server = ProgramServer("--libraries")  # our modules are those of the copy
+    server.wait_until_ready()
+    install_python(commands)
     environment = {
-        **os.environ,
+        **server.environment,
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
+        ADDRESS: server.address,
     }
     made = Scratch(folder, environment)
     command = "python -m data.demo_city --out data/demo --roads 200 --trips 200 --quiet"
     failure = made.run(Block("a tiny demo city", 0, "bash", command))
     assert failure is None, failure
-    return made
+    yield made
+    server.close()
 
 
 @pytest.fixture(scope="module")

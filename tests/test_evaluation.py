@@ -17,8 +17,8 @@ from evaluation import evaluate, track
 from metrics.assessment import Settings
 from metrics.generated import read_generated
 from runtime.errors import UserError
+from tests.programs import REPOSITORY, run
 
-ROOT = Path(__file__).parent.parent
 HEADER = ["gene_trace_road_id", "gene_trace_datetime"]
 TIMES = "['2015-11-05T10:00:00Z', '2015-11-05T10:00:20Z']"
 
@@ -40,13 +40,7 @@ def write_csv(path: Path, rows: list[list[str]], header: list[str] | None = None
 
 
 def run_program(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "evaluation.py"), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run([sys.executable, str(REPOSITORY / "evaluation.py"), *arguments], cwd)
 
 
 def test_evaluate_writes_the_published_numbers(

@@ -19,6 +19,7 @@ from data.preprocess.get_zone_trans_mat import write_zone_trans_mat
 from data.preprocess.partition_road_network import partition_roads, write_partition
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
+from tests.programs import REPOSITORY, run
 
 PARTITION, COUNTS = "road_network_partition", "zone_trans_mat.npy"
 
@@ -165,9 +166,7 @@ def test_several_processes_make_the_zones_once(demo: Path, tmp_path: Path) -> No
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *arguments]
-    root = Path(__file__).parent.parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    return run([sys.executable, "-m", module, *arguments], REPOSITORY)
 
 
 def test_the_commands(parity_copy: Path, parity_city: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ import torch
 from config import Config
 from runtime.errors import UserError
 from runtime.files import FolderLock
+from tests.programs import Program, start
 from tests.training_helpers import (
     assert_same_weights,
     command_line,
     distilled,
-    environment,
     final_weights,
     run_program,
     tiny_config,
@@ -39,18 +38,7 @@ def saving_often(city: Path, save_dir: Path, **overrides: Any) -> Config:
     return tiny_config(city, save_dir, **settings)
 
 
-def start(config: Config, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command_line(config, folder, *arguments),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_steps(config: Config, process: subprocess.Popen[str]) -> None:
+def wait_for_steps(config: Config, process: Program) -> None:
     """Until the run has written its first checkpoint (or has ended)."""
     latest = RunFolder.of(config).latest
     while not latest.exists() and process.poll() is None:
@@ -68,7 +56,7 @@ def test_killed_runs_resume_bit_for_bit(tiny_city: Path, tmp_path: Path, teacher
     draw = random.Random(7)
     kills = 0
     while kills < 4:
-        process = start(config, tmp_path / "program")
+        process = start(command_line(config, tmp_path / "program"), tmp_path)
         wait_for_steps(config, process)
         time.sleep(draw.uniform(0.0, 0.5))
         if process.poll() is not None:
@@ -92,7 +80,7 @@ def test_signals_save_and_end_the_run(
 ) -> None:
     rare = {"training__checkpoint_interval_steps": 3, "optimizer_config__max_epoch": 60}
     config = saving_often(tiny_city, tmp_path, **rare)
-    process = start(config, tmp_path / "program")
+    process = start(command_line(config, tmp_path / "program"), tmp_path)
     wait_for_steps(config, process)
     time.sleep(0.2)
     sent = time.monotonic()

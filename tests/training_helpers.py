@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,7 @@ from config import Config, load_config
 from critics.lmtad import LMTAD, LMTADConfig
 from critics.weights import TeacherWeights, save_weights
 from data.road_network import RoadNetwork
-
-REPOSITORY = Path(__file__).parent.parent
+from tests.programs import REPOSITORY, environment, run
 
 NARROW: dict[str, Any] = {
     "road_network_encoder_config.road_id_emb_dim": 16,
@@ -146,22 +144,8 @@ def command_line(config: Config, folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, script, "--config", str(path), *arguments]
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """The environment of a child process: one thread, our modules, no tracking accounts."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "COV"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **extra}
-
-
 def run_program(
     command: list[str], cwd: Path, timeout: float = 120, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end."""
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(**extra),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Runs a program to its end, with `extra` in its environment."""
+    return run(command, cwd, timeout, environment(**extra))

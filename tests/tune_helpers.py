@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +15,8 @@ from config import Config, dump_config, load_config
 from critics.teacher_training import TeacherOptions, train_teacher
 from data.road_network import RoadNetwork
 from dataset import TripDataset
+from tests.programs import REPOSITORY, Program, start
 
-ROOT = Path(__file__).parent.parent
 WIDTHS = {
     "road_network_encoder_config.road_id_emb_dim": 16,
     "road_network_encoder_config.len_emb_dim": 4,
@@ -97,22 +95,15 @@ def summary_of(folder: Path, study: str = "hoser-distill") -> dict[str, Any]:
     return summary
 
 
-def start_worker(config: Config, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_worker(config: Config, folder: Path, *arguments: str) -> Program:
     """The program itself, in a process of its own."""
     file = folder / "config.yaml"
     file.write_text(dump_config(config))
-    command = [sys.executable, str(ROOT / "tune_hoser.py"), "--config", str(file), *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, str(REPOSITORY / "tune_hoser.py"), "--config", str(file), *arguments]
+    return start(command, folder)
 
 
-def wait_until(condition: Callable[[], bool], worker: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], worker: Program) -> None:
     """Polls until the condition holds; fails when the worker ends before."""
     deadline = time.monotonic() + 120
     while not condition():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,9 @@ from tests.robustness.programs import Programs  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """One server for each process that runs tests."""
-    server = Programs(tmp_path_factory.mktemp("programs"))
-    yield server
-    server.close()
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Starts programs, each to be killed or limited."""
+    return Programs(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
-from tests.training_helpers import REPOSITORY, environment
-
-TIMEOUT_S = 120.0
+from tests.programs import REPOSITORY, TIMEOUT_S, Program, environment, start
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Running:
-    """A program that has been started."""
+    """A program that has been started, and where its output goes."""
 
-    pid: int
+    program: Program
     stdout: Path
     stderr: Path
-    started: float
-    piped: bool
+    count_file: Path
+    copying: list[Thread]
 
 
 class Programs:
@@ -56,21 +55,6 @@ class Programs:
         self.scratch = scratch
         self.kills = 0
         self._numbers = itertools.count()
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.robustness.server"],
-            cwd=REPOSITORY,
-            env=environment(NUMBA_NUM_THREADS="1"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
-
-    def close(self) -> None:
-        """Ends the server."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
 
     def start(
         self,
@@ -88,45 +72,53 @@ class Programs:
         is the size in bytes that no file may exceed, as on a full disk; `memory_limit` is how
         many bytes it may allocate; `encoding` is that of its screen.
         """
-        program = str(argv[0])
-        path = str(REPOSITORY / program) if program.endswith(".py") else program
+        name = str(argv[0])
+        program = [str(REPOSITORY / name)] if name.endswith(".py") else ["-m", name]
         stem = self.scratch / f"program{next(self._numbers)}"
-        stdout, stderr = stem.with_suffix(".out"), stem.with_suffix(".err")
-        pid = self._ask(
-            argv=[path, *map(str, argv[1:])],
-            cwd=str(cwd or self.scratch),
-            stdout=str(stdout),
-            stderr=str(stderr),
-            watch=str(watch) if watch else None,
-            kill_before=kill_before,
-            file_limit=file_limit,
-            memory_limit=memory_limit,
-            encoding=encoding,
-        )
-        return Running(pid, stdout, stderr, time.monotonic(), file_limit is not None)
+        stdout, stderr, count_file = (stem.with_suffix(end) for end in (".out", ".err", ".events"))
+        folder = cwd or self.scratch
+        copying: list[Thread] = []
+        with stdout.open("wb") as out, stderr.open("wb") as err:
+            streams: list[IO[bytes]] = [out, err]
+            if file_limit is not None:  # which holds for its own files, not for a pipe
+                streams = [_through_pipe(path, copying) for path in (stdout, stderr)]
+            started = start(
+                [sys.executable, *program, *map(str, argv[1:])],
+                folder,
+                environment(NUMBA_NUM_THREADS="1"),
+                *streams,
+                before="tests.robustness.limits:impose",
+                options={
+                    "watch": str(watch or folder),
+                    "count_file": str(count_file),
+                    "kill_before": kill_before,
+                    "file_limit": file_limit,
+                    "memory_limit": memory_limit,
+                    "encoding": encoding,
+                },
+            )
+        if file_limit is not None:
+            for stream in streams:
+                stream.close()
+        return Running(started, stdout, stderr, count_file, copying)
 
     def wait(self, running: Running, timeout_s: float = TIMEOUT_S) -> Ended:
         """Waits for the end; a program that hangs is killed and fails the test."""
-        code = self._ask(wait=running.pid, timeout_s=timeout_s)
-        if code is None:
-            self._kill(running)
-            self._ask(wait=running.pid, timeout_s=30.0)
-            raise AssertionError(f"It hung: {running.stderr.read_text()[-2000:]}")
-        if running.piped:
-            self._wait_for_output(running)
-        events = Path(f"{running.stdout}.events")
+        try:
+            code = running.program.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            running.program.kill()
+            running.program.wait(30.0)
+            raise AssertionError(f"It hung: {_text(running.stderr)[-2000:]}") from None
+        for thread in running.copying:
+            thread.join(10.0)
         return Ended(
             code,
             _text(running.stdout),
             _text(running.stderr),
-            int(events.read_text()) if events.exists() else 0,
-            time.monotonic() - running.started,
+            int(_text(running.count_file) or 0),
+            time.monotonic() - running.program.started,
         )
-
-    def _wait_for_output(self, running: Running) -> None:
-        deadline = time.monotonic() + 10.0
-        while not Path(f"{running.stderr}.whole").exists() and time.monotonic() < deadline:
-            time.sleep(0.002)
 
     def run(self, *argv: str | Path, timeout_s: float = TIMEOUT_S, **options: Any) -> Ended:
         """Runs a program to its end."""
@@ -135,10 +127,10 @@ class Programs:
     def kill_after(self, seconds: float, *argv: str | Path, **options: Any) -> Ended:
         """Starts a program and kills it with everything it started, unless it is quicker."""
         running = self.start(*argv, **options)
-        code = self._ask(wait=running.pid, timeout_s=seconds)
-        if code is not None:
-            return Ended(code, _text(running.stdout), _text(running.stderr), 0, seconds)
-        self._kill(running)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.program.wait(seconds)
+            return self.wait(running)
+        running.program.kill()
         return self._count_kill(self.wait(running))
 
     def kill_before_file_event(self, number: int, *argv: str | Path, **options: Any) -> Ended:
@@ -149,35 +141,32 @@ class Programs:
         """Waits for a sign of a program that runs on."""
         deadline = time.monotonic() + TIMEOUT_S
         while not condition():
-            code = self._ask(wait=running.pid, timeout_s=0.01)
+            code = running.program.poll()
             assert code is None, f"it ended early ({code}): {_text(running.stderr)[-2000:]}"
             assert time.monotonic() < deadline, "it did not get there in time"
+            time.sleep(0.01)
 
     def stop(self, running: Running) -> Ended:
         """Kills a program that a test needs no longer."""
-        self._kill(running)
+        running.program.kill()
         return self.wait(running)
 
     def _count_kill(self, ended: Ended) -> Ended:
         self.kills += ended.code == -signal.SIGKILL
         return ended
 
-    def _kill(self, running: Running) -> None:
-        for attempt in (os.killpg, os.kill):  # the group exists as soon as the child has begun
-            with contextlib.suppress(ProcessLookupError):
-                attempt(running.pid, signal.SIGKILL)
 
-    def _ask(self, **request: Any) -> Any:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._answer()
+def _through_pipe(path: Path, copying: list[Thread]) -> IO[bytes]:
+    """The end of a pipe to write to; a thread of ours carries what comes to a file."""
+    reader, writer = os.pipe()
 
-    def _answer(self) -> Any:
-        assert self._server.stdout is not None
-        line = self._server.stdout.readline()
-        assert line, "the server of programs has died"
-        return json.loads(line)
+    def copy() -> None:
+        with os.fdopen(reader, "rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+    copying.append(Thread(target=copy, daemon=True))
+    copying[-1].start()
+    return os.fdopen(writer, "wb")
 
 
 def moments(ended: Ended, count: int, seed: int) -> Iterator[tuple[str, float]]:
