@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -191,6 +191,34 @@ def run(
         program.kill()
         raise
     return subprocess.CompletedProcess(command, program.wait(), stdout, stderr)
+
+
+def call(
+    function: Callable[..., None], *arguments: str | int | float | Path, **env: str
+) -> Program:
+    """Starts a module's function in a process of its own."""
+    words = [f"Path({str(a)!r})" if isinstance(a, Path) else repr(a) for a in arguments]
+    module, name = function.__module__, function.__qualname__
+    code = f"from pathlib import Path\nfrom {module} import {name}\n{name}({', '.join(words)})"
+    return start([sys.executable, "-c", code], REPOSITORY, environment(**env))
+
+
+def rank_environment(rank: int, processes: int, port: int) -> dict[str, str]:
+    """What `torchrun` tells each of its processes."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def must_be_real(command: list[str], env: Mapping[str, str]) -> bool:

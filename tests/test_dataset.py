@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from data.batch import Batch
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
+from tests.programs import TIMEOUT_S, call
 
 HEADER = "mm_id,entity_id,traj_id,rid_list,time_list\n"
 
@@ -181,14 +181,14 @@ def test_changed_trips_are_read_anew(city: Path, network: RoadNetwork) -> None:
     assert after.content_hash != before.content_hash
 
 
-def _load_elsewhere(folder: Path) -> str:
-    return TripDataset.load(folder, "train", RoadNetwork.load(folder)).content_hash
+def tell_content_hash(folder: Path) -> None:
+    print(TripDataset.load(folder, "train", RoadNetwork.load(folder)).content_hash)
 
 
 def test_two_processes_may_build_the_cache_at_once(city: Path) -> None:
-    with get_context("spawn").Pool(2) as pool:
-        first, second = pool.map(_load_elsewhere, [city, city])
-    assert first == second
+    loading = [call(tell_content_hash, city) for _ in range(2)]
+    (first, errors), (second, _) = [program.communicate(TIMEOUT_S) for program in loading]
+    assert first == second and first.strip(), errors
     manifest = json.loads((_cache_folder(city) / "manifest.json").read_text())
     assert manifest["sizes"]["lengths"] == 80
 

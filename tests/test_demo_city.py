@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from data.geometry import EARTH_RADIUS_M, haversine
 from data.road_network import RoadNetwork
 from data.trip_csv import TripChunk, read_trips
 from runtime.errors import UserError
-from tests.programs import REPOSITORY, run
+from tests.programs import REPOSITORY, TIMEOUT_S, call, run
 
 SMALL = DemoCitySettings(num_roads=400, num_trips=600, seed=3)
 
@@ -285,18 +284,13 @@ def test_somebody_elses_dataset_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "train.csv").read_text() == "mine"
 
 
-def _make_and_report(folder: Path) -> None:
+def make_and_report(folder: Path) -> None:
     make_demo_city(folder, settings=replace(SMALL, num_trips=80), progress=False)
 
 
 def test_two_processes_may_make_the_same_city(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_make_and_report, args=(tmp_path,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    workers = [call(make_and_report, tmp_path) for _ in range(2)]
+    assert [worker.wait(TIMEOUT_S) for worker in workers] == [0, 0]
     assert demo_city_is_current(tmp_path, replace(SMALL, num_trips=80))
 
 

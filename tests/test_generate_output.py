@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import socket
 import threading
 from collections import Counter
 from dataclasses import fields
@@ -34,6 +32,7 @@ from search.od import ListedOD, SampledOD
 from search.workers import share_out
 from search.writer import COLUMNS
 from tests.generation_helpers import epoch, read_rows
+from tests.programs import TIMEOUT_S, call, free_port, rank_environment
 
 NUM_TRIPS = 40
 
@@ -268,14 +267,7 @@ def test_shares_cover_what_is_missing_evenly(gaps: list[tuple[int, int]], num_sh
     assert len(sizes) == num_shares and max(sizes) - min(sizes) <= 1
 
 
-def _generate_as_rank(rank: int, port: int, city: Path, model: Path, output: Path) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+def generate_as_rank(city: Path, model: Path, output: Path) -> None:
     torch.set_num_threads(1)
     run(city, model, output)
 
@@ -283,11 +275,11 @@ def _generate_as_rank(rank: int, port: int, city: Path, model: Path, output: Pat
 def test_torchrun_gives_the_same_file(
     tiny_city: Path, model: Path, whole: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    output = tmp_path / "trips.csv"
-    torch.multiprocessing.spawn(_generate_as_rank, args=(port, tiny_city, model, output), nprocs=2)
+    port, output = free_port(), tmp_path / "trips.csv"
+    places = (tiny_city, model, output)
+    ranks = [call(generate_as_rank, *places, **rank_environment(i, 2, port)) for i in range(2)]
+    for rank in ranks:
+        assert rank.wait(TIMEOUT_S) == 0, rank.communicate()
     assert output.read_bytes() == whole.read_bytes()
     figures = json.loads(output.with_suffix(".json").read_text())
     assert figures["processes"] == 2 and figures["trips"] == NUM_TRIPS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from data.preprocess.get_zone_trans_mat import write_zone_trans_mat
 from data.preprocess.partition_road_network import partition_roads, write_partition
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
-from tests.programs import REPOSITORY, run
+from tests.programs import REPOSITORY, TIMEOUT_S, call, run
 
 PARTITION, COUNTS = "road_network_partition", "zone_trans_mat.npy"
 
@@ -155,13 +154,8 @@ def test_bad_arguments_leave_the_files_alone(parity_copy: Path, zones: int, seed
 def test_several_processes_make_the_zones_once(demo: Path, tmp_path: Path) -> None:
     for name in ("roadmap.geo", "roadmap.rel", "train.csv"):
         shutil.copyfile(demo / name, tmp_path / name)
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=ensure_zones, args=(tmp_path, 30)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    workers = [call(ensure_zones, tmp_path, 30) for _ in range(3)]
+    assert [worker.wait(TIMEOUT_S) for worker in workers] == [0, 0, 0]
     assert RoadNetwork.load(tmp_path).require_zones().num_zones == 30
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from critics.road_teacher import LMTADRoadTeacher
 from critics.teacher_cache import MANIFEST, VALUES, CacheLayout, encode_values
 from data.road_network import RoadNetwork
 from dataset import RowSpec, TripDataset
+from tests.programs import TIMEOUT_S, Program, call
 from tests.teacher_helpers import small_weights
 
 
@@ -236,7 +235,7 @@ def test_another_teacher_window_or_split_gets_its_own_cache(
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def build_in_process(folder: str, city: str, cache: str, delay: float) -> None:
+def build_in_process(folder: Path, city: Path, cache: Path, delay: float) -> None:
     """A builder that works slowly enough to meet another one, or to be killed."""
     cache_builder.POSITIONS_PER_CHUNK = 50  # as `small_chunks`: sums round by their company
     cache_builder.SECONDS_PER_COMMIT = 0.0
@@ -260,13 +259,9 @@ def test_two_builders_and_a_killed_one(
 ) -> None:
     dataset = load(network, trip_cache)
     expected = open_or_build(tmp_path / "a", dataset, counting(network), progress=False)
-    context = multiprocessing.get_context("spawn")
 
-    def start(delay: float) -> multiprocessing.process.BaseProcess:
-        arguments = (str(tmp_path / "b"), str(network.folder), str(trip_cache), delay)
-        process = context.Process(target=build_in_process, args=arguments)
-        process.start()
-        return process
+    def start(delay: float) -> Program:
+        return call(build_in_process, tmp_path / "b", Path(network.folder), Path(trip_cache), delay)
 
     victim = start(0.1)
     for _ in range(600):
@@ -274,13 +269,11 @@ def test_two_builders_and_a_killed_one(
         if journals:
             break
         time.sleep(0.05)
-    assert victim.pid is not None
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.join()
+    victim.kill()
+    victim.wait()
     builders = [start(0.0), start(0.0)]
     for process in builders:
-        process.join()
-        assert process.exitcode == 0
+        assert process.wait(TIMEOUT_S) == 0, process.communicate()
     final = open_or_build(tmp_path / "b", dataset, counting(network), progress=False)
     assert torch.equal(final.values, expected.values)
 

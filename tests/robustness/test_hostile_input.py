@@ -254,7 +254,7 @@ def test_unusual_names_work(programs: Programs, tiny_city: Path, tmp_path: Path,
     trips = ("--output", output, "--num_gene", "5", "--no-progress")
     assert_succeeded(programs.run("gene.py", *arguments, *trips, cwd=tmp_path))
     assert_succeeded(programs.run("gene.py", *arguments, *trips, "--resume", cwd=tmp_path))
-    measured = ("--generated_file", output, "--data_dir", city, "--no_report")
+    measured = ("--generated_file", output, "--data_dir", city, "--no_report", "--bootstrap", "9")
     evaluated = programs.run(
         "evaluation.py", *measured, "--output_dir", tmp_path / name / "eval", cwd=tmp_path
     )

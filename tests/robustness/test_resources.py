@@ -77,9 +77,10 @@ def commands(bench: Bench, target: Path, scratch: Path) -> dict[str, Arguments]:
     cached = {"data__cache_dir": str(target / "cache")}
     journal = {**study, "optuna__storage": f"journal://{target}/study.log"}
     plain = bench.configured(scratch / "plain")
+    few = ("--trips", "60")
     sizes = ("--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--epochs", "1")
     return {
-        "city": ["data.demo_city", "--out", target / "city", "--roads", "200", "--quiet"],
+        "city": ["data.demo_city", "--out", target / "city", "--roads", "200", *few, "--quiet"],
         "training": [
             "train_with_distill.py",
             *("--config", bench.configured(scratch / "t", save_dir=str(target / "save"))),
@@ -105,7 +106,7 @@ def commands(bench: Bench, target: Path, scratch: Path) -> dict[str, Arguments]:
         "evaluation": [
             "evaluation.py",
             *("--generated_file", trips, "--data_dir", bench.city),
-            *("--output_dir", target / "eval", "--no_report"),
+            *("--output_dir", target / "eval", "--no_report", "--bootstrap", "20"),
         ],
         "study": ["tune_hoser.py", "--config", bench.configured(scratch / "s", **study)],
         "journal": ["tune_hoser.py", "--config", bench.configured(scratch / "j", **journal)],
