@@ -1,22 +1,26 @@
 """`python -m bench`: runs every bench and writes `docs/benchmarks.md` from their figures.
 
 python -m bench [--quick] [--only data student ...]
+python -m bench --page        only the page, from the figures that are there
+
+The page leads with what a user cares about, in words (`bench.headlines`); all figures follow.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from bench._common import RESULTS
-from runtime.files import atomic_write_bytes
+from bench.headlines import headline_lines
+from runtime.files import atomic_write_bytes, read_json
 
 BENCHES = (
     "data",
+    "match",
     "student",
     "teacher",
     "replay",
@@ -37,8 +41,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md anew")
     options = parser.parse_args()
+    if options.page:
+        write_page()
+        return 0
     failed = []
-    for name in [] if options.page else options.only:
+    for name in options.only:
         print(f"\n== {name}", flush=True)
         sys.argv = [f"bench.{name}", *(["--quick", "--no-save"] if options.quick else [])]
         try:
@@ -52,23 +59,27 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def write_page() -> None:
+def write_page(page: Path = PAGE) -> None:
     """Writes `docs/benchmarks.md` from every machine's figures."""
+    files = sorted(RESULTS.glob("*.json"))
+    machines = {path.stem: dict(read_json(path)) for path in files}
     lines = [
         "# Figures",
         "",
         "Written by `python -m bench` from `docs/benchmarks/*.json`; do not edit by hand.",
         "Ratios are measured in one run; times are medians of repeated runs.",
+        "",
+        *headline_lines(machines),
     ]
-    for path in sorted(RESULTS.glob("*.json")):
-        lines += ["", f"## {path.stem}", *_machine_lines(path)]
-    atomic_write_bytes(PAGE, ("\n".join(lines) + "\n").encode())
-    print(f"Written {PAGE.name}.")
+    for name, results in machines.items():
+        lines += ["", f"## {name}", *_machine_lines(results)]
+    atomic_write_bytes(page, ("\n".join(lines) + "\n").encode())
+    print(f"Written {page.name}.")
 
 
-def _machine_lines(path: Path) -> list[str]:
+def _machine_lines(parts: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    for name, results in json.loads(path.read_text()).items():
+    for name, results in parts.items():
         machine = results.get("machine", {})
         where = ", ".join(
             str(machine[key]) for key in ("processor", "gpu", "cores") if machine.get(key)

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from bench._common import parser, print_table, save, timed
+from bench._common import grow_city, parser, print_table, save, timed
 from bench.memory import PeakMemory
 from bench.student import random_walks, total_loss, training_step
 from config import load_config
@@ -24,7 +24,8 @@ from data.sampling import bucketed_batches
 from dataset import TripDataset
 from hoser import HOSER
 
-ROADS = [2_000, 10_000, 40_000]
+ROADS = [2_000, 10_000, 40_000, 60_000]
+MOST_MADE = 50_000  # a larger city repeats roads of a smaller one
 TRIPS = [1_000, 10_000, 100_000, 1_000_000]
 LENGTHS = [16, 32, 64, 128, 256, 512]
 BATCH_SIZE = 64
@@ -56,7 +57,9 @@ def main() -> None:
 
 def _with_roads(folder: Path, num_roads: int) -> dict[str, float]:
     """Loading the network, a training step of 64 trips, encoding all roads for generation."""
-    make_demo_city(folder, num_roads, 1000, progress=False)
+    make_demo_city(folder, min(num_roads, MOST_MADE), 1000, progress=False)
+    if num_roads > MOST_MADE:
+        grow_city(folder, num_roads)
     ensure_zones(folder)
     loading = timed(lambda: RoadNetwork.load(folder), repeats=3, warm_up=0)
     network = RoadNetwork.load(folder)

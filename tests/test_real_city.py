@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -141,10 +142,9 @@ def test_questions_are_answered_as_by_counting_trip_by_trip(tiny_city: Path) -> 
         roads = chosen.trip(trip)[0].tolist()
         for here, there in itertools.pairwise(roads):
             taken.setdefault(here, Counter())[there] += 1
-    right = positions = needless = 0
+    right = positions = 0
     for trip in range(len(test)):
         roads = test.trip(trip)[0].tolist()
-        needless += sum(b in network.candidates(a) for a, b in zip(roads, roads[2:]))
         for here, there in itertools.pairwise(roads):
             positions += 1
             known = taken.get(here)
@@ -158,8 +158,31 @@ def test_questions_are_answered_as_by_counting_trip_by_trip(tiny_city: Path) -> 
     assert accuracy[30, "road"] <= accuracy[len(train), "road"] + 0.05
     assert 0 <= easy["agreement"]["agreement"] <= easy["agreement"]["ceiling"] <= 1
     traces = questions.matching(network, train, test)
-    assert traces["needless roads"] == pytest.approx(needless / positions)
-    assert all(0 <= row["shortest"] <= 1 for row in traces["shortest"])
+    seconds = sum(int(test.trip(trip)[1][-1] - test.trip(trip)[1][0]) for trip in range(len(test)))
+    assert traces["roads a minute"] == pytest.approx(60 * positions / seconds)
+    assert all(0 <= row["the shortest way"] <= 1 for row in traces["stretches"])
+
+
+def test_a_way_round_is_told_from_the_shortest_way(tiny_city: Path) -> None:
+    """Stretches of shortest routes are shortest; of a walk's, as networkx says."""
+    network = RoadNetwork.load(tiny_city)
+    graph = nx.DiGraph()
+    for road in range(network.num_roads):
+        for onward in network.candidates(road).tolist():
+            graph.add_edge(road, onward, metres=float(network.length_m[onward]))
+    trips = read_real_trips(tiny_city, "train", network)
+    steps = 4
+    found = questions.Stretches.of(network, trips, 1, steps)
+    seen = 0
+    for trip in range(len(trips)):
+        roads = trips.trip(trip)[0].tolist()
+        for first in range(0, len(roads) - steps, steps):
+            least = nx.shortest_path_length(graph, roads[first], roads[first + steps], "metres")
+            driven = sum(float(network.length_m[r]) for r in roads[first + 1 : first + steps + 1])
+            assert found.trip[seen] == trip
+            assert found.ratio[seen] == pytest.approx(driven / max(least, 1.0), rel=1e-5)
+            seen += 1
+    assert seen == len(found.ratio) and found.figures()["the shortest way"] > 0.3
 
 
 def test_the_whole_study_has_every_kind_search_and_size() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench._pages import fill
 from bench.city_study.settings import StudySettings
 from bench.city_study.summary import CHOICES
 from bench.students import size_name
 from metrics.measures import MEASURES
 from report.tables import markdown_table
-from runtime.errors import UserError
-from runtime.files import atomic_write_text, read_json
+from runtime.files import read_json
 
 TRIP_MEASURES = (
     "hausdorff_km",
@@ -33,21 +33,12 @@ ASPECT_OF = {
     **dict.fromkeys(("slow", "wrong_time"), "time"),
 }
 Summary = dict[str, Any]
-_MARK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def write_page(summary_file: Path, page: Path) -> None:
     """Fills in the tables of a page."""
     summary = read_json(summary_file)
-    text = page.read_text(encoding="utf-8")
-    unknown = {name for _, name, _ in _MARK.findall(text)} - set(TABLES)
-    if unknown:
-        raise UserError(f"{page} asks for tables that there are not: {', '.join(sorted(unknown))}.")
-
-    def filled(mark: re.Match[str]) -> str:
-        return f"{mark[1]}\n{TABLES[mark[2]](summary)}\n\n{mark[3]}"
-
-    atomic_write_text(page, _MARK.sub(filled, text))
+    fill(page, {name: partial(table, summary) for name, table in TABLES.items()})
 
 
 def _run(summary: Summary) -> str:
@@ -120,18 +111,10 @@ def _matching(summary: Summary) -> str:
     found = (summary["questions"] or {}).get("matching")
     if found is None:
         return "Not measured yet."
-    plain = [[name, f"{value:.4f}"] for name, value in found.items() if not isinstance(value, list)]
-    stretches = [
-        [
-            f"{row['minutes']} min",
-            f"{row['roads']}",
-            f"{row['stretches']:,}",
-            f"{row['shortest']:.4f}",
-        ]
-        for row in found["shortest"]
-    ]
-    header = ["stretches of", "roads", "measured", "that are the shortest way"]
-    return f"{markdown_table(plain, ['test trips', ''])}\n\n{markdown_table(stretches, header)}"
+    plain = [[name, f"{value:.4f}"] for name, value in found.items() if isinstance(value, float)]
+    header = list(found["stretches"][0])
+    rows = [[_text(row[key]) for key in header] for row in found["stretches"]]
+    return f"{markdown_table(plain, ['test trips', ''])}\n\n{markdown_table(rows, header)}"
 
 
 def _teacher(summary: Summary) -> str:

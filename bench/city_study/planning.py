@@ -81,7 +81,7 @@ class Plan:
 
     def _questions(self) -> Step:
         study = self.study
-        sizes = sorted({study.num_trips(size) for size in self.settings.sizes})
+        sizes = sorted({study.num_trips(size) for size in (*self.settings.sizes, None)})
 
         def answer(folder: Path, resumed: bool) -> Outcome:
             train, test = study.trips("train"), study.trips("test")

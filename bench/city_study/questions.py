@@ -22,8 +22,11 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 WINDOW_MINUTES = (1, 2, 4)
-WINDOWS = 20_000  # of each length, at most
-_LENGTH_TOLERANCE_M = 1.0
+WINDOWS = 50_000  # of each length, at most
+LONG_WAY = (
+    1.5  # times the shortest: within a minute, more often a wrong road than a driver's choice
+)
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -160,57 +163,63 @@ def _known_of_each(number: IntArray, split: int) -> IntArray:
 
 
 def matching(network: RoadNetwork, train: Trips, test: Trips) -> dict[str, Any]:
-    """Traces of map matching: what was filled in between points, and what no driver does."""
+    """Traces of map matching: what was filled in between points, and what few drivers do."""
     seconds = float((test.times[test.offsets[1:] - 1] - test.start_time).sum())
     roads_per_minute = 60 * float((test.lengths - 1).sum()) / seconds
     asked = Positions.of(test)
     right = yardsticks(network, Positions.of(train), asked)["road and destination's zone"]
-    needless = _needless(network, test)
+    stretches = [
+        Stretches.of(network, test, minutes, max(2, round(minutes * roads_per_minute)))
+        for minutes in WINDOW_MINUTES
+    ]
+    shortest_ones = stretches[0]
     marked = np.zeros(len(test), dtype=bool)
-    marked[needless] = True
+    marked[shortest_ones.trip[shortest_ones.ratio >= LONG_WAY]] = True
     marked_position = marked[asked.trip]
     return {
         "roads a minute": roads_per_minute,
-        "needless roads": len(needless) / len(asked),
-        "trips with one": float(marked.mean()),
+        "trips with a long way round": float(marked.mean()),
         "accuracy on trips with one": _mean(right[marked_position]),
         "accuracy on the others": _mean(right[~marked_position]),
-        "shortest": [
-            _shortest(network, test, minutes, max(2, round(minutes * roads_per_minute)))
-            for minutes in WINDOW_MINUTES
-        ],
+        "stretches": [each.figures() for each in stretches],
     }
 
 
-def _needless(network: RoadNetwork, trips: Trips) -> IntArray:
-    """The trip of every road that was driven though the next can be reached without it."""
-    trip = np.repeat(np.arange(len(trips)), trips.lengths)
-    at = np.flatnonzero(trip[:-2] == trip[2:])
-    roads = trips.road_ids.astype(np.int64)
-    source = np.repeat(np.arange(network.num_roads), network.out_degree)
-    edges = np.unique(source * network.num_roads + network.reach_targets)
-    return trip[at[np.isin(roads[at] * network.num_roads + roads[at + 2], edges)]]
+@dataclass(frozen=True)
+class Stretches:
+    """Stretches of trips, one after the other, beside the shortest ways between their ends."""
 
+    minutes: int
+    roads: int
+    trip: IntArray  # [n]
+    ratio: FloatArray  # [n], of the metres driven to the least
 
-def _shortest(network: RoadNetwork, trips: Trips, minutes: int, steps: int) -> dict[str, float]:
-    """How often a stretch of `steps` roads is the shortest way between its ends."""
-    metres = np.concatenate([[0.0], np.cumsum(network.length_m[trips.road_ids])])
-    first = np.concatenate(
-        [
-            np.arange(begin, end - steps, steps)
-            for begin, end in zip(trips.offsets, trips.offsets[1:])
-        ]
-    ).astype(np.int64)
-    chosen = first[np.unique(np.linspace(0, max(len(first) - 1, 0), WINDOWS).astype(np.int64))]
-    if not len(first):
-        return {"minutes": minutes, "roads": steps, "stretches": 0, "shortest": float("nan")}
-    last = chosen + steps
-    driven = metres[last + 1] - metres[chosen + 1]  # as routes count: the road entered
-    finder = RouteFinder.by_length(network)
-    ends = (trips.road_ids[place].astype(np.int64) for place in (chosen, last))
-    least = finder.costs(*ends)
-    share = float((driven <= least + _LENGTH_TOLERANCE_M).mean())
-    return {"minutes": minutes, "roads": steps, "stretches": len(chosen), "shortest": share}
+    @classmethod
+    def of(cls, network: RoadNetwork, trips: Trips, minutes: int, steps: int) -> Stretches:
+        """Stretches of `steps` roads, evenly spread ones where they are too many."""
+        metres = np.concatenate([[0.0], np.cumsum(network.length_m[trips.road_ids])])
+        count = np.maximum(trips.lengths - 1, 0) // steps
+        trip = np.repeat(np.arange(len(trips)), count)
+        within = np.arange(len(trip)) - np.repeat(np.cumsum(count) - count, count)
+        first = trips.offsets[:-1][trip] + within * steps
+        last = max(len(first) - 1, 0)
+        kept = np.unique(np.linspace(0, last, WINDOWS).astype(np.int64))[: len(first)]
+        first, trip = first[kept], trip[kept]
+        # As routes count: the metres of the roads entered.
+        driven = metres[first + steps + 1] - metres[first + 1]
+        ends = (trips.road_ids[place].astype(np.int64) for place in (first, first + steps))
+        least = RouteFinder.by_length(network).costs(*ends)
+        return cls(minutes, steps, trip, driven / np.maximum(least, 1.0))
+
+    def figures(self) -> dict[str, float]:
+        """How often they are the shortest way, or a long way round."""
+        return {
+            "minutes": self.minutes,
+            "roads": self.roads,
+            "stretches": len(self.ratio),
+            "the shortest way": _mean(self.ratio <= 1.0 + _TOLERANCE),
+            "half as long again": _mean(self.ratio >= LONG_WAY),
+        }
 
 
 def _mean(values: NDArray[Any]) -> float:
