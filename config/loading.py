@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -213,6 +213,10 @@ def _read_text(path: str, text: str, annotation: Any) -> Any:
             return None
         if not (written and quoted):
             return str(text)
+    if any(
+        typing.get_origin(each) is Literal and text in typing.get_args(each) for each in options
+    ):
+        return str(text)  # a choice by its name, also where YAML knows the word, as it does `off`
     try:
         return _parse(text)
     except Exception as error:  # a scalar with a tag can raise anything from its constructor
