@@ -43,7 +43,7 @@ def test_the_cities_carry_the_documents_settings(name: str) -> None:
 def test_a_choice_may_be_called_what_yaml_takes_for_no() -> None:
     config = load_config(None, {"training.amp_dtype": "off", "distill.window": "full"})
     assert config.training.amp_dtype == "off" and config.distill.window == "full"
-    with pytest.raises(UserError, match="training.seed is false"):
+    with pytest.raises(UserError, match=r"training\.seed is false"):
         load_config(None, {"training.seed": "off"})
 
 
