@@ -77,6 +77,29 @@ def test_replayed_trips_have_a_weight_of_their_own(tiny_city: Path, tmp_path: Pa
         assert heard[name] == pytest.approx(silent[name], rel=1e-5), name
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_killed_between_epochs_goes_on_exactly(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Before the next epoch's trips are written, or after that and before its first step."""
+    settings = replayed(tiny_city)
+    whole = train(tiny_config(tiny_city, tmp_path / "whole", **settings))
+    config = tiny_config(tiny_city, tmp_path / "killed", **settings)
+    begin_epoch = Replay.begin_epoch
+
+    def killed(replay: Replay, epoch: int, steps_done: int, model: HOSER) -> None:
+        if when == "after" or not epoch:
+            begin_epoch(replay, epoch, steps_done, model)
+        if epoch:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Replay, "begin_epoch", killed)
+        train(config)
+    result = train(config, resume=True)
+    assert_same_weights(final_weights(whole.folder), final_weights(result.folder))
+
+
 def test_a_killed_run_with_replay_goes_on_exactly(
     tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,49 +54,64 @@ class Replay:
 
     def begin_epoch(self, epoch: int, steps_done: int, model: HOSER) -> None:
         """Makes this epoch's replayed trips, or reads them where the epoch had begun before."""
-        key = {"epoch": epoch, "settings": self.settings.model_dump(mode="json", by_alias=True)}
-        made = epoch // self.settings.refresh_epochs if self.settings.refresh_epochs else 0
-        teachers = self.maker.teacher_drives(self.teacher.cache_dir, made)
         if self.processes.is_main and not steps_done:
-            self._drive_students(epoch, made, model)
-            self._use(teachers, self.students)
-            self._predict_times(epoch, model)
-            write_arrays(self.folder.replay, key, self._state())
-        self.processes.barrier()
-        if self.processes.is_main and not steps_done:
+            if not self._resumed_between_epochs(epoch):
+                self._drive_students(epoch, model)
+                self._use(self._teachers(epoch), self.students)
+                self._predict_times(epoch, model)
+                write_arrays(self.folder.replay, self._key(epoch), self._state())
+            self.processes.barrier()
             return
-        state = read_arrays(self.folder.replay, key)
-        if state is None:
+        self.processes.barrier()
+        if not self._read(epoch):
             raise UserError(
                 f"{self.folder.replay} is missing or of another epoch, so this one cannot be "
                 "continued exactly; start over with --fresh (the old run is moved aside)."
             )
+
+    def _resumed_between_epochs(self, epoch: int) -> bool:
+        """Takes up what a run that was resumed here had; whether that is all the epoch needs.
+
+        It had written this epoch's trips, or else those of the epoch before, from which it goes on.
+        """
+        if not epoch or self.plan.replayed is not None:
+            return False
+        if self._read(epoch):
+            return True
+        self._read(epoch - 1)
+        return False
+
+    def _read(self, epoch: int) -> bool:
+        """Takes an epoch's trips and their times from the run's folder, where they are there."""
+        state = read_arrays(self.folder.replay, self._key(epoch))
+        if state is None:
+            return False
         seconds = state.pop("seconds")
         self.students = ReplayedTrips(**state) if state else None
-        self._use(teachers, self.students)
+        self._use(self._teachers(epoch), self.students)
         assert self.plan.replayed is not None
         self.plan.replayed.seconds[:] = seconds
+        return True
 
-    def _drive_students(self, epoch: int, made: int, model: HOSER) -> None:
+    def _key(self, epoch: int) -> dict[str, Any]:
+        return {"epoch": epoch, "settings": self.settings.model_dump(mode="json", by_alias=True)}
+
+    def _refreshes(self, epoch: int) -> int:
+        """How often all has been driven anew by then."""
+        return epoch // self.settings.refresh_epochs if self.settings.refresh_epochs else 0
+
+    def _teachers(self, epoch: int) -> ReplayedTrips | None:
+        return self.maker.teacher_drives(self.teacher.cache_dir, self._refreshes(epoch))
+
+    def _drive_students(self, epoch: int, model: HOSER) -> None:
         """The student drives at the start, and again when its trips are to be refreshed."""
+        every = self.settings.refresh_epochs
         if not self.maker.num_students:
             return
-        every = self.settings.refresh_epochs
-        if self.students is None and epoch:
-            self.students = self._earlier_students(epoch)
         if self.students is None or (every and epoch % every == 0):
             model.eval()
-            self.students = self.maker.student_drives(model, made)
+            self.students = self.maker.student_drives(model, self._refreshes(epoch))
             model.train()
-
-    def _earlier_students(self, epoch: int) -> ReplayedTrips | None:
-        """Those of the epoch before, where a run was resumed between two epochs."""
-        settings = self.settings.model_dump(mode="json", by_alias=True)
-        state = read_arrays(self.folder.replay, {"epoch": epoch - 1, "settings": settings})
-        if state is None:
-            return None
-        del state["seconds"]
-        return ReplayedTrips(**state)
 
     def _use(self, *parts: ReplayedTrips | None) -> None:
         trips = join_trips([part for part in parts if part is not None])
