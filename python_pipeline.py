@@ -19,7 +19,7 @@ from config import load_evaluation_config
 from config.arguments import example_parser
 from config.choices import DtwKind
 from config.evaluation import EvaluationConfig
-from config.finding import SHIPPED_EVALUATION
+from config.finding import SHIPPED_EVALUATION, find_config
 from config.generation import SearchName
 from config.loading import parse_assignments
 from metrics.comparison import Comparison
@@ -130,7 +130,10 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
     if arguments.verbose:
         given["logging.verbose"] = True
     given |= parse_assignments(arguments.set)
-    return load_evaluation_config(_config_file(arguments), given)
+    file = _config_file(arguments)
+    if arguments.dataset is not None and file == SHIPPED_EVALUATION and "data_dir" not in given:
+        given["data_dir"] = find_config(dataset=arguments.dataset).data_dir
+    return load_evaluation_config(file, given)
 
 
 def _seed(text: str) -> int:
@@ -141,7 +144,8 @@ def _seed(text: str) -> int:
 
 def _config_file(arguments: argparse.Namespace) -> Path:
     if arguments.config is not None:
-        return Path(arguments.config)
+        file = Path(arguments.config)
+        return SHIPPED_EVALUATION if file.resolve() == SHIPPED_EVALUATION.resolve() else file
     own = Path(arguments.eval_dir or ".") / "config" / "evaluation.yaml"
     return own if own.is_file() else SHIPPED_EVALUATION
 
@@ -173,7 +177,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--skip-gene", action="store_true", default=None, help="evaluate what is generated already")
     add("--skip-eval", action="store_true", default=None, help="generate only")
     add("--force", action="store_true", default=None, help="do everything anew")
-    add("--dataset", help="the city's name")
+    add("--dataset", help="the city's name; alone, a shipped one, whose folder is taken")
     add("--data-dir", help="the dataset folder")
     add("--models-dir", help="the folder of the .pth files; default: <eval-dir>/models")
     add("--searches", nargs="+", help="several: beam:1,beam:16,astar; with every model")

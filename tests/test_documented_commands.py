@@ -109,7 +109,9 @@ def test_a_folder_alone_has_the_general_settings(tmp_path: Path) -> None:
     assert own.optuna.study_name == "mine"
 
 
-@pytest.mark.parametrize("main", [train_with_distill.main, tune_hoser.main, gene.main])
+@pytest.mark.parametrize(
+    "main", [train_with_distill.main, tune_hoser.main, gene.main, python_pipeline.main]
+)
 def test_an_unknown_dataset_is_the_same_error_everywhere(run: Run, main: Run) -> None:
     with pytest.raises(UserError, match=r"no shipped configuration for the dataset 'Rome'"):
         run(main, "--dataset", "Rome")
