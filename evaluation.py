@@ -26,7 +26,7 @@ from data.road_network import RoadNetwork
 from data.splits import has_split
 from metrics.assessment import Assessment, Reference, Settings, assess
 from metrics.comparison import Comparison, compare
-from metrics.generated import read_generated
+from metrics.generated import GeneratedTrips, read_generated
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from report.claim import (
@@ -91,11 +91,10 @@ def evaluate(
         reference = load_reference(folder, od_source, settings or Settings())
     name = name or readable(file.stem)
     started = time.perf_counter()
-    generated = read_generated(file, reference.network, reference.settings.on_bad_rows)
-    assessment = assess(name, generated, reference)
+    assessment = measure(name, file, reference)
     logger.info(
         "Measured %d generated trips of %s in %.1f s.",
-        len(assessment.generated),
+        assessment.num_trips,
         file,
         time.perf_counter() - started,
     )
@@ -109,6 +108,15 @@ def evaluate(
         if report:
             write_report(folder, [Run(assessment, od_source, learning_curves(run_dir))])
     return EvaluationResult(metrics, folder, assessment)
+
+
+def measure(name: str, file: Path, reference: Reference) -> Assessment:
+    """Measures a generated file; its trips are not kept."""
+
+    def read() -> GeneratedTrips:
+        return read_generated(file, reference.network, reference.settings.on_bad_rows)
+
+    return assess(name, read(), reference, lambda: read().trips)
 
 
 def load_reference(data_dir: str | Path, od_source: str, settings: Settings) -> Reference:

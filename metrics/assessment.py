@@ -15,6 +15,7 @@ from data.road_network import RoadNetwork
 from metrics.behaviour import Behaviour, behave
 from metrics.distributions import (
     NUM_BINS,
+    BinnedTrips,
     Values,
     bin_edges,
     bin_index,
@@ -46,6 +47,15 @@ class Settings:
     on_bad_rows: OnBadRows = "error"
     scenarios: str | None = None  # a file of one's own
     behaviour: bool = True  # whether training trips are read to learn what is usual
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A quantity's histograms: `edges` [100], the last bin is open."""
+
+    edges: list[float]
+    real: list[int]
+    generated: list[int]
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,31 @@ class Reference:
         )
 
     @cached_property
+    def edges(self) -> dict[str, NDArray[np.float64]]:
+        """The bins of every quantity that the real trips have values of."""
+        return {
+            name: bin_edges(real.values)
+            for name, real in self.quantities.items()
+            if real.values.size
+        }
+
+    def floor(self, name: str, generated_values: int) -> float | None:
+        """The floor of a quantity's divergence from all real trips, of so many generated values."""
+        real = self.quantities[name]
+        blocks = self.bootstrap.table(bin_index(real.values, self.edges[name]), real.unit)
+        sizes = SampleSizes(len(real.values), generated_values)
+        return divergence_floor(blocks, sizes, real.clustered, self.settings.seed)
+
+    def distribution(self, name: str, generated: BinnedTrips) -> Distribution:
+        """A quantity of real and generated trips side by side."""
+        edges = self.edges[name]
+        return Distribution(
+            edges=edges[:-1].tolist(),
+            real=histogram(self.quantities[name].values, edges).tolist(),
+            generated=generated.histogram().tolist(),
+        )
+
+    @cached_property
     def behaviour(self) -> Behaviour | None:
         """How the real trips themselves behave: what to expect of a perfect model."""
         return None if self.usual is None else behave(self.trips, self.usual)
@@ -127,28 +162,31 @@ class ScenarioMeasures:
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """A quantity's histograms: `edges` [100], the last bin is open."""
-
-    edges: list[float]
-    real: list[int]
-    generated: list[int]
-
-
-@dataclass(frozen=True)
 class Assessment:
-    """Everything measured of one generated file."""
+    """Everything measured of one generated file, without its trips.
+
+    Those are read again where some are to be shown, so that the memory of a study is bounded by
+    one file.
+    """
 
     name: str
     reference: Reference
-    generated: GeneratedTrips
-    quantities: dict[str, Values]
+    read_trips: Callable[[], Trips]
+    lengths: NDArray[np.int32]  # [n], roads of each generated trip
+    traffic: NDArray[np.int64]  # [R], how many generated trip steps each road carries
+    skipped: int  # bad rows of the file that were left out
+    bins: dict[str, BinnedTrips]  # of every quantity
     pairs: Pairs
     local: PairMetrics
     overall: Measures
     scenarios: dict[str, ScenarioMeasures]
     distributions: dict[str, Distribution]
     behaviour: Behaviour | None = None
+
+    @property
+    def num_trips(self) -> int:
+        """How many trips were generated."""
+        return len(self.lengths)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`, less its metadata."""
@@ -172,8 +210,8 @@ class Assessment:
             "pairs": len(self.pairs),
             "matched_od_pairs": self.pairs.matched_od,
             "generated_od_pairs": self.pairs.generated_od,
-            "generated_trips": len(self.generated),
-            "skipped_rows": self.generated.skipped,
+            "generated_trips": self.num_trips,
+            "skipped_rows": self.skipped,
             "behaviour": None if self.behaviour is None else self.behaviour.to_json(),
             "scenarios": scenarios,
             "centre": {"lat": centre.lat, "lon": centre.lon, "radius_km": centre.radius_km},
@@ -185,9 +223,12 @@ def assess(
     name: str,
     generated: GeneratedTrips,
     reference: Reference,
-    progress: Callable[[int], None] | None = None,
+    read_again: Callable[[], Trips] | None = None,
 ) -> Assessment:
-    """Measures generated trips against the real ones of `reference`."""
+    """Measures generated trips against the real ones of `reference`.
+
+    The result does not hold the trips if they can be read again.
+    """
     settings = reference.settings
     rng = np.random.default_rng([settings.seed, 1])
     quantities = measure_quantities(generated.trips, reference.network)
@@ -199,7 +240,6 @@ def assess(
         reference.network,
         edr_eps=settings.edr_eps,
         dtw=settings.dtw,
-        progress=progress,
     )
     sides = _Sides(
         reference,
@@ -227,16 +267,24 @@ def assess(
         label: sides.scenario(reference.scenarios.min_trips(label), mask, generated_labels[label])
         for label, mask in reference.labels.items()
     }
+    bins = {
+        each: BinnedTrips.of(values, reference.edges[each], len(generated))
+        for each, values in quantities.items()
+        if each in reference.edges
+    }
     return Assessment(
         name=name,
         reference=reference,
-        generated=generated,
-        quantities=quantities,
+        read_trips=read_again or (lambda: generated.trips),
+        lengths=generated.trips.lengths.astype(np.int32),
+        traffic=np.bincount(generated.trips.road_ids, minlength=reference.network.num_roads),
+        skipped=generated.skipped,
+        bins=bins,
         pairs=pairs,
         local=local,
         overall=overall,
         scenarios=scenarios,
-        distributions=_distributions(reference.quantities, quantities),
+        distributions={name: reference.distribution(name, each) for name, each in bins.items()},
         behaviour=behaviour,
     )
 
@@ -302,12 +350,8 @@ class _Sides:
                 self.generated_bootstrap.histograms(generated_bins, generated.unit),
                 divergence,
             )
-            floor = divergence_floor(
-                blocks,
-                SampleSizes(len(real.values), len(generated.values)),
-                clustered=bool((np.diff(real.unit) == 0).any()),
-                seed=self.reference.settings.seed,
-            )
+            sizes = SampleSizes(len(real.values), len(generated.values))
+            floor = divergence_floor(blocks, sizes, real.clustered, self.reference.settings.seed)
         measures.add(f"{name}_jsd", divergence, interval)
         measures.values[f"{name}_jsd_floor"] = floor
         measures.values[f"{name}_real_mean"] = _mean(real)
@@ -328,26 +372,11 @@ def _mean(values: Values) -> float | None:
 def _add_overall(measures: Measures, subject: Subject, bootstrap: Bootstrap) -> None:
     for measure in OVERALL_MEASURES:
         found = measure.of(subject)
+        if measure.is_divergence:
+            measures.values[measure.floor] = found.floor
         if found.by_trip is None:
             measures.values[measure.name] = found.value
             continue
         known = np.flatnonzero(~np.isnan(found.by_trip))
         interval = bootstrap.mean_interval(found.by_trip[known], known)
         measures.add(measure.name, found.value, interval)
-
-
-def _distributions(
-    real: dict[str, Values], generated: dict[str, Values]
-) -> dict[str, Distribution]:
-    found = {}
-    for name, real_values in real.items():
-        generated_values = generated[name]
-        if not len(real_values.values):
-            continue
-        edges = bin_edges(real_values.values)
-        found[name] = Distribution(
-            edges=edges[:-1].tolist(),
-            real=histogram(real_values.values, edges).tolist(),
-            generated=histogram(generated_values.values, edges).tolist(),
-        )
-    return found

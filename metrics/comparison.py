@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.assessment import Assessment
-from metrics.distributions import NUM_BINS, Values, bin_edges, bin_index, histogram
 from metrics.measures import PAIR_MEASURES
 from metrics.statistics import (
     MAX_BLOCKS,
+    Bootstrap,
     Interval,
     benjamini_hochberg,
+    drawn_signs,
     holm,
     paired_divergence_test,
     paired_test,
@@ -24,6 +25,7 @@ from metrics.statistics import (
 
 IntArray = NDArray[np.int64]
 
+LEAST_PERMUTATIONS = 999
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -47,6 +49,7 @@ class ComparisonRow:
     effect_size: float | None
     test: str
     p: float
+    floor: float | None = None  # of a divergence: what two samples of the real trips differ by
     p_holm: float = 1.0
     p_bh: float = 1.0
     t_p: float | None = None
@@ -115,34 +118,42 @@ def compare(
     rows: list[ComparisonRow] = []
     rng = np.random.default_rng([seed, 2])
     for first, second in itertools.combinations(assessments, 2):
-        _, at_first, at_second = np.intersect1d(
-            first.pairs.real, second.pairs.real, assume_unique=True, return_indices=True
-        )
-        if len(at_first):
-            rows += _local_rows(first, second, at_first, at_second, samples, rng)
-            rows += _divergence_rows(first, second, at_first, at_second, samples, rng)
+        shared = _Shared.of(first, second)
+        if len(shared.at_first):
+            rows += _local_rows(shared, Bootstrap(len(shared.at_first), samples, rng))
+            rows += _divergence_rows(shared, max(samples, LEAST_PERMUTATIONS), rng)
     return Comparison(od_source, [each.name for each in assessments], _corrected(rows))
 
 
-def _local_rows(
-    first: Assessment,
-    second: Assessment,
-    at_first: IntArray,
-    at_second: IntArray,
-    samples: int,
-    rng: np.random.Generator,
-) -> list[ComparisonRow]:
+@dataclass(frozen=True)
+class _Shared:
+    """Two models and the places, among the pairs of each, of the real trips that both have."""
+
+    first: Assessment
+    second: Assessment
+    at_first: IntArray
+    at_second: IntArray
+
+    @classmethod
+    def of(cls, first: Assessment, second: Assessment) -> _Shared:
+        _, at_first, at_second = np.intersect1d(
+            first.pairs.real, second.pairs.real, assume_unique=True, return_indices=True
+        )
+        return cls(first, second, at_first, at_second)
+
+
+def _local_rows(shared: _Shared, bootstrap: Bootstrap) -> list[ComparisonRow]:
     rows = []
     for measure in PAIR_MEASURES:
         if not measure.compared:
             continue
-        values_first = measure.of(first.local)[at_first]
-        values_second = measure.of(second.local)[at_second]
-        test = paired_test(values_first, values_second, samples, rng)
+        values_first = measure.of(shared.first.local)[shared.at_first]
+        values_second = measure.of(shared.second.local)[shared.at_second]
+        test = paired_test(values_first, values_second, bootstrap)
         rows.append(
             ComparisonRow(
-                first=first.name,
-                second=second.name,
+                first=shared.first.name,
+                second=shared.second.name,
                 measure=measure.name,
                 count=test.count,
                 mean_first=test.mean_first,
@@ -160,41 +171,30 @@ def _local_rows(
 
 
 def _divergence_rows(
-    first: Assessment,
-    second: Assessment,
-    at_first: IntArray,
-    at_second: IntArray,
-    samples: int,
-    rng: np.random.Generator,
+    shared: _Shared, permutations: int, rng: np.random.Generator
 ) -> list[ComparisonRow]:
     """Divergences from all real trips, of the generated trips that both models have a pair for."""
     rows = []
-    generated_first = first.pairs.generated[at_first]
-    generated_second = second.pairs.generated[at_second]
+    first, second = shared.first, shared.second
+    generated = (first.pairs.generated[shared.at_first], second.pairs.generated[shared.at_second])
     # Trips are exchanged in at most MAX_BLOCKS random groups, which bounds the work.
-    block = rng.permutation(len(at_first)) % MAX_BLOCKS
-    for name, real in first.reference.quantities.items():
-        if not len(real.values):
-            continue
-        edges = bin_edges(real.values)
+    num_blocks = min(len(shared.at_first), MAX_BLOCKS)
+    block = rng.permutation(len(shared.at_first)) % MAX_BLOCKS
+    signs = drawn_signs(permutations, num_blocks, rng)
+    for name, distribution in first.distributions.items():
         tables = [
-            _block_histograms(quantities[name], chosen, block, edges)
-            for quantities, chosen in (
-                (first.quantities, generated_first),
-                (second.quantities, generated_second),
-            )
+            model.bins[name].by_group(trips, block, num_blocks)
+            for model, trips in zip((first, second), generated, strict=True)
         ]
-        if not all(table.sum() for table in tables):
+        if not all(table.any() for table in tables):
             continue
-        result = paired_divergence_test(
-            histogram(real.values, edges), tables[0], tables[1], max(samples, 999), rng
-        )
+        result = paired_divergence_test(np.array(distribution.real), tables[0], tables[1], signs)
         rows.append(
             ComparisonRow(
                 first=first.name,
                 second=second.name,
                 measure=f"{name}_jsd",
-                count=len(at_first),
+                count=len(block),
                 mean_first=result.first,
                 mean_second=result.second,
                 mean_difference=result.second - result.first,
@@ -203,28 +203,10 @@ def _divergence_rows(
                 effect_size=None,
                 test="permutation",
                 p=result.p,
+                floor=first.reference.floor(name, int(tables[0].sum())),
             )
         )
     return rows
-
-
-def _rows_of(values: Values, units: IntArray) -> IntArray:
-    """For each value, the position of its trip among `units`, or −1."""
-    size = int(max(values.unit.max(initial=0), units.max(initial=0))) + 1
-    position = np.full(size, -1, dtype=np.int64)
-    position[units] = np.arange(len(units))
-    return position[values.unit]
-
-
-def _block_histograms(
-    values: Values, units: IntArray, block: IntArray, edges: NDArray[np.float64]
-) -> IntArray:
-    """The histogram of each block of trips. [blocks, NUM_BINS]"""
-    row = _rows_of(values, units)
-    kept = row >= 0
-    cell = block[row[kept]] * NUM_BINS + bin_index(values.values[kept], edges)
-    num_blocks = min(len(units), MAX_BLOCKS)
-    return np.bincount(cell, minlength=num_blocks * NUM_BINS).reshape(num_blocks, NUM_BINS)
 
 
 def _relative(difference: float, base: float) -> float | None:

@@ -22,6 +22,44 @@ class Values:
     values: FloatArray  # [v]
     unit: NDArray[np.int64]  # [v], ascending
 
+    @property
+    def clustered(self) -> bool:
+        """Whether some unit has several values, which are alike."""
+        return bool((np.diff(self.unit) == 0).any())
+
+
+@dataclass(frozen=True)
+class BinnedTrips:
+    """The bin of every value of a quantity, trip after trip: all that comparisons need of it."""
+
+    bins: NDArray[np.uint8]  # [v]
+    sizes: NDArray[np.int32]  # [n], how many values each trip has
+
+    @classmethod
+    def of(cls, values: Values, edges: FloatArray, num_trips: int) -> BinnedTrips:
+        """The values of `num_trips` trips in these bins."""
+        sizes = np.bincount(values.unit, minlength=num_trips)
+        return cls(bin_index(values.values, edges).astype(np.uint8), sizes.astype(np.int32))
+
+    def histogram(self) -> NDArray[np.int64]:
+        """How many values fall into each bin. [NUM_BINS]"""
+        return np.bincount(self.bins, minlength=NUM_BINS)
+
+    def by_group(
+        self, trips: NDArray[np.int64], group: NDArray[np.int64], num_groups: int
+    ) -> NDArray[np.int64]:
+        """The histogram of each group of trips; `group[i]` is that of `trips[i]`.
+
+        [num_groups, NUM_BINS]
+        """
+        group_of = np.full(len(self.sizes), -1, dtype=np.int64)
+        group_of[trips] = group
+        of_value = np.repeat(group_of, self.sizes)
+        chosen = of_value >= 0
+        cell = of_value[chosen] * NUM_BINS + self.bins[chosen]
+        counts = np.bincount(cell, minlength=num_groups * NUM_BINS)
+        return counts.reshape(num_groups, NUM_BINS)
+
 
 def bin_edges(real: FloatArray) -> FloatArray:
     """The published bins: 100 edges from 0 to the real maximum, and one open bin above."""

@@ -42,11 +42,16 @@ def divergence_floor(
     effect = _design_effect(blocks[:, filled], share) if clustered else 1.0
     if effect is None:
         return None
-    rng = np.random.default_rng([seed, 3])
-    drawn = [
-        rng.multinomial(max(1, round(size / effect)), share, size=SAMPLES)
-        for size in (sizes.real, sizes.generated)
-    ]
+    worth = SampleSizes(*(max(1, round(size / effect)) for size in (sizes.real, sizes.generated)))
+    return sampling_floor(counts[filled], worth, np.random.default_rng([seed, 3]))
+
+
+def sampling_floor(
+    counts: NDArray[np.number], sizes: SampleSizes, rng: np.random.Generator
+) -> float:
+    """The expected divergence of two samples of independent values, distributed as `counts`."""
+    share = counts / counts.sum()
+    drawn = [rng.multinomial(size, share, size=SAMPLES) for size in (sizes.real, sizes.generated)]
     return float(jensen_shannon(drawn[0], drawn[1]).mean())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.measures import MEASURES
+from metrics.measures import MEASURES, floor_of
 from metrics.statistics import Interval, holm
 
 FloatArray = NDArray[np.float64]
@@ -49,6 +49,7 @@ class Summary:
     by_seed: dict[str, float]
     mean: float
     deviation: float | None  # between seeds; None for a single one
+    floor: float | None = None  # of a divergence, the mean over the seeds
 
     @classmethod
     def of(cls, group: Group, measure: str) -> Summary | None:
@@ -58,7 +59,9 @@ class Summary:
             return None
         values = np.array(list(by_seed.values()))
         deviation = float(values.std(ddof=1)) if len(values) > 1 else None
-        return cls(group.name, measure, by_seed, float(values.mean()), deviation)
+        floors = list(group.values(floor_of(measure)).values())
+        floor = float(np.mean(floors)) if floors else None
+        return cls(group.name, measure, by_seed, float(values.mean()), deviation, floor)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ some dozens of trips would leave most of a hundred bins empty.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.distributions import Values, bin_index, jensen_shannon
+from metrics.floor import SampleSizes, sampling_floor
 from metrics.trips import Trips
 
 MIN_TRIPS = 30
@@ -17,10 +20,22 @@ _BINS = 10
 _SECONDS_AN_HOUR, _HOURS = 3600, 24
 
 
+@dataclass(frozen=True)
+class HourlyDivergence:
+    """Means over the hours, weighted by their real trips."""
+
+    divergence: float  # Jensen-Shannon, nats
+    floor: float  # what two samples of the real trips differ by
+
+
 def hourly_divergence(
     real: Values, real_trips: Trips, generated: Values, generated_trips: Trips
-) -> float | None:
-    """The mean over hours of the Jensen-Shannon divergence, weighted by real trips."""
+) -> HourlyDivergence | None:
+    """How far generated values are from the real ones of the same hour; None if no hour has enough.
+
+    Each trip has one value at most.
+    """
+    rng = np.random.default_rng(0)
     real_hour, generated_hour = _hours(real, real_trips), _hours(generated, generated_trips)
     found, weights = [], []
     for hour in range(_HOURS):
@@ -30,9 +45,12 @@ def hourly_divergence(
         inner = np.unique(np.quantile(here, np.arange(1, _BINS) / _BINS))
         edges = np.concatenate([[-np.inf], inner, [np.inf]])
         counts = [np.bincount(bin_index(v, edges), minlength=len(inner) + 1) for v in (here, there)]
-        found.append(float(jensen_shannon(counts[0], counts[1])))
+        floor = sampling_floor(counts[0], SampleSizes(len(here), len(there)), rng)
+        found.append((float(jensen_shannon(counts[0], counts[1])), floor))
         weights.append(len(here))
-    return float(np.average(found, weights=weights)) if found else None
+    if not found:
+        return None
+    return HourlyDivergence(*(float(v) for v in np.average(found, axis=0, weights=weights)))
 
 
 def _hours(values: Values, trips: Trips) -> NDArray[np.int64]:

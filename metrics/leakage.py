@@ -137,40 +137,42 @@ class Leakage:
         return {**plain, "generated": self.generated.__dict__, "held_out": self.held_out.__dict__}
 
 
-def find_leaks(
-    generated: Trips, training: Trips, held_out: Trips, num_roads: int, seed: int = 0
-) -> Leakage:
-    """Holds generated and held-out trips against the training trips.
+class LeakSearch:
+    """Training and held-out trips, indexed once for any number of generated files.
 
     The attack by distance takes as many training trips as there are held-out ones.
     """
-    index = TripIndex(training, num_roads)
-    distances = [index.distance(trips) for trips in (generated, held_out)]
-    closeness = [
-        Closeness.of(distance, index.copies(trips))
-        for distance, trips in zip(distances, (generated, held_out), strict=True)
-    ]
-    rng = np.random.default_rng([seed, 5])
-    count = min(len(training), len(held_out))
-    members = training.select(np.sort(rng.choice(len(training), count, replace=False)))
-    of_generated = TripIndex(generated, num_roads)
-    same = _shared_requests(generated, training)
-    return Leakage(
-        generated=closeness[0],
-        held_out=closeness[1],
-        closer_auc=auc(-distances[0], -distances[1]),
-        membership_auc=auc(-of_generated.distance(members), -of_generated.distance(held_out)),
-        same_od=same[0],
-        same_od_and_start=same[1],
-    )
+
+    def __init__(self, training: Trips, held_out: Trips, num_roads: int, seed: int = 0) -> None:
+        self.held_out, self.num_roads = held_out, num_roads
+        self._training = TripIndex(training, num_roads)
+        self._held_out_distance = self._training.distance(held_out)
+        self._held_out = Closeness.of(self._held_out_distance, self._training.copies(held_out))
+        rng = np.random.default_rng([seed, 5])
+        count = min(len(training), len(held_out))
+        chosen = np.sort(rng.choice(len(training), count, replace=False))
+        self._members = training.select(chosen)
+        requests = _requests(training)
+        self._pairs, self._requests = {each[:2] for each in requests}, set(requests)
+
+    def leaks(self, generated: Trips) -> Leakage:
+        """Holds generated trips, and the held-out ones, against the training trips."""
+        distance = self._training.distance(generated)
+        of_generated = TripIndex(generated, self.num_roads)
+        asked = _requests(generated)
+        return Leakage(
+            generated=Closeness.of(distance, self._training.copies(generated)),
+            held_out=self._held_out,
+            closer_auc=auc(-distance, -self._held_out_distance),
+            membership_auc=auc(
+                -of_generated.distance(self._members), -of_generated.distance(self.held_out)
+            ),
+            same_od=sum(each[:2] in self._pairs for each in asked) / len(asked),
+            same_od_and_start=sum(each in self._requests for each in asked) / len(asked),
+        )
 
 
-def _shared_requests(generated: Trips, training: Trips) -> tuple[float, float]:
-    """The shares of generated trips with a training trip's OD pair, and with its start as well."""
-    known, asked = (
-        list(zip(trips.origin.tolist(), trips.destination.tolist(), trips.start_time.tolist()))
-        for trips in (training, generated)
-    )
-    pairs, requests = {each[:2] for each in known}, set(known)
-    same_pair = sum(each[:2] in pairs for each in asked)
-    return same_pair / len(asked), sum(each in requests for each in asked) / len(asked)
+def _requests(trips: Trips) -> list[tuple[int, int, int]]:
+    """Origin, destination and start of each trip."""
+    columns = (trips.origin.tolist(), trips.destination.tolist(), trips.start_time.tolist())
+    return list(zip(*columns, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +36,6 @@ def measure_local(
     *,
     edr_eps: float = 100.0,
     dtw: DtwKind = "fastdtw",
-    progress: Callable[[int], None] | None = None,
 ) -> PairMetrics:
     """Measures every pair; beyond the results, memory does not depend on their number."""
     from metrics.pair_kernels import measure_pairs
@@ -62,7 +60,5 @@ def measure_local(
             warp[chunk],
             edits[chunk],
         )
-        if progress is not None:
-            progress(chunk.stop - chunk.start)
     points = np.maximum(real.lengths[pairs.real], generated.lengths[pairs.generated])
     return PairMetrics(hausdorff, warp, edits, points)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,11 @@ FloatArray = NDArray[np.float64]
 Better = Literal["lower", "higher"]
 
 
+def floor_of(measure: str) -> str:
+    """The name under which results have a divergence's floor."""
+    return f"{measure}_floor"
+
+
 @dataclass(frozen=True)
 class Measure:
     """How a measure is named, and where it is shown."""
@@ -46,10 +52,17 @@ class Measure:
     headline: bool = False  # in the table of models side by side
     plotted: bool = False  # with its interval, for every model
 
+    is_divergence: bool = False  # results have its floor beside it
+
     @property
     def heading(self) -> str:
         """Title and unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def floor(self) -> str:
+        """The name of a divergence's floor: what two samples of the real trips differ by."""
+        return floor_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,15 @@ class Quantity:
     @property
     def divergence(self) -> Measure:
         """The Jensen-Shannon divergence of generated from real values."""
-        return Measure(f"{self.name}_jsd", f"{self.short} JSD", "nats", "lower", True, self.plotted)
+        return Measure(
+            f"{self.name}_jsd",
+            f"{self.short} JSD",
+            "nats",
+            "lower",
+            headline=True,
+            plotted=self.plotted,
+            is_divergence=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,11 @@ class Subject:
     behaviour: Behaviour | None = None  # where there are training trips to learn the usual from
     training: Trips | None = None  # those trips
 
+    @cached_property
+    def route_choice(self) -> RouteChoice | None:
+        """How routes are chosen; several measures read it."""
+        return route_choice(self.real, self.generated.trips, self.grid)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -96,6 +122,7 @@ class Found:
 
     value: float | None
     by_trip: FloatArray | None = None  # [n]; NaN where a trip has none
+    floor: float | None = None  # of a divergence: what two samples of the real trips differ by
 
     @classmethod
     def mean(cls, by_trip: FloatArray) -> Found:
@@ -126,12 +153,12 @@ def _joined_rate(subject: Subject) -> Found:
     return Found(1.0 - unjoined / transitions if transitions else None)
 
 
-def _route_choice(value: Callable[[RouteChoice], float]) -> Callable[[Subject], Found]:
+def _route_choice(value: Callable[[RouteChoice], Found]) -> Callable[[Subject], Found]:
     """A figure of how routes are chosen, where some OD pairs have enough trips."""
 
     def of(subject: Subject) -> Found:
-        choice = route_choice(subject.real, subject.generated.trips, subject.grid)
-        return Found(None if choice is None else value(choice))
+        choice = subject.route_choice
+        return Found(None) if choice is None else value(choice)
 
     return of
 
@@ -148,7 +175,8 @@ def _by_hour(quantity: Callable[[Trips, RoadNetwork], Values]) -> Callable[[Subj
     def of(subject: Subject) -> Found:
         sides = (subject.real, subject.generated.trips)
         real, generated = (quantity(trips, subject.network) for trips in sides)
-        return Found(hourly_divergence(real, sides[0], generated, sides[1]))
+        found = hourly_divergence(real, sides[0], generated, sides[1])
+        return Found(None) if found is None else Found(found.divergence, floor=found.floor)
 
     return of
 
@@ -246,19 +274,20 @@ OVERALL_MEASURES = (
         "Route choice divergence",
         "nats",
         "lower",
-        of=_route_choice(lambda choice: choice.divergence),
+        of=_route_choice(lambda choice: Found(choice.divergence, floor=choice.floor)),
+        is_divergence=True,
     ),
     OverallMeasure(
         "routes_per_od",
         "Different routes",
         "per OD pair",
-        of=_route_choice(lambda choice: choice.generated_routes),
+        of=_route_choice(lambda choice: Found(choice.generated_routes)),
     ),
     OverallMeasure(
         "real_routes_per_od",
         "Different routes of real trips",
         "per OD pair",
-        of=_route_choice(lambda choice: choice.real_routes),
+        of=_route_choice(lambda choice: Found(choice.real_routes)),
     ),
     OverallMeasure("copied_rate", "Copies of training trips", of=_copied),
     OverallMeasure(
@@ -267,9 +296,15 @@ OVERALL_MEASURES = (
         "nats",
         "lower",
         of=_by_hour(trip_duration),
+        is_divergence=True,
     ),
     OverallMeasure(
-        "speed_jsd_by_hour", "Speed JSD by hour", "nats", "lower", of=_by_hour(trip_speed)
+        "speed_jsd_by_hour",
+        "Speed JSD by hour",
+        "nats",
+        "lower",
+        of=_by_hour(trip_speed),
+        is_divergence=True,
     ),
     OverallMeasure("detour", "Detour", "× shortest", of=_by_trip(lambda b: b.ratios.detour)),
     OverallMeasure(

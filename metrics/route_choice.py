@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.distributions import jensen_shannon
+from metrics.floor import SampleSizes, sampling_floor
 from metrics.od import OdGrid
 from metrics.trips import Trips
 from runtime.hashing import hash_at
@@ -24,6 +25,7 @@ class RouteChoice:
     """Means over the OD pairs, weighted by their real trips."""
 
     divergence: float  # Jensen-Shannon, nats, of generated route shares from real ones
+    floor: float  # of the divergence: what two samples of the real trips differ by
     real_routes: float  # different routes among as many real trips as there are generated
     generated_routes: float  # different routes among as many generated trips as there are real
 
@@ -33,6 +35,7 @@ def route_choice(real: Trips, generated: Trips, grid: OdGrid) -> RouteChoice | N
     keys = grid.od_key(real), grid.od_key(generated)
     routes = route_ids(real), route_ids(generated)
     pairs, counts = np.unique(keys[0][keys[0] >= 0], return_counts=True)
+    rng = np.random.default_rng(0)
     found, weights = [], []
     for pair in pairs[counts >= MIN_REAL_TRIPS]:
         here, there = (side[key == pair] for side, key in zip(routes, keys, strict=True))
@@ -42,8 +45,9 @@ def route_choice(real: Trips, generated: Trips, grid: OdGrid) -> RouteChoice | N
         names = np.unique(np.concatenate([here, there]))
         shares = [np.bincount(np.searchsorted(names, side), minlength=len(names))
                   for side in (here, there)]  # fmt: skip
+        floor = sampling_floor(shares[0], SampleSizes(len(here), len(there)), rng)
         different = (len(np.unique(side[:same])) for side in (here, there))
-        found.append((float(jensen_shannon(shares[0], shares[1])), *different))
+        found.append((float(jensen_shannon(shares[0], shares[1])), floor, *different))
         weights.append(len(here))
     if not found:
         return None

@@ -36,9 +36,8 @@ class Bootstrap:
         self.block = np.arange(num_units)
         if num_units > MAX_BLOCKS:
             self.block = rng.permutation(num_units) % MAX_BLOCKS
-        share = np.full(self.num_blocks, 1.0 / max(self.num_blocks, 1))
         self.weights = (
-            rng.multinomial(self.num_blocks, share, size=samples).astype(np.float64)
+            _drawn_counts(self.num_blocks, samples, rng)
             if num_units and samples
             else np.zeros((0, self.num_blocks))
         )  # [samples, num_blocks]
@@ -63,6 +62,14 @@ class Bootstrap:
         cell = self.block[unit] * NUM_BINS + bins
         table = np.bincount(cell, minlength=self.num_blocks * NUM_BINS)
         return table.reshape(self.num_blocks, NUM_BINS).astype(np.float64)
+
+
+def _drawn_counts(size: int, samples: int, rng: np.random.Generator) -> FloatArray:
+    """How often each of `size` blocks is drawn in `size` draws, for every sample."""
+    drawn = rng.integers(0, size, (samples, size))
+    drawn += size * np.arange(samples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=samples * size)
+    return counts.reshape(samples, size).astype(np.float64)
 
 
 def divergence_interval(
@@ -102,10 +109,11 @@ class PairedTest:
     wilcoxon_p: float
 
 
-def paired_test(
-    first: FloatArray, second: FloatArray, samples: int, rng: np.random.Generator
-) -> PairedTest:
-    """Student's and Wilcoxon's paired tests, the effect size and the difference's interval."""
+def paired_test(first: FloatArray, second: FloatArray, bootstrap: Bootstrap) -> PairedTest:
+    """Student's and Wilcoxon's paired tests, the effect size and the difference's interval.
+
+    `bootstrap` resamples the units that both were measured on.
+    """
     from scipy import stats
 
     difference = second - first
@@ -118,7 +126,6 @@ def paired_test(
     elif mean != 0 and len(difference) > 1:  # the same difference every time
         t_p = 0.0
         wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
-    bootstrap = Bootstrap(len(difference), samples, rng)
     return PairedTest(
         count=len(difference),
         mean_first=float(first.mean()),
@@ -140,25 +147,31 @@ class DivergenceTest:
     p: float
 
 
+def drawn_signs(samples: int, units: int, rng: np.random.Generator) -> FloatArray:
+    """Which units' trips are exchanged in each permutation: 1 or −1. [samples, units]"""
+    signs: FloatArray = rng.integers(0, 2, size=(samples, units)).astype(np.float64)
+    return 2.0 * signs - 1.0
+
+
 def paired_divergence_test(
-    real: IntArray, first: IntArray, second: IntArray, samples: int, rng: np.random.Generator
+    real: IntArray, first: IntArray, second: IntArray, signs: FloatArray
 ) -> DivergenceTest:
     """Whether two models differ in their divergence from the real trips: a permutation test.
 
     Under the null hypothesis the two trips made for a unit could as well be exchanged. `first`
-    and `second` hold each unit's histogram [units, NUM_BINS], `real` the real one [NUM_BINS].
+    and `second` hold each unit's histogram [units, NUM_BINS], `real` the real one [NUM_BINS];
+    `signs` are the permutations to try.
     """
     middle, half = (first + second).sum(axis=0) / 2.0, (first - second) / 2.0
     shift = half.sum(axis=0)
     observed = abs(_divergence_gap(real, middle, shift[None, :])[0])
-    signs = rng.integers(0, 2, size=(samples, len(half))) * 2.0 - 1.0
     drawn = np.abs(_divergence_gap(real, middle, signs @ half))
     # A tolerance keeps permutations that are equal but for rounding on the safe side.
     exceeding = int(np.sum(drawn >= observed - 1e-12))
     return DivergenceTest(
         first=float(jensen_shannon(real, first.sum(axis=0))),
         second=float(jensen_shannon(real, second.sum(axis=0))),
-        p=(1 + exceeding) / (1 + samples),
+        p=(1 + exceeding) / (1 + len(signs)),
     )
 
 

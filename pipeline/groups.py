@@ -82,7 +82,8 @@ def make_groups(found: Found, groups: Patterns | Literal["auto"]) -> list[Group]
 
 def _average(results: Sequence[Mapping[str, object]]) -> dict[str, float | None]:
     averaged: dict[str, float | None] = {}
-    for name in MEASURES:
+    names = [*MEASURES, *(each.floor for each in MEASURES.values() if each.is_divergence)]
+    for name in names:
         values = [
             float(value) for each in results if isinstance(value := each.get(name), int | float)
         ]

@@ -15,9 +15,8 @@ from config.loading import dump_config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
-from evaluation import evaluate, load_usual, track
-from metrics.assessment import Assessment, Reference, Settings, assess
-from metrics.generated import read_generated
+from evaluation import evaluate, load_usual, measure, track
+from metrics.assessment import Assessment, Reference, Settings
 from metrics.scenarios import SHIPPED
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
@@ -133,8 +132,8 @@ class Pipeline:
         """The measurements in memory; measured anew where the evaluation was up to date."""
         if result.assessment is None:
             job = result.job
-            generated = read_generated(job.generated_file, self.network, self.settings.on_bad_rows)
-            result.assessment = assess(job.name, generated, self.reference(job.od_source))
+            reference = self.reference(job.od_source)
+            result.assessment = measure(job.name, job.generated_file, reference)
         return result.assessment
 
     def _run_job(self, job: Job) -> JobResult:

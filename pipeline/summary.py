@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
 from metrics.groups import Group, GroupComparison, compare_groups
-from metrics.leakage import Leakage, find_leaks
+from metrics.leakage import Leakage, LeakSearch
 from metrics.trips import read_real_trips
 from pipeline.generation import training_config
 from pipeline.groups import make_groups
@@ -181,10 +181,11 @@ class Summary:
             read_real_trips(self.plan.data_dir, split, network, self.config.on_bad_rows)
             for split in ("train", "test")
         )
+        search = LeakSearch(training, held_out, network.num_roads, self.config.seed)
         found = {}
         for result in shown:
-            trips = self.pipeline.assessment(result).generated.trips
-            leak = find_leaks(trips, training, held_out, network.num_roads, self.config.seed)
+            trips = self.pipeline.assessment(result).read_trips()
+            leak = search.leaks(trips)
             if result.job.model.baseline is None:
                 config = training_config(result.job.model, self.plan)
                 score = likelihood_auc(config, result.job.model.file, self.config.seed)

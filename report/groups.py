@@ -8,11 +8,13 @@ from pathlib import Path
 from metrics.groups import Group, GroupComparison, GroupTest, Summary
 from metrics.measures import MEASURES, PLOTTED
 from report.sections import Dot, Dots, Section, Table
+from report.tables import with_floor
 from runtime.files import atomic_write_bytes, write_json
 
 NOTE = (
     "The unit is the training seed: mean ± standard deviation between models that differ by "
-    "their seed alone. Tests are paired where seeds match; p is corrected by Holm over measures."
+    "their seed alone, in brackets the floor of a divergence, what two samples of the real trips "
+    "differ by. Tests are paired where seeds match; p is corrected by Holm over measures."
 )
 
 
@@ -59,7 +61,7 @@ def _mean(summary: Summary | None) -> str:
     if summary is None:
         return "–"
     spread = "" if summary.deviation is None else f" ± {summary.deviation:.4f}"
-    return f"{summary.mean:.4f}{spread}"
+    return with_floor(f"{summary.mean:.4f}{spread}", summary.floor)
 
 
 def _tests(comparison: GroupComparison) -> tuple[list[str], list[list[str]]]:
@@ -97,7 +99,7 @@ def _dots(comparison: GroupComparison) -> list[Dots]:
             spread = summary.deviation
             low = None if spread is None else summary.mean - spread
             high = None if spread is None else summary.mean + spread
-            rows.append(Dot(group.name, summary.mean, low, high))
+            rows.append(Dot(group.name, summary.mean, low, high, summary.floor))
         if rows:
             title = f"{measure.title}, {comparison.od_source}"
             found.append(Dots(title, measure.unit, rows))

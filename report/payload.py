@@ -72,6 +72,7 @@ def build_payload(
                 "smaller_is_better": None if measure.better is None else measure.better == "lower",
                 "headline": measure.headline,
                 "plotted": measure.plotted,
+                "floor": measure.floor if measure.is_divergence else None,
             }
             for measure in MEASURES.values()
         ],
@@ -138,7 +139,7 @@ def _shown_real_trips(source: str, runs: Sequence[Run]) -> NDArray[np.int64]:
 
 def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
     assessment = run.assessment
-    generated = assessment.generated.trips
+    generated = assessment.read_trips()
     position = {int(real): k for k, real in enumerate(assessment.pairs.real)}
     measures = pair_values(assessment.local)
     trips: list[dict[str, Any] | None] = []
@@ -153,7 +154,7 @@ def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
     return {
         "model": assessment.name,
         "source": run.od_source,
-        "generated_trips": len(assessment.generated),
+        "generated_trips": assessment.num_trips,
         "pairs": len(assessment.pairs),
         "measures": _measures(assessment.overall),
         "scenarios": {
@@ -169,7 +170,7 @@ def _run(run: Run, shown: NDArray[np.int64]) -> dict[str, Any]:
             name: {"edges": d.edges, "real": d.real, "generated": d.generated}
             for name, d in assessment.distributions.items()
         },
-        "traffic": _traffic(generated, assessment.reference.network),
+        "traffic": assessment.traffic.tolist(),
         "trips": trips,
         "unpaired": [trip_payload(generated, index) for index in unpaired],
     }

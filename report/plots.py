@@ -99,7 +99,9 @@ def _distributions(runs: Sequence[Run]) -> Figure:
                 axis.stairs(_share(found.real), edges, color=REAL, linewidth=1.0, label="real")
             divergence = run.assessment.overall.values.get(f"{name}_jsd")
             label = _plain(run.assessment.name)
-            label += "" if divergence is None else f" (JSD {divergence:.3f})"
+            floor = run.assessment.overall.values.get(f"{name}_jsd_floor")
+            beside = "" if floor is None else f", floor {floor:.4f}"
+            label += "" if divergence is None else f" (JSD {divergence:.4f}{beside})"
             axis.stairs(
                 _share(found.generated),
                 edges,
@@ -133,6 +135,9 @@ def _measures(runs: Sequence[Run]) -> Figure:
             if interval is not None:
                 axis.plot([interval.low, interval.high], [-k, -k], color=colour, linewidth=2.2)
             axis.plot([value], [-k], "o", color=colour, markersize=6)
+            floor = run.assessment.overall.values.get(measure.floor)
+            if floor is not None:
+                axis.plot([floor], [-k], "|", color=INK, markersize=12)
         names = [_plain(run.assessment.name) for run in runs]
         axis.set_yticks([-k for k in range(len(runs))], names, fontsize=8)
         axis.set_ylim(-len(runs) + 0.5, 0.5)
@@ -149,16 +154,18 @@ def _map(runs: Sequence[Run]) -> Figure:
     network = runs[0].assessment.reference.network
     vertices = np.stack([network.vertex_lon, network.vertex_lat], axis=1)
     lines = np.split(vertices, network.vertex_offsets[1:-1])
-    panels: list[tuple[str, Any, str]] = [("real", runs[0].assessment.reference.trips, REAL)]
+    real = runs[0].assessment.reference.trips
+    traffic = np.bincount(real.road_ids, minlength=network.num_roads)
+    panels: list[tuple[str, Any, int, str]] = [("real", traffic, len(real), REAL)]
     for k, run in enumerate(runs):
         colour = MODEL_COLOURS[k % len(MODEL_COLOURS)]
-        panels.append((run.assessment.name, run.assessment.generated.trips, colour))
+        found = run.assessment
+        panels.append((found.name, found.traffic, found.num_trips, colour))
     figure = _figure(4.2 * len(panels), 4.4)
     aspect = 1.0 / np.cos(np.radians(network.center_lat.mean()))
-    for axis, (name, trips, colour) in zip(
+    for axis, (name, traffic, num_trips, colour) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels
     ):
-        traffic = np.bincount(trips.road_ids, minlength=network.num_roads)
         width = 4.0 * np.sqrt(traffic / max(traffic.max(), 1))
         axis.add_collection(LineCollection(lines, colors="#d7dce1", linewidths=0.4))
         used = np.flatnonzero(traffic)
@@ -168,7 +175,7 @@ def _map(runs: Sequence[Run]) -> Figure:
         axis.autoscale()
         axis.set_aspect(aspect)
         axis.set_axis_off()
-        axis.set_title(f"{_plain(name)}: {len(trips):,} trips", fontsize=10)
+        axis.set_title(f"{_plain(name)}: {num_trips:,} trips", fontsize=10)
     return figure
 
 

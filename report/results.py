@@ -30,7 +30,7 @@ def write_trajectory_metrics(assessment: Assessment, path: Path) -> None:
     computed; `fastdtw_km` repeats it under its published name where it is the approximate one.
     """
     pairs, local = assessment.pairs, assessment.local
-    real, generated = assessment.reference.trips, assessment.generated.trips
+    real = assessment.reference.trips
     measures = pair_values(local)
     if assessment.reference.settings.dtw == "fastdtw":
         measures = {**measures, "fastdtw_km": local.dtw_km}
@@ -40,7 +40,7 @@ def write_trajectory_metrics(assessment: Assessment, path: Path) -> None:
         "origin": real.origin[pairs.real],
         "destination": real.destination[pairs.real],
         "real_roads": real.lengths[pairs.real],
-        "generated_roads": generated.lengths[pairs.generated],
+        "generated_roads": assessment.lengths[pairs.generated],
         **measures,
         "edr_edits": local.edits,
     }

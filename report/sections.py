@@ -29,6 +29,7 @@ class Dot:
     value: float | None
     low: float | None = None
     high: float | None = None
+    floor: float | None = None  # of a divergence
 
 
 @dataclass(frozen=True)

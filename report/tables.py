@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.assessment import Measures
 from metrics.comparison import Comparison, ComparisonRow
-from metrics.measures import HEADLINE, MEASURES
+from metrics.measures import HEADLINE, MEASURES, Measure
 from runtime.errors import one_line
 
 
 def number(value: float | None) -> str:
     """A value with four decimals, or a dash where there is none."""
     return "–" if value is None else f"{value:.4f}"
+
+
+def with_floor(text: str, floor: float | None) -> str:
+    """A divergence and, in brackets, its floor; other measures have none."""
+    return text if floor is None else f"{text} ({floor:.4f})"
 
 
 def screen_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
@@ -89,12 +94,12 @@ def measures_table(measures: Measures) -> str:
             continue
         interval = measures.intervals.get(name)
         between = "" if interval is None else f"{interval.low:.4f} … {interval.high:.4f}"
-        real, generated, floor = "", "", ""
+        real, generated = "", ""
+        floor = number(measures.values.get(measure.floor)) if measure.is_divergence else ""
         quantity = name.removesuffix("_jsd")
         if quantity != name:
             real = number(measures.values[f"{quantity}_real_mean"])
             generated = number(measures.values[f"{quantity}_gen_mean"])
-            floor = number(measures.values[f"{name}_floor"])
         value = number(measures.values[name])
         rows.append([measure.heading, value, between, floor, real, generated])
     header = ["measure", "value", "95 % interval", "floor", "real mean", "generated mean"]
@@ -113,11 +118,14 @@ def models_rows(
             tested = None
             if comparison is not None and name != names[0]:
                 tested = comparison.row(names[0], name, measure.name)
-            floor = results[name].get(f"{measure.name}_floor")
-            beside = "" if floor is None else f" ({floor:.4f})"
-            row.append(number(results[name].get(measure.name)) + beside + _mark(tested))
+            row.append(measured(results[name], measure) + _mark(tested))
         rows.append(row)
     return rows, ["model", *(measure.heading for measure in HEADLINE)]
+
+
+def measured(results: Mapping[str, Any], measure: Measure) -> str:
+    """A measure in the content of a `results.json`, with its floor if it is a divergence."""
+    return with_floor(number(results.get(measure.name)), results.get(measure.floor))
 
 
 def _mark(row: ComparisonRow | None) -> str:
@@ -128,7 +136,8 @@ def _mark(row: ComparisonRow | None) -> str:
 
 def comparison_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
     """Every test of a comparison; rows and header."""
-    header = ["models", "measure", "pairs", "first", "second", "change", "95 % interval"]
+    header = ["models", "measure", "pairs", "first", "second", "floor", "change"]
+    header += ["95 % interval"]
     header += ["effect", "test", "p", "p Holm", "p BH", "t-test p", ""]
     return [_comparison_row(row) for row in comparison.rows], header
 
@@ -142,6 +151,7 @@ def _comparison_row(row: ComparisonRow) -> list[str]:
         str(row.count),
         number(row.mean_first),
         number(row.mean_second),
+        "" if row.floor is None else number(row.floor),
         change,
         "–" if interval is None else f"{interval.low:+.4f} … {interval.high:+.4f}",
         "–" if row.effect_size is None else f"{row.effect_size:+.3f}",

@@ -270,11 +270,11 @@ def test_paired_test_equals_scipy() -> None:
     rng = np.random.default_rng(3)
     first = rng.gamma(2.0, size=80)
     second = first + rng.normal(0.1, 0.3, 80)
-    found = paired_test(first, second, 500, rng)
+    found = paired_test(first, second, Bootstrap(len(first), 500, rng))
     assert found.t_p == pytest.approx(stats.ttest_rel(first, second).pvalue)
     assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(first, second).pvalue)
     assert found.mean_difference == pytest.approx((second - first).mean())
-    assert paired_test(first, first, 100, rng).wilcoxon_p == 1.0
+    assert paired_test(first, first, Bootstrap(len(first), 100, rng)).wilcoxon_p == 1.0
 
 
 def test_comparison_tells_a_better_model_and_only_that(

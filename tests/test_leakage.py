@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from data.road_network import RoadNetwork
-from metrics.leakage import TripIndex, auc, find_leaks
+from metrics.leakage import LeakSearch, TripIndex, auc
 from metrics.trips import Trips, read_real_trips
 
 
@@ -63,7 +63,7 @@ def test_distances_equal_scikit_learn(network: RoadNetwork) -> None:
 
 def test_copies_are_caught(network: RoadNetwork) -> None:
     training, held_out = walks(network, 150, 3), walks(network, 150, 4)
-    leak = find_leaks(training, training, held_out, network.num_roads)
+    leak = LeakSearch(training, held_out, network.num_roads).leaks(training)
     assert leak.generated.exact_copies == leak.generated.near_copies == 1.0
     assert leak.same_od == leak.same_od_and_start == 1.0
     assert leak.membership_auc is not None and leak.closer_auc is not None
@@ -75,7 +75,7 @@ def test_copies_are_caught(network: RoadNetwork) -> None:
 
 def test_fresh_draws_tell_nothing(network: RoadNetwork) -> None:
     fresh, training, held_out = (walks(network, 1500, seed) for seed in (5, 6, 7))
-    leak = find_leaks(fresh, training, held_out, network.num_roads)
+    leak = LeakSearch(training, held_out, network.num_roads).leaks(fresh)
     assert leak.membership_auc == pytest.approx(0.5, abs=0.03)
     assert leak.closer_auc == pytest.approx(0.5, abs=0.03)
     assert leak.generated.exact_copies == pytest.approx(leak.held_out.exact_copies, abs=0.03)
@@ -83,6 +83,6 @@ def test_fresh_draws_tell_nothing(network: RoadNetwork) -> None:
 
 def test_real_splits_run_through(tiny_city: Path, network: RoadNetwork) -> None:
     train, test = (read_real_trips(tiny_city, split, network) for split in ("train", "test"))
-    leak = find_leaks(test, train, test, network.num_roads)
+    leak = LeakSearch(train, test, network.num_roads).leaks(test)
     assert leak.closer_auc == pytest.approx(0.5)
     assert leak.to_json()["generated"] == leak.to_json()["held_out"]

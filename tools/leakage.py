@@ -18,7 +18,7 @@ from config import Config
 from config.arguments import example_parser
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
-from metrics.leakage import find_leaks
+from metrics.leakage import LeakSearch
 from metrics.trips import read_real_trips
 from pipeline.likelihood import likelihood_auc
 from report.inputs import unique_names
@@ -47,10 +47,11 @@ def main() -> None:
     training, held_out = (
         read_real_trips(arguments.data_dir, split, network) for split in ("train", "test")
     )
+    search = LeakSearch(training, held_out, network.num_roads, arguments.seed)
     found = {}
     for name, file in files.items():
         generated = read_generated(file, network, arguments.on_bad_rows).trips
-        found[name] = find_leaks(generated, training, held_out, network.num_roads, arguments.seed)
+        found[name] = search.leaks(generated)
     if arguments.model_path is not None:
         config = Config(data_dir=arguments.data_dir)
         score = likelihood_auc(config, Path(arguments.model_path), arguments.seed)

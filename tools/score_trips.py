@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = outputs.folder
     with outputs.of(result.inputs).written():
         write_scores(result, folder, arguments.format, page=not arguments.no_report)
-        comparison = score_groups(result.studies, grouped) if grouped else None
+        comparison = score_groups(result.studies, grouped, list(result.models)) if grouped else None
         if comparison is not None:
             write_score_groups(comparison, folder)
     _print(result)

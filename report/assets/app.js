@@ -29,7 +29,7 @@ const mapBody = section("map", "Trips on the map",
   "Drag to move; click the map and scroll to zoom. Keyboard: arrow keys, +, − and 0. Hover a road for its values.");
 const distributionBody = section("distributions", "Distributions",
   "Share of values per bin. Bins run from 0 to the real maximum.");
-const measureBody = section("measures", "Measures with their intervals", "Dots are the values, bars the 95 % bootstrap intervals.");
+const measureBody = section("measures", "Measures with their intervals", "Dots are the values, bars the 95 % bootstrap intervals; a stroke is the floor of a divergence, what two samples of the real trips differ by.");
 const scenarioBody = section("scenarios", "Scenarios");
 const comparisonBody = data.comparisons.length ? section("comparison", "Paired comparison",
   "Tests on the OD pairs that two models share. A negative change favours the second model.") : null;
@@ -251,7 +251,7 @@ function drawMeasures() {
   measureBody.replaceChildren(el("div", { class: "charts" }, PLOTTED.map((key) => {
     const rows = runs.map((run) => {
       const [value, low, high] = run.measures[key] || [null, null, null];
-      return { name: run.model, color: modelColor(run.model), value, low, high };
+      return { name: run.model, color: modelColor(run.model), value, low, high, floor: floorOf(run.measures, key) };
     });
     return intervalChart(measureInfo(key).title, rows, measureInfo(key).unit);
   })));

@@ -115,8 +115,10 @@ function intervalChart(title, rows, unit) {
   const height = 30 + rows.length * 30;
   const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img",
     "aria-label": `${title}: ${known.map((row) => `${row.name} ${number(row.value)}`).join(", ")}` });
+  const floors = rows.filter((row) => row.floor !== null && row.floor !== undefined);
   const names = Math.min(150, Math.max(50, ...rows.map((row) => row.name.length * 7)));
-  let low = Math.min(...known.map((row) => row.low ?? row.value)), high = Math.max(...known.map((row) => row.high ?? row.value));
+  let low = Math.min(...known.map((row) => row.low ?? row.value), ...floors.map((row) => row.floor));
+  let high = Math.max(...known.map((row) => row.high ?? row.value), ...floors.map((row) => row.floor));
   if (!(high > low)) { low -= Math.abs(low) * 0.1 || 0.5; high += Math.abs(high) * 0.1 || 0.5; }
   const x = scale(low, high, names + 14, WIDTH - 14);
   for (const value of known.length ? ticks(low, high, 4) : []) {
@@ -138,6 +140,10 @@ function intervalChart(title, rows, unit) {
     group.append(svg("circle", { cx: x(row.value), cy: y, r: 5, fill: row.color }),
       svg("rect", { x: names, y: y - 14, width: WIDTH - names, height: 28, fill: "transparent" }));
     const lines = [["value", number(row.value)]];
+    if (floors.includes(row)) {
+      group.append(svg("line", { class: "floor", x1: x(row.floor), x2: x(row.floor), y1: y - 9, y2: y + 9 }));
+      lines.push(["floor", number(row.floor)]);
+    }
     if (row.low !== null && row.low !== undefined) lines.push(["95 % interval", `${number(row.low)} … ${number(row.high)}`]);
     group.addEventListener("pointermove", (event) => showTooltip(event.clientX, event.clientY, `${row.name}: ${title}`, lines));
     group.addEventListener("pointerleave", hideTooltip);

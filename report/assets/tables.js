@@ -18,6 +18,16 @@ function valueCell([value, low, high], digits, extra, best) {
   return el("td", { class: best ? "best" : null }, number(value, digits), extra, between);
 }
 
+function floorOf(measures, key) {
+  const floor = measures[measureInfo(key).floor];
+  return floor && floor[0] !== null ? floor[0] : null;
+}
+
+function floorNote(measures, key) {
+  const floor = floorOf(measures, key);
+  return floor === null ? null : el("small", {}, `floor ${number(floor)}`);
+}
+
 function bestOf(values, smaller) {
   const known = values.filter((value) => value !== null && value !== undefined);
   if (known.length < 2 || smaller === null) return null;
@@ -46,8 +56,7 @@ function modelsTable(runs, source) {
     el("th", { scope: "row" }, swatch(modelColor(run.model)), run.model),
     columns.map((key) => {
       const entry = run.measures[key] || [null, null, null];
-      const floor = run.measures[`${key}_floor`];
-      const extra = [markOf(source, run.model, key), floor && floor[0] !== null ? el("small", {}, `floor ${number(floor[0])}`) : null];
+      const extra = [markOf(source, run.model, key), floorNote(run.measures, key)];
       return valueCell(entry, 4, extra, best[key] !== null && entry[0] === best[key]);
     }),
     el("td", {}, whole(run.generated_trips)), el("td", {}, whole(run.pairs))));
@@ -61,7 +70,7 @@ function meansTable(runs) {
   const real = el("tr", {}, el("th", { scope: "row" }, swatch("var(--real)"), "real trips"),
     QUANTITIES.map(([key]) => el("td", {}, mean(runs[0], `${key}_real_mean`))), further.map(() => el("td", {}, "")));
   const rows = runs.map((run) => el("tr", {}, el("th", { scope: "row" }, swatch(modelColor(run.model)), run.model),
-    QUANTITIES.map(([key]) => el("td", {}, mean(run, `${key}_gen_mean`))), further.map((key) => valueCell(run.measures[key], 4))));
+    QUANTITIES.map(([key]) => el("td", {}, mean(run, `${key}_gen_mean`))), further.map((key) => valueCell(run.measures[key], 4, floorNote(run.measures, key)))));
   const header = [["Means"], ...QUANTITIES.map(([, title, unit]) => [title, unit]),
     ...further.map((key) => [measureInfo(key).title, measureInfo(key).unit])];
   return table("Means and further measures", header, [real, ...rows]);
@@ -77,7 +86,7 @@ function scenarioTable(runs, measure) {
       el("th", { scope: "row" }, name.replaceAll("_", " "), el("small", { class: "note" }, ` ${data.scenarios[name]}`)),
       el("td", {}, whole(found[0].real_trips)),
       values.map((entry, i) => {
-        const cell = valueCell(entry, 4, null, best !== null && entry[0] === best);
+        const cell = valueCell(entry, 4, floorNote(found[i].measures, measure), best !== null && entry[0] === best);
         cell.title = `${whole(found[i].generated_trips)} generated trips, ${whole(found[i].pairs)} pairs`;
         return cell;
       }));
