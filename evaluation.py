@@ -24,9 +24,10 @@ from config.schema import WandbConfig
 from config.section import LARGEST_INT
 from data.road_network import RoadNetwork
 from data.splits import has_split
-from metrics.assessment import Assessment, Reference, Settings, assess
+from metrics.assessment import Assessment, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import GeneratedTrips, read_generated
+from metrics.reference import Reference, Settings
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from report.claim import (

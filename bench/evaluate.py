@@ -20,12 +20,13 @@ from bench._common import parser, peak_memory_mib, print_table, save, timed
 from config.choices import DtwKind
 from data.demo_city import make_demo_city
 from data.road_network import RoadNetwork
-from metrics.assessment import Reference, Settings, assess
+from metrics.assessment import assess
 from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.local import PairMetrics, measure_local
 from metrics.measures import measure_quantities, pair_values
 from metrics.od import Pairs
+from metrics.reference import Reference, Settings
 from metrics.trips import Trips
 
 ROADS_PER_TRIP = 30

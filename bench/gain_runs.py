@@ -24,8 +24,9 @@ from data.demo_city import DemoCitySettings
 from data.demo_city.oracle import DemoCityOracle
 from dataset import TripDataset
 from evaluation import load_reference
-from metrics.assessment import Settings, assess
+from metrics.assessment import assess
 from metrics.generated import read_generated
+from metrics.reference import Settings
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
 from search.od import SampledOD

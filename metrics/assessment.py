@@ -4,49 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from config.choices import DtwKind, OnBadRows
-from data.road_network import RoadNetwork
 from metrics.behaviour import Behaviour, behave
-from metrics.distributions import (
-    NUM_BINS,
-    BinnedTrips,
-    Values,
-    bin_edges,
-    bin_index,
-    histogram,
-    jensen_shannon,
-)
-from metrics.floor import SampleSizes, divergence_floor
+from metrics.distributions import NUM_BINS, BinnedTrips, Values, bin_index, jensen_shannon
 from metrics.generated import GeneratedTrips
 from metrics.local import PairMetrics, measure_local
 from metrics.measures import OVERALL_MEASURES, Subject, measure_quantities, pair_values
-from metrics.od import OdGrid, Pairs, pair_trips
-from metrics.scenarios import Centre, Scenarios
+from metrics.od import Pairs, pair_trips
+from metrics.reference import RealPart, Reference
 from metrics.statistics import Bootstrap, Interval, divergence_interval
 from metrics.trips import Trips
-from metrics.usual import Usual
 
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the numbers depend on beside the trips."""
-
-    grid_size: float = 0.001
-    edr_eps: float = 100.0
-    dtw: DtwKind = "fastdtw"
-    bootstrap: int = 1000
-    seed: int = 0
-    on_bad_rows: OnBadRows = "error"
-    scenarios: str | None = None  # a file of one's own
-    behaviour: bool = True  # whether training trips are read to learn what is usual
 
 
 @dataclass(frozen=True)
@@ -57,77 +30,11 @@ class Distribution:
     real: list[int]
     generated: list[int]
 
-
-@dataclass(frozen=True)
-class Reference:
-    """The real trips and what every comparison with them needs, computed once."""
-
-    network: RoadNetwork
-    trips: Trips
-    settings: Settings
-    grid: OdGrid
-    quantities: dict[str, Values]
-    centre: Centre
-    scenarios: Scenarios
-    labels: dict[str, BoolArray]
-    bootstrap: Bootstrap
-    usual: Usual | None = None  # of the training trips
-
     @classmethod
-    def of(
-        cls,
-        trips: Trips,
-        network: RoadNetwork,
-        settings: Settings,
-        usual: Usual | None = None,
-    ) -> Reference:
-        """Measures the real trips."""
-        centre = Centre.of(trips, network)
-        scenarios = Scenarios.of(centre, network, settings.scenarios)
-        return cls(
-            network=network,
-            trips=trips,
-            settings=settings,
-            grid=OdGrid.over(network, settings.grid_size),
-            quantities=measure_quantities(trips, network),
-            centre=centre,
-            scenarios=scenarios,
-            labels=scenarios.label(trips),
-            bootstrap=Bootstrap(
-                len(trips), settings.bootstrap, np.random.default_rng([settings.seed, 0])
-            ),
-            usual=usual,
-        )
-
-    @cached_property
-    def edges(self) -> dict[str, NDArray[np.float64]]:
-        """The bins of every quantity that the real trips have values of."""
-        return {
-            name: bin_edges(real.values)
-            for name, real in self.quantities.items()
-            if real.values.size
-        }
-
-    def floor(self, name: str, generated_values: int) -> float | None:
-        """The floor of a quantity's divergence from all real trips, of so many generated values."""
-        real = self.quantities[name]
-        blocks = self.bootstrap.table(bin_index(real.values, self.edges[name]), real.unit)
-        sizes = SampleSizes(len(real.values), generated_values)
-        return divergence_floor(blocks, sizes, real.clustered, self.settings.seed)
-
-    def distribution(self, name: str, generated: BinnedTrips) -> Distribution:
-        """A quantity of real and generated trips side by side."""
-        edges = self.edges[name]
-        return Distribution(
-            edges=edges[:-1].tolist(),
-            real=histogram(self.quantities[name].values, edges).tolist(),
-            generated=generated.histogram().tolist(),
-        )
-
-    @cached_property
-    def behaviour(self) -> Behaviour | None:
-        """How the real trips themselves behave: what to expect of a perfect model."""
-        return None if self.usual is None else behave(self.trips, self.usual)
+    def of(cls, part: RealPart, generated: BinnedTrips) -> Distribution:
+        """The quantity of real and generated trips side by side."""
+        edges = part.edges[:-1].tolist()
+        return cls(edges, part.counts.tolist(), generated.histogram().tolist())
 
 
 @dataclass(frozen=True)
@@ -249,8 +156,7 @@ def assess(
         Bootstrap(len(generated), settings.bootstrap, rng),
         Bootstrap(len(pairs), settings.bootstrap, rng),
     )
-    everything = np.ones(len(reference.trips), dtype=bool), np.ones(len(generated), dtype=bool)
-    overall = sides.measures(*everything)
+    overall = sides.measures(None, np.ones(len(generated), dtype=bool))
     behaviour = None if reference.usual is None else behave(generated.trips, reference.usual)
     subject = Subject(
         network=reference.network,
@@ -264,13 +170,13 @@ def assess(
     _add_overall(overall, subject, sides.generated_bootstrap)
     generated_labels = reference.scenarios.label(generated.trips)
     scenarios = {
-        label: sides.scenario(reference.scenarios.min_trips(label), mask, generated_labels[label])
-        for label, mask in reference.labels.items()
+        label: sides.scenario(label, generated_labels[label]) for label in reference.labels
     }
+    parts = {each: reference.part(each) for each in quantities}
     bins = {
-        each: BinnedTrips.of(values, reference.edges[each], len(generated))
-        for each, values in quantities.items()
-        if each in reference.edges
+        each: BinnedTrips.of(quantities[each], part.edges, len(generated))
+        for each, part in parts.items()
+        if part is not None
     }
     return Assessment(
         name=name,
@@ -284,7 +190,11 @@ def assess(
         local=local,
         overall=overall,
         scenarios=scenarios,
-        distributions={name: reference.distribution(name, each) for name, each in bins.items()},
+        distributions={
+            each: Distribution.of(part, bins[each])
+            for each, part in parts.items()
+            if part is not None
+        },
         behaviour=behaviour,
     )
 
@@ -300,33 +210,31 @@ class _Sides:
     generated_bootstrap: Bootstrap
     pair_bootstrap: Bootstrap
 
-    def scenario(
-        self, min_trips: int, real_mask: BoolArray, generated_mask: BoolArray
-    ) -> ScenarioMeasures:
+    def scenario(self, label: str, generated_mask: BoolArray) -> ScenarioMeasures:
         """The measures of one scenario; none where it has too few trips."""
+        real_mask = self.reference.labels[label]
         counts = int(real_mask.sum()), int(generated_mask.sum())
+        min_trips = self.reference.scenarios.min_trips(label)
         return ScenarioMeasures(
             real_trips=counts[0],
             generated_trips=counts[1],
             pairs=int(real_mask[self.pairs.real].sum()),
             measures=(
-                self.measures(real_mask, generated_mask)
+                self.measures(label, generated_mask)
                 if min(counts) >= min_trips or min_trips == 1
                 else Measures()
             ),
         )
 
-    def measures(self, real_mask: BoolArray, generated_mask: BoolArray) -> Measures:
-        """The measures over the chosen real and generated trips; a pair follows its real trip."""
+    def measures(self, scenario: str | None, generated_mask: BoolArray) -> Measures:
+        """The measures over all trips, or those of a scenario; a pair follows its real trip."""
         measures = Measures()
-        real_values, generated_values = self.reference.quantities, self.quantities
-        for name in real_values:
-            self._add_divergence(
-                measures,
-                name,
-                _restrict(real_values[name], real_mask),
-                _restrict(generated_values[name], generated_mask),
-            )
+        for name, quantity in self.quantities.items():
+            part = self.reference.part(name, scenario)
+            self._add_divergence(measures, name, part, quantity.of_units(generated_mask))
+        real_mask = np.ones(len(self.reference.trips), dtype=bool)
+        if scenario is not None:
+            real_mask = self.reference.labels[scenario]
         chosen = np.flatnonzero(real_mask[self.pairs.real])
         for name, values in pair_values(self.local).items():
             mean = float(values[chosen].mean()) if len(chosen) else None
@@ -335,34 +243,21 @@ class _Sides:
         return measures
 
     def _add_divergence(
-        self, measures: Measures, name: str, real: Values, generated: Values
+        self, measures: Measures, name: str, real: RealPart | None, generated: Values
     ) -> None:
         divergence, interval, floor = None, None, None
-        if len(real.values) and len(generated.values):
-            edges = bin_edges(real.values)
-            real_bins = bin_index(real.values, edges)
-            generated_bins = bin_index(generated.values, edges)
-            counts = [np.bincount(bins, minlength=NUM_BINS) for bins in (real_bins, generated_bins)]
-            divergence = float(jensen_shannon(counts[0], counts[1]))
-            blocks = self.reference.bootstrap.table(real_bins, real.unit)
-            interval = divergence_interval(
-                self.reference.bootstrap.weights @ blocks,
-                self.generated_bootstrap.histograms(generated_bins, generated.unit),
-                divergence,
-            )
-            sizes = SampleSizes(len(real.values), len(generated.values))
-            floor = divergence_floor(blocks, sizes, real.clustered, self.reference.settings.seed)
+        if real is not None and len(generated.values):
+            bins = bin_index(generated.values, real.edges)
+            counts = np.bincount(bins, minlength=NUM_BINS)
+            divergence = float(jensen_shannon(real.counts, counts))
+            table = self.generated_bootstrap.table(bins, generated.unit)
+            drawn = self.generated_bootstrap.histograms(table)
+            interval = divergence_interval(real.resampled, drawn, divergence)
+            floor = real.floor(len(generated.values))
         measures.add(f"{name}_jsd", divergence, interval)
         measures.values[f"{name}_jsd_floor"] = floor
-        measures.values[f"{name}_real_mean"] = _mean(real)
+        measures.values[f"{name}_real_mean"] = None if real is None else _mean(real.values)
         measures.values[f"{name}_gen_mean"] = _mean(generated)
-
-
-def _restrict(values: Values, mask: BoolArray) -> Values:
-    if mask.all():
-        return values
-    kept = mask[values.unit]
-    return Values(values.values[kept], values.unit[kept])
 
 
 def _mean(values: Values) -> float | None:

@@ -22,6 +22,13 @@ class Values:
     values: FloatArray  # [v]
     unit: NDArray[np.int64]  # [v], ascending
 
+    def of_units(self, mask: NDArray[np.bool_]) -> Values:
+        """Those of some of the units, which keep their numbers."""
+        if mask.all():
+            return self
+        kept = mask[self.unit]
+        return Values(self.values[kept], self.unit[kept])
+
     @property
     def clustered(self) -> bool:
         """Whether some unit has several values, which are alike."""

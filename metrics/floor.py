@@ -26,7 +26,7 @@ class SampleSizes:
 
 
 def divergence_floor(
-    blocks: NDArray[np.float64], sizes: SampleSizes, clustered: bool, seed: int
+    blocks: NDArray[np.number], sizes: SampleSizes, clustered: bool, seed: int
 ) -> float | None:
     """The expected divergence of two samples from the real distribution.
 
@@ -55,7 +55,7 @@ def sampling_floor(
     return float(jensen_shannon(drawn[0], drawn[1]).mean())
 
 
-def _design_effect(blocks: NDArray[np.float64], share: NDArray[np.float64]) -> float | None:
+def _design_effect(blocks: NDArray[np.number], share: NDArray[np.float64]) -> float | None:
     """The variance of the shares over that of independent values, on average over the bins."""
     totals = blocks.sum(axis=1)
     held = int((totals > 0).sum())

@@ -39,7 +39,7 @@ class Bootstrap:
         self.weights = (
             _drawn_counts(self.num_blocks, samples, rng)
             if num_units and samples
-            else np.zeros((0, self.num_blocks))
+            else np.zeros((0, self.num_blocks), dtype=np.float32)
         )  # [samples, num_blocks]
 
     def mean_interval(self, values: FloatArray, unit: IntArray) -> Interval | None:
@@ -53,27 +53,34 @@ class Bootstrap:
         kept = drawn > 0
         return _interval((self.weights @ sums)[kept] / drawn[kept])
 
-    def histograms(self, bins: IntArray, unit: IntArray) -> FloatArray:
-        """The histogram of each resample, from every value's bin and unit. [samples, NUM_BINS]"""
-        return self.weights @ self.table(bins, unit)
+    def histograms(self, table: IntArray) -> NDArray[np.float32]:
+        """The histogram of each resample, from that of each block. [samples, NUM_BINS]"""
+        drawn = np.zeros((len(self.weights), table.shape[1]), dtype=np.float32)
+        held, filled = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+        part = table[np.ix_(held, filled)].astype(np.float32)
+        drawn[:, filled] = self.weights[:, held] @ part
+        return drawn
 
-    def table(self, bins: IntArray, unit: IntArray) -> FloatArray:
-        """The histogram of each block. [blocks, NUM_BINS]"""
+    def table(self, bins: IntArray, unit: IntArray) -> IntArray:
+        """The histogram of each block, from every value's bin and unit. [blocks, NUM_BINS]"""
         cell = self.block[unit] * NUM_BINS + bins
         table = np.bincount(cell, minlength=self.num_blocks * NUM_BINS)
-        return table.reshape(self.num_blocks, NUM_BINS).astype(np.float64)
+        return table.reshape(self.num_blocks, NUM_BINS)
 
 
-def _drawn_counts(size: int, samples: int, rng: np.random.Generator) -> FloatArray:
-    """How often each of `size` blocks is drawn in `size` draws, for every sample."""
+def _drawn_counts(size: int, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How often each of `size` blocks is drawn in `size` draws, for every sample.
+
+    Counts as float32, which halves the time of products with them.
+    """
     drawn = rng.integers(0, size, (samples, size))
     drawn += size * np.arange(samples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=samples * size)
-    return counts.reshape(samples, size).astype(np.float64)
+    return counts.reshape(samples, size).astype(np.float32)
 
 
 def divergence_interval(
-    real: FloatArray, generated: FloatArray, observed: float
+    real: NDArray[np.float32], generated: NDArray[np.float32], observed: float
 ) -> Interval | None:
     """The interval of a Jensen-Shannon divergence from resampled histograms. [samples, NUM_BINS]
 
@@ -83,7 +90,9 @@ def divergence_interval(
     kept = (real.sum(axis=1) > 0) & (generated.sum(axis=1) > 0)
     if not kept.any():
         return None
-    drawn = jensen_shannon(real[kept], generated[kept])
+    filled = real.any(axis=0) | generated.any(axis=0)  # what is empty adds nothing
+    sides = [side[kept][:, filled].astype(np.float64) for side in (real, generated)]
+    drawn = jensen_shannon(sides[0], sides[1])
     shifted = np.clip(drawn - (drawn.mean() - observed), 0.0, np.log(2.0))
     return _interval(shifted)
 

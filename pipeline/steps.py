@@ -16,7 +16,8 @@ from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
 from evaluation import evaluate, load_usual, measure, track
-from metrics.assessment import Assessment, Reference, Settings
+from metrics.assessment import Assessment
+from metrics.reference import Reference, Settings
 from metrics.scenarios import SHIPPED
 from metrics.trips import read_real_trips
 from metrics.usual import Usual

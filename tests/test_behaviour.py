@@ -12,11 +12,12 @@ from scipy import stats
 
 from data.road_network import RoadNetwork
 from data.routes import RouteFinder
-from metrics.assessment import Reference, Settings, assess
+from metrics.assessment import assess
 from metrics.behaviour import behave
 from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.measures import measure_quantities
+from metrics.reference import Reference, Settings
 from metrics.trips import Trips, read_real_trips
 from metrics.usual import TripFacts, Usual, period_of
 

@@ -14,8 +14,8 @@ import pytest
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
 from evaluation import evaluate, track
-from metrics.assessment import Settings
 from metrics.generated import read_generated
+from metrics.reference import Settings
 from runtime.errors import UserError
 from tests.programs import REPOSITORY, run
 

@@ -17,7 +17,7 @@ from scipy.spatial.distance import jensenshannon
 
 from data.geometry import haversine
 from data.road_network import RoadNetwork
-from metrics.assessment import Assessment, Reference, Settings, assess
+from metrics.assessment import Assessment, assess
 from metrics.comparison import Comparison, compare
 from metrics.distributions import bin_edges, histogram, jensen_shannon
 from metrics.generated import GeneratedTrips, read_generated
@@ -26,6 +26,7 @@ from metrics.local import measure_local
 from metrics.measures import pair_values
 from metrics.od import OdGrid, Pairs, pair_trips
 from metrics.pair_kernels import DTW_RADIUS_KM, fast_dtw
+from metrics.reference import Reference, Settings
 from metrics.scenarios import Centre, Scenarios
 from metrics.statistics import Bootstrap, benjamini_hochberg, holm, paired_test
 from metrics.trips import Trips, read_real_trips

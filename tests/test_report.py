@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from data.road_network import RoadNetwork
-from metrics.assessment import Reference, Settings, assess
+from metrics.assessment import assess
 from metrics.comparison import compare
 from metrics.generated import GeneratedTrips, read_generated
+from metrics.reference import Reference, Settings
 from metrics.trips import Trips, read_real_trips
 from report.document import Extras, Run, json_for_html, render, write_report
 from report.inputs import LearningCurve, learning_curves

@@ -10,8 +10,9 @@ from shapely import Point, Polygon
 
 from config.scenarios import load_scenarios
 from data.road_network import RoadNetwork
-from metrics.assessment import Reference, Settings, assess
+from metrics.assessment import assess
 from metrics.generated import GeneratedTrips
+from metrics.reference import Reference, Settings
 from metrics.scenarios import Centre, Scenarios
 from metrics.trips import Trips, read_real_trips
 from runtime.errors import UserError

@@ -14,8 +14,8 @@ from config.generation import Execution
 from data.road_network import RoadNetwork
 from evaluation import evaluate
 from gene import generate
-from metrics.assessment import Settings
 from metrics.generated import read_generated
+from metrics.reference import Settings
 from report.inputs import learning_curves
 from runtime.errors import UserError
 from search.od import ListedOD

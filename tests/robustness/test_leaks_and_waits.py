@@ -23,7 +23,7 @@ from data.csv_reading import MAX_LINE_CHARS, read_header
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from evaluation import load_reference
-from metrics.assessment import Settings
+from metrics.reference import Settings
 from report.tables import markdown_table, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, is_disk_failure, read_json

@@ -14,7 +14,7 @@ from config import Config, load_evaluation_config
 from evaluation import evaluate
 from evaluation import main as evaluation_main
 from gene import Execution, generate
-from metrics.assessment import Settings
+from metrics.reference import Settings
 from pipeline.plan import make_plan
 from report.claim import fresh_folder
 from runtime.errors import UserError

@@ -17,7 +17,7 @@ from data.generation_record import check_record
 from data.road_network import RoadNetwork
 from evaluation import evaluate
 from gene import generate
-from metrics.assessment import Settings
+from metrics.reference import Settings
 from report.inputs import unique_names
 from runtime.errors import UserError
 from runtime.files import replace_atomically
