@@ -191,6 +191,8 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--seeds", nargs="+", help="generation seeds that the groups average; default: --seed")
     add("--scenarios", metavar="YAML", help="scenarios of one's own instead of the shipped ones")
     add("--leakage", action="store_true", default=None, help="do trips give training trips away?")
+    text = "are the trips of use? trains students on them and on real ones"
+    add("--utility", action="store_true", default=None, help=text)
     add("--plots", nargs="+", help="png,svg,pdf; default: png")
     add("--search", choices=get_args(SearchName))
     add("--beam-width", type=int)

@@ -50,6 +50,7 @@ class EvaluationConfig(Section):
     scenarios: str | None = None
     behaviour: bool = True
     leakage: bool = False
+    utility: bool = False
     cuda_device: NonNegativeInt | None = None
     device: str | None = None
     skip_gene: bool = False

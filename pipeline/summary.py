@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
+from metrics.generated import read_generated
 from metrics.groups import Group, GroupComparison, compare_groups
 from metrics.leakage import Leakage, LeakSearch
 from metrics.trips import read_real_trips
+from metrics.utility import Utility
 from pipeline.generation import training_config
 from pipeline.groups import make_groups
 from pipeline.job_result import JobResult
@@ -19,12 +22,15 @@ from pipeline.latency import latency_of
 from pipeline.ledger import Entry, measures_version
 from pipeline.likelihood import likelihood_auc
 from pipeline.plan import Job
+from pipeline.utility import measure_utility
 from report.document import Extras, Run, write_comparison, write_report
 from report.groups import groups_section, groups_summary, write_groups
 from report.inputs import learning_curves
 from report.leakage import leakage_section
-from report.searches import SearchRow, searches_section, write_searches
-from report.sections import Section
+from report.searches import SearchRow, searches_section
+from report.sections import Section, write_section
+from report.utility import utility_section
+from report.yardsticks import YardstickRow, yardsticks_section
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_file, write_json
 from runtime.inputs import Inputs
@@ -57,28 +63,36 @@ class Summary:
         comparisons = [self._compare(source, shown) for source in _sources(shown)]
         write_comparison(folder, comparisons, _tables(shown))
         outputs = [folder / f"comparison.{kind}" for kind in ("json", "md", "png")]
-        sections: list[Section] = []
-        if self.config.groups is not None:
-            groups = [self._groups(source, evaluated) for source in _sources(evaluated)]
-            outputs += write_groups(folder, groups)
-            sections.append(groups_section(groups))
-            self._track(groups)
-        if len(self.config.searches) > 1:
-            section = searches_section([self._search_row(result) for result in evaluated])
-            outputs += write_searches(folder, section)
-            sections.append(section)
-        if self.config.leakage:
-            leaks = self._leaks(shown)
-            found = {name: leak.to_json() for name, leak in leaks.items()}
-            write_json(folder / "leakage.json", found)
-            outputs.append(folder / "leakage.json")
-            sections.append(leakage_section(leaks))
+        parts = list(self._parts(evaluated, shown))
+        outputs += [file for part in parts for file in part.files]
         if self.config.report:
             runs = [self._report_run(result) for result in shown]
             title = f"{self.config.dataset}: generated trips, seed {self.config.seed}"
-            extras = Extras(sections, self.config.plots)
+            extras = Extras([part.section for part in parts], self.config.plots)
             outputs.append(write_report(folder, runs, comparisons, title, extras))
         entry.finish(outputs)
+
+    def _parts(self, evaluated: list[JobResult], shown: list[JobResult]) -> Iterator[_Part]:
+        """What a study asks beside the measures, as far as it was asked for."""
+        folder = self.plan.folder
+        if self.config.groups is not None:
+            groups = [self._groups(source, evaluated) for source in _sources(evaluated)]
+            yield _Part(groups_section(groups), write_groups(folder, groups))
+            self._track(groups)
+        if len(self.config.searches) > 1:
+            section = searches_section([self._search_row(result) for result in evaluated])
+            yield _Part(section, write_section(section, folder / "searches"))
+        if any(result.job.model.baseline for result in shown):
+            section = yardsticks_section([_yardstick_row(result) for result in shown])
+            yield _Part(section, write_section(section, folder / "yardsticks"))
+        if self.config.utility:
+            section = utility_section(self._utilities(shown))
+            yield _Part(section, write_section(section, folder / "utility"))
+        if self.config.leakage:
+            leaks = self._leaks(shown)
+            file = folder / "leakage.json"
+            write_json(file, {name: leak.to_json() for name, leak in leaks.items()})
+            yield _Part(leakage_section(leaks), [file])
 
     def _inputs(self, evaluated: list[JobResult]) -> dict[str, Any]:
         return {
@@ -93,6 +107,7 @@ class Summary:
             "groups": self.config.groups,
             "searches": self.config.searches,
             "leakage": self.config.leakage,
+            "utility": self.config.utility,
             "other_seeds": [
                 sha256_of_file(file) for result in evaluated for file in self._others(result.job)
             ],
@@ -190,8 +205,25 @@ class Summary:
                 config = training_config(result.job.model, self.plan)
                 score = likelihood_auc(config, result.job.model.file, self.config.seed)
                 leak = replace(leak, likelihood_auc=score)
-            found[f"{result.job.name}, {result.job.od_source}"] = leak
+            found[_title(result)] = leak
         return found
+
+    def _utilities(self, shown: list[JobResult]) -> dict[str, Utility]:
+        found = {}
+        for result in shown:
+            try:
+                found[_title(result)] = self._utility(result)
+            except UserError as error:  # too few of its trips can be driven
+                logger.warning("%s has no utility: %s", _title(result), error)
+        return found
+
+    def _utility(self, result: JobResult) -> Utility:
+        """What students learn from a model's trips; their trainings are found again."""
+        job, network = result.job, self.pipeline.network
+        generated = read_generated(job.generated_file, network, self.config.on_bad_rows)
+        place = f"{job.name} {job.od_source}".replace(" ", "_")
+        folder = self.plan.eval_dir / "utility" / f"seed{self.config.seed}" / place
+        return measure_utility(training_config(job.model, self.plan), generated, network, folder)
 
     def _track(self, groups: list[GroupComparison]) -> None:
         wandb = self.config.wandb.model_copy(update={"run_name": ""})
@@ -215,6 +247,24 @@ class Summary:
             median_s=None if latency is None else latency.median,
             p95_s=None if latency is None else latency.p95,
         )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A section of the report and the files that say the same."""
+
+    section: Section
+    files: list[Path]
+
+
+def _title(result: JobResult) -> str:
+    return f"{result.job.name}, {result.job.od_source}"
+
+
+def _yardstick_row(result: JobResult) -> YardstickRow:
+    job = result.job
+    is_yardstick = job.model.baseline is not None
+    return YardstickRow(job.name, job.od_source, is_yardstick, result.results or {})
 
 
 def _sources(results: list[JobResult]) -> list[str]:

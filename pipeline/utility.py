@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ from runtime.errors import UserError
 from runtime.files import read_json, replace_atomically, sha256_of_file, write_json
 from runtime.logs import get_logger
 from search.student import open_city
+from train_with_distill import train
+from training.folder import RunFolder
+from training.validation import validate
 
 logger = get_logger("utility")
 
@@ -58,60 +62,94 @@ def measure_utility(
             chosen[1].select(np.arange(half, count)),
         ],
     }
-    tests = {"real": network.folder / "test.csv", "synthetic": folder / "synthetic_test.csv"}
-    write_trips_csv(tests["synthetic"], [chosen[1]])
-    found = {
-        name: _train_and_test(config, network.folder, trips, folder / name, tests)
-        for name, trips in arms.items()
+    real_test, synthetic_test = network.folder / "test.csv", folder / "synthetic_test.csv"
+    write_trips_csv(synthetic_test, [chosen[1]])
+    students = {
+        # As many real trips teach the same, whichever generated ones they are held against.
+        name: _Student(
+            folder.parent / f"real_trips_{count}" if name == "real" else folder / name,
+            config,
+            network.folder,
+        )
+        for name in arms
     }
+    for name, trips in arms.items():
+        students[name].train(trips)
     return Utility(
-        count, {name: each["real"] for name, each in found.items()}, found["real"]["synthetic"]
+        count,
+        {name: student.tested_on(real_test) for name, student in students.items()},
+        students["real"].tested_on(synthetic_test),
     )
 
 
-def _train_and_test(
-    config: Config, city: Path, trips: Sequence[Trips], folder: Path, tests: dict[str, Path]
-) -> dict[str, Figures]:
-    """The figures of a student of these trips on each kind of test trips."""
-    from train_with_distill import train
+@dataclass(frozen=True)
+class _Student:
+    """A vanilla student of some trips, in a folder where it is found again."""
 
-    city_folder = folder / "city"
-    _make_city(city_folder, city, trips, tests["real"])
-    settings = config.model_copy(
-        update={
-            "data_dir": str(city_folder),
-            "save_dir": str(folder / "save"),
-            "distill": config.distill.model_copy(update={"enable": False}),
+    folder: Path
+    base: Config
+    city: Path  # whose roads and validation trips it sees
+
+    @property
+    def own_city(self) -> Path:
+        """The city with the student's own training trips."""
+        return self.folder / "city"
+
+    @property
+    def config(self) -> Config:
+        """How it is trained."""
+        return self.base.model_copy(
+            update={
+                "data_dir": str(self.own_city),
+                "save_dir": str(self.folder / "save"),
+                "distill": self.base.distill.model_copy(update={"enable": False}),
+            }
+        )
+
+    @property
+    def model(self) -> RunFolder:
+        """Its files."""
+        return RunFolder.of(self.config)
+
+    def train(self, trips: Sequence[Trips]) -> None:
+        """Trains it on the trips, unless that was done."""
+        _make_city(self.own_city, self.city, trips)
+        inputs = {
+            "step": "utility",
+            "config": dump_config(self.base),
+            "train": sha256_of_file(self.own_city / "train.csv"),
+            "val": sha256_of_file(self.city / "val.csv"),
         }
-    )
-    inputs = {
-        "step": "utility",
-        "config": dump_config(config),
-        "train": sha256_of_file(city_folder / "train.csv"),
-        "val": sha256_of_file(city / "val.csv"),
-        "tests": {name: sha256_of_file(file) for name, file in tests.items()},
-    }
-    entry = Entry(folder / "utility.ledger.json", inputs)
-    result_file = folder / "figures.json"
-    if entry.is_done():
-        logger.info("The student of %s trips is up to date.", folder.name)
-        return dict(read_json(result_file))
-    logger.info("Training a student on %s trips.", folder.name)
-    ensure_zones(city_folder, config.data.num_zones)
-    trained = train(settings, resume=None if entry.was_begun() else False)
-    found = {
-        name: _test(settings, Path(trained.checkpoint), city_folder, file)
-        for name, file in tests.items()
-    }
-    write_json(result_file, found)
-    entry.finish([result_file])
-    return found
+        entry = Entry(self.folder / "utility.ledger.json", inputs)
+        if entry.is_done():
+            logger.info("The student of %s is up to date.", self.folder.name)
+            return
+        logger.info("Training a student on %s.", self.folder.name)
+        entry.begin()
+        data = self.base.data
+        ensure_zones(
+            self.own_city, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir
+        )
+        train(self.config, resume=None if self.model.latest.exists() else False)
+        self._figures.unlink(missing_ok=True)
+        entry.finish([self.model.best])
+
+    @property
+    def _figures(self) -> Path:
+        return self.folder / "figures.json"
+
+    def tested_on(self, test_file: Path) -> Figures:
+        """Its figures on the trips of a file, measured where they are not known."""
+        key = sha256_of_file(test_file)
+        known: dict[str, Figures] = read_json(self._figures) if self._figures.is_file() else {}
+        if key not in known:
+            known[key] = _test(self.config, self.model.best, self.own_city, test_file)
+            write_json(self._figures, known)
+        return known[key]
 
 
 def _test(config: Config, model: Path, city: Path, test_file: Path) -> Figures:
     """The student's figures on the trips of a file."""
-    from training.validation import validate
-
     _link(city / "test.csv", test_file)
     opened = open_city(config, model)
     device = resolve_device(None, config.training.device)
@@ -122,12 +160,11 @@ def _test(config: Config, model: Path, city: Path, test_file: Path) -> Figures:
     return {name: float(getattr(result, name)) for name in MEASURED}
 
 
-def _make_city(folder: Path, city: Path, trips: Sequence[Trips], test_file: Path) -> None:
+def _make_city(folder: Path, city: Path, trips: Sequence[Trips]) -> None:
     """The city's roads and validation trips with other training trips; zones follow from these."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("roadmap.geo", "roadmap.rel", "val.csv"):
+    for name in ("roadmap.geo", "roadmap.rel", "val.csv", "test.csv"):
         _link(folder / name, city / name)
-    _link(folder / "test.csv", test_file)
     write_trips_csv(folder / "train.csv", trips)
 
 

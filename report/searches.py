@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from metrics.measures import HEADLINE
 from report.sections import Point, Scatter, Section, Table
 from report.tables import measured
-from runtime.files import atomic_write_bytes, write_json
 
 NOTE = (
     "Every model with every search on the same OD pairs; in brackets the floor of a divergence, "
@@ -73,12 +71,3 @@ def _scatters(rows: Sequence[SearchRow], source: str) -> list[Scatter]:
             title = f"{measure.title} against time, {source}"
             found.append(Scatter(title, "ms a trip", measure.heading, points, log_x=True))
     return found
-
-
-def write_searches(folder: Path, section: Section) -> list[Path]:
-    """Writes `searches.json`, `searches.md` and `searches.tex` into `folder`."""
-    files = [folder / f"searches.{kind}" for kind in ("json", "md", "tex")]
-    write_json(files[0], section.to_json())
-    atomic_write_bytes(files[1], section.to_markdown().encode())
-    atomic_write_bytes(files[2], section.to_latex().encode())
-    return files

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from report.tables import latex_table, markdown_table
+from runtime.files import atomic_write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,12 @@ class Section:
         return "\n".join(
             latex_table(table.rows, table.header, table.caption) for table in self.tables
         )
+
+
+def write_section(section: Section, stem: Path) -> list[Path]:
+    """Writes the section beside `stem` as JSON, Markdown and LaTeX."""
+    files = [stem.with_suffix(f".{kind}") for kind in ("json", "md", "tex")]
+    write_json(files[0], section.to_json())
+    atomic_write_bytes(files[1], section.to_markdown().encode())
+    atomic_write_bytes(files[2], section.to_latex().encode())
+    return files

@@ -99,7 +99,10 @@ def test_groups_searches_and_baselines_of_a_study(
     assert table.count("| vanilla_seed1 |") == 2
     assert (results / "searches.tex").exists()
     page = (results / "report.html").read_text()
-    assert '"key":"groups"' in page and '"key":"searches"' in page and '"key":"behaviour"' in page
+    for key in ("groups", "searches", "behaviour", "yardsticks", "privacy"):
+        assert f'"key":"{key}"' in page
+    yardsticks = (results / "yardsticks.md").read_text()
+    assert " *" in yardsticks and " of 1" in yardsticks  # a best yardstick, measures won
     assert (results / "plots" / "measures_test.svg").exists()
     leaks = json.loads((results / "leakage.json").read_text())
     assert leaks["markov_1, test"]["likelihood_auc"] is None
@@ -107,6 +110,19 @@ def test_groups_searches_and_baselines_of_a_study(
     assert set(run(folder, **study).values()) == {("up to date", "up to date")}
     with pytest.raises(UserError, match="evaluate that seed first"):
         run(folder, **study, seeds=[42, 43], force=False)
+
+
+def test_utility_is_a_section_and_real_trips_are_learned_once(folder: Path) -> None:
+    (folder / "quick.yaml").write_text("optimizer_config: {max_epoch: 1}\n")
+    study = {"models": ["vanilla"], "od_sources": ["test"], "baselines": ["shortest_path"]}
+    run(folder, **study, utility=True, num_gene=40, max_steps=40, model_config_file="quick.yaml")
+    found = json.loads((folder / "eval" / "seed42" / "utility.json").read_text())
+    (table,) = found["tables"]
+    trained = [row[0] for row in table["rows"]]
+    assert trained[1::4] == ["vanilla, test", "shortest_path, test"]
+    real = [row[1:] for row in table["rows"][::4]]
+    assert real[0] == real[1]  # as many trips of each: one student of real ones
+    assert '"key":"utility"' in (folder / "eval" / "seed42" / "report.html").read_text()
 
 
 def test_changed_model_or_dataset_is_generated_anew(folder: Path) -> None:
