@@ -78,6 +78,25 @@ def test_program_prints_a_table_and_writes_everything(
     assert "plots/distributions_test.png" in names
 
 
+def test_malformed_generated_rows_are_left_out_and_counted(
+    parity_dir: Path, city: Path, tmp_path: Path
+) -> None:
+    good = list(csv.reader((parity_dir / "generated.csv").open()))
+    at_road, at_time = (good[0].index(name) for name in HEADER)
+    bad = [list(good[1]) for _ in range(3)]
+    bad[0][at_road] = "[1, two]"
+    bad[1][at_time] = "['yesterday']"
+    bad[2] = bad[2][:1]  # a row that was cut
+    file = write_csv(tmp_path / "some_bad.csv", [good[1], *bad, *good[2:]], good[0])
+    with pytest.raises(UserError, match=r"some_bad\.csv:[345]: "):
+        evaluate(file, city, report=False, output_dir=tmp_path / "error")
+    settings = Settings(bootstrap=0, on_bad_rows="skip")
+    found = evaluate(file, city, report=False, output_dir=tmp_path / "skip", settings=settings)
+    assert found["skipped_rows"] == 3 and found["generated_trips"] == len(good) - 1
+    published = json.loads((parity_dir / "metrics.json").read_text())
+    assert found["distance_jsd"] == pytest.approx(published["distance_jsd"], abs=1e-6)
+
+
 def test_run_dir_gives_the_newest_generated_file_and_the_dataset(
     parity_dir: Path, city: Path, tmp_path: Path
 ) -> None:

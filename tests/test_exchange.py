@@ -12,6 +12,7 @@ import shapely
 
 from data.libcity import import_libcity
 from data.road_network import RoadNetwork
+from data.splits import SPLITS
 from metrics.trips import Trips, read_real_trips
 from report.exchange import (
     points_frame,
@@ -22,6 +23,9 @@ from report.exchange import (
 )
 from report.geojson import trip_features
 from runtime.errors import UserError
+from search.trips import GeneratedTrip
+from search.writer import HEADER, format_row
+from tools.convert_trips import main
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +90,44 @@ def test_libcity_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.dyna").write_text("time,entity_id,location\n2015-11-05T10:00:00Z,1,[3]\n")
     with pytest.raises(UserError, match=r"a\.dyna:2: location"):
         import_libcity(tmp_path, tmp_path / "city")
+
+
+def _convert(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", ["convert_trips", *map(str, arguments)])
+    main()
+
+
+def test_the_program_converts_generated_trips_there_and_back(
+    trips: Trips,
+    network: RoadNetwork,
+    tiny_city: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "generated.csv"
+    with file.open("wb") as out:
+        out.write(HEADER)
+        for index in range(len(trips)):
+            roads, times = trips.trip(index)
+            ends = int(roads[0]), int(roads[-1])
+            out.write(format_row(GeneratedTrip(index, *ends, roads, times, True, -1.0)))
+    given = ("--trips", file, "--data_dir", tiny_city)
+    _convert(monkeypatch, *given, "--to", "geoparquet", "--output", tmp_path / "trips.parquet")
+    assert len(polars.read_parquet(tmp_path / "trips.parquet")) == len(trips)
+    _convert(monkeypatch, *given, "--to", "kepler", "--output", tmp_path / "trips.json")
+    features = json.loads((tmp_path / "trips.json").read_text())["features"]
+    assert [feature["geometry"]["coordinates"][0][3] for feature in features] == (
+        trips.start_time.tolist()
+    )
+    _convert(monkeypatch, *given, "--to", "libcity", "--output", tmp_path / "atomic")
+    _convert(monkeypatch, "--libcity", tmp_path / "atomic", "--output", tmp_path / "back")
+    again = RoadNetwork.load(tmp_path / "back")
+    assert again.content_hash == network.content_hash
+    found = [read_real_trips(tmp_path / "back", split, again) for split in SPLITS]
+    assert sorted(_keys(*found)) == sorted(_keys(trips))
+
+
+def _keys(*parts: Trips) -> list[tuple[list[int], list[int]]]:
+    """Roads and times of every trip."""
+    every = [part.trip(index) for part in parts for index in range(len(part))]
+    return [(roads.tolist(), times.tolist()) for roads, times in every]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from shapely import Point, Polygon
 
+from config.finding import SHIPPED_FOLDER
 from config.scenarios import load_scenarios
 from data.road_network import RoadNetwork
 from metrics.assessment import assess
 from metrics.generated import GeneratedTrips
 from metrics.reference import Reference, Settings
-from metrics.scenarios import Centre, Scenarios
+from metrics.scenarios import SHIPPED, Centre, Scenarios
 from metrics.trips import Trips, read_real_trips
 from runtime.errors import UserError
 
@@ -85,6 +86,12 @@ scenarios:
     assert found.scenarios["long"].measures.values == {}  # fewer than 1,000 trips
     assert found.scenarios["rush"].measures.values["distance_jsd"] == 0.0
     assert found.to_json()["scenarios"]["night"]["description"] == "at night"
+
+
+def test_the_example_of_ones_own_scenarios_is_a_right_one() -> None:
+    example = load_scenarios(SHIPPED_FOLDER / "own_scenarios" / "airport.yaml")
+    assert example.scenarios["to_airport_peak"].all_of == ["to_airport", "peak"]
+    assert load_scenarios(SHIPPED).scenarios.keys() >= {"peak", "to_centre"}
 
 
 @pytest.mark.parametrize(
