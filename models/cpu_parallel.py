@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 Chunks = list[tuple[int, int]]
+Batch = TypeVar("Batch")
 
 _EDGES_A_CHUNK = 8192
 _WORKER_NAME = "compiled-kernel"
@@ -55,6 +56,28 @@ def run_chunks(
     work()
     for helper in helpers:
         helper.result()
+
+
+def run_batches(
+    work: Callable[[Batch], None], batches: Sequence[Batch], device: torch.device
+) -> None:
+    """Calls `work` for every batch, on a CPU several at a time, each on one of torch's threads.
+
+    Layers of a small model share out badly over threads, and what is between them not at all.
+    """
+    num_threads = torch.get_num_threads()
+    if device.type != "cpu" or min(num_threads, len(batches)) <= 1:
+        for batch in batches:
+            work(batch)
+        return
+    try:
+        with ThreadPoolExecutor(
+            num_threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for _ in pool.map(work, batches):
+                pass
+    finally:
+        torch.set_num_threads(num_threads)  # what a thread sets holds for some libraries in all
 
 
 def balanced_chunks(offsets: np.ndarray) -> Chunks:

@@ -110,7 +110,8 @@ def test_the_program_converts_generated_trips_there_and_back(
         for index in range(len(trips)):
             roads, times = trips.trip(index)
             ends = int(roads[0]), int(roads[-1])
-            out.write(format_row(GeneratedTrip(index, *ends, roads, times, True, -1.0)))
+            row = GeneratedTrip(index, *ends, roads.astype(np.int64), times, True, -1.0)
+            out.write(format_row(row))
     given = ("--trips", file, "--data_dir", tiny_city)
     _convert(monkeypatch, *given, "--to", "geoparquet", "--output", tmp_path / "trips.parquet")
     assert len(polars.read_parquet(tmp_path / "trips.parquet")) == len(trips)

@@ -22,6 +22,7 @@ from data.sampling import evaluation_batches
 from dataset import TripDataset
 from hoser import HOSER
 from metrics.trips import Trips
+from models.cpu_parallel import run_batches
 from times.distribution import TimeConditions, TimeDistribution
 
 FloatArray = NDArray[np.float64]
@@ -125,16 +126,19 @@ class StudentJudge:
         self.device = model.road2zone.device
         self.time_statistics = time_statistics
 
-    @torch.no_grad()
     def surprises(self, trips: Trips) -> Surprises:
         max_len = self.model.trajectory_encoder.max_len
         dataset = as_dataset(trips, self.network, self.time_statistics, max_len)
+        dataset.tables(self.device)  # made before threads want it
         offsets = position_offsets(trips)
         found = Surprises.empty(int(offsets[-1]), with_times=self.times is not None)
         spec = dataset.evaluation_rows()
         spec = spec[np.flatnonzero(spec.trace_len > 0)]
-        tables = self.model.encode_roads()
-        for rows in evaluation_batches(spec.trace_len, ROWS_AT_ONCE):
+        with torch.no_grad():
+            tables = self.model.encode_roads()
+
+        @torch.no_grad()
+        def work(rows: IntArray) -> None:
             part = spec[rows]
             gathered = dataset.rows(part)
             batch = dataset.features(gathered, self.device)
@@ -152,6 +156,8 @@ class StudentJudge:
                 mean, std = self.time_statistics
                 log1p = predicted * std + mean
                 self._judge_times(found.times, where, choices, log1p, here, trips)
+
+        run_batches(work, evaluation_batches(spec.trace_len, ROWS_AT_ONCE), self.device)
         return found
 
     def _judge_times(
