@@ -18,7 +18,7 @@ HEADER_END = ("change", "p", "p Holm")
 def score_groups(
     studies: Sequence[Study], members: Members, models: Sequence[str] = ()
 ) -> GroupComparison:
-    """ROC-AUC of every kind, strength, aspect and part of the OD pairs, by group.
+    """ROC-AUC of every kind, strength, aspect and part of the OD pairs of `studies`, by group.
 
     Those of `models` that belong to no group stand beside the groups, untested.
     """

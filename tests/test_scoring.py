@@ -38,6 +38,7 @@ from critics.scoring.scores import Normality
 from critics.scoring.session import read_any_trips
 from critics.scoring.statistics import largest_window, most_surprising
 from critics.scoring.trips import Surroundings, as_trips, position_offsets
+from critics.weights import build_lmtad, load_weights
 from data.demo_city.characters import main as characters
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -45,6 +46,7 @@ from hoser import HOSER
 from metrics.trips import Trips
 from runtime.errors import UserError
 from tests.training_helpers import random_teacher, tiny_config
+from tools.export_lmtad_weights import main as export
 from tools.score_trips import main
 
 
@@ -267,15 +269,21 @@ def test_windows_and_ranks_by_hand(seed: int, lengths: list[int], width: int) ->
         assert places[trip].tolist() == expected + [-1] * (3 - len(expected))
 
 
-def test_perplexity_equals_that_of_the_published_logits(parity_dir: Path) -> None:
+def test_perplexity_equals_that_of_the_published_logits(parity_dir: Path, tmp_path: Path) -> None:
+    """From the logits that LM-TAD's own code gave, and from those of its checkpoint in ours."""
     out = np.load(parity_dir / "lmtad_out.npz")
     tokens, logits = torch.from_numpy(out["tokens"]), torch.from_numpy(out["logits"])
     length = torch.full((len(tokens),), tokens.shape[1])
-    found = token_log_perplexity(logits, tokens, length)
+    weights = tmp_path / "weights.pt"
+    export(["--ckpt_in", str(parity_dir / "lmtad_ckpt.pt"), "--ckpt_out", str(weights)])
+    with torch.no_grad():
+        ours = build_lmtad(load_weights(weights)).eval()(tokens)
     probability = torch.softmax(logits[:, :-1].double(), -1)
     taken = probability.gather(-1, tokens[:, 1:].unsqueeze(-1)).squeeze(-1)
     expected = -taken.log().sum(-1) / (tokens.shape[1] - 1)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+    for each in (logits, ours):
+        found = token_log_perplexity(each, tokens, length)
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
 def test_perplexity_of_trips_is_that_of_each_alone(
@@ -434,3 +442,26 @@ def test_mistakes_are_said(city: Path, change: dict[str, object], message: str) 
     values: dict[str, object] = {"models": [], "data_dir": city, "split": "train", **change}
     with pytest.raises(UserError, match=message):
         score(ScoreRequest(**values))  # type: ignore[arg-type]
+
+
+def test_batches_on_several_threads_are_judged_as_on_one(
+    tiny_city: Path, network: RoadNetwork, train: TripDataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = HOSER(tiny_config(tiny_city, tmp_path), network)
+    judge_ = StudentJudge("student", model, network, (train.time_mean, train.time_std))
+    trips = as_trips(train)
+    few = Trips.from_lengths(
+        np.tile(trips.road_ids, 4), np.tile(trips.times, 4), np.tile(trips.lengths, 4)
+    )
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = judge_.surprises(few)
+        torch.set_num_threads(2)
+        together = judge_.surprises(few)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(together.route, alone.route, atol=1e-5)
+    np.testing.assert_array_equal(together.likeliest, alone.likeliest)
