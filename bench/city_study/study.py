@@ -20,7 +20,7 @@ from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.splits import split_file
 from evaluation import load_reference
-from metrics.assessment import Reference, Settings
+from metrics.reference import Reference, Settings
 from metrics.trips import Trips, read_real_trips
 from pipeline.ledger import measures_version
 from pipeline.utility import write_trips_csv

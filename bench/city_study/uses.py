@@ -14,7 +14,7 @@ from bench.students import Run
 from critics.scoring import ScoreRequest, score
 from critics.scoring.anomalies import AnomalyKind
 from metrics.generated import read_generated
-from metrics.leakage import find_leaks
+from metrics.leakage import LeakSearch
 from pipeline.likelihood import likelihood_auc
 from pipeline.utility import measure_utility
 from report.score_groups import Members, score_groups
@@ -37,7 +37,8 @@ def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) ->
     """What a student and its trips give away of the training trips that it saw."""
     training = study.trips("train").select(np.arange(study.num_trips(run.size)))
     generated = read_generated(trips, study.network).trips
-    found = find_leaks(generated, training, study.trips("test"), study.network.num_roads)
+    search = LeakSearch(training, study.trips("test"), study.network.num_roads)
+    found = search.leaks(generated)
     config = study.place.config(run)
     attack = likelihood_auc(config, study.student_file(run), max_trips=run.size)
     return Outcome(replace(found, likelihood_auc=attack).to_json())
