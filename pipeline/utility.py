@@ -130,7 +130,9 @@ class _Student:
         ensure_zones(
             self.own_city, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir
         )
-        train(self.config, resume=None if self.model.latest.exists() else False)
+        result = train(self.config, resume=None if self.model.latest.exists() else False)
+        if not result.finished:
+            raise SystemExit(result.exit_code)  # interrupted: it goes on at the next start
         self._figures.unlink(missing_ok=True)
         entry.finish([self.model.best])
 
