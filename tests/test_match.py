@@ -289,3 +289,40 @@ def test_a_killed_run_leaves_no_splits_of_two_matches(
     run(points_of(city, 60, 9), fresh)
     for split in ("train", "val", "test"):
         assert (folder / f"{split}.csv").read_bytes() == (fresh / f"{split}.csv").read_bytes()
+
+
+def test_damaged_work_begins_anew(
+    city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever became of the files of a killed run, the trips are those of a whole one."""
+    from data.match import session
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    points = points_of(city, 60, 5)
+    whole = empty_copy(city, tmp_path / "whole")
+    run(points, whole)
+    mine = tmp_path / "mine.txt"
+    mine.touch()
+    for number, (name, harm) in enumerate(
+        {
+            "job.json": b"{",
+            "pieces.json": b"[]",
+            "points-0000.bin": b"few",
+            "sigma.json": b'"x"',
+            "trips-0000.npz": b"PK",
+        }.items()
+    ):
+        folder = empty_copy(city, tmp_path / str(number))
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "write_trips", dies)
+            with pytest.raises(KeyboardInterrupt):
+                run(points, folder)
+        assert (folder / ".match" / name).exists(), name
+        (folder / ".match" / name).write_bytes(harm)
+        run(points, folder)
+        assert (folder / "train.csv").read_bytes() == (whole / "train.csv").read_bytes(), name
+    (folder / ".match").symlink_to(tmp_path)
+    run(points, folder)
+    assert mine.exists() and not (folder / ".match").exists()
