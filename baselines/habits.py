@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.contexts import CONTEXTS
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
 from metrics.usual import period_of
@@ -18,9 +19,6 @@ IntArray = NDArray[np.int64]
 
 SMOOTHING = 0.05  # of a transition never seen, in sightings
 PRIOR_SIGHTINGS = 2.0  # of a road's time, as its class drives it
-DIRECTIONS = 8
-NEAR_M = 1000.0
-CONTEXTS = 2 * DIRECTIONS  # where the destination lies: direction, near or far
 
 
 @dataclass(frozen=True)

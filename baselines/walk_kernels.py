@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.habits import DIRECTIONS, NEAR_M
+from baselines.contexts import DIRECTIONS, NEAR_M
 from data.demo_city.search import mix, uniform
 from runtime.jit import kernel
 
