@@ -16,8 +16,9 @@ from config import Config
 from models.checkpoint import read_student_file
 from runtime.errors import UserError
 from search.student import open_city
+from times.conditions import UNDER_WAY, TimeConditions, places
 from times.dependence import Dependence, mean_log_copula
-from times.distribution import TimeConditions, TimeDistribution
+from times.distribution import TimeDistribution
 from times.drawing import draw_times
 from times.fitting import TimeRecords, fit_times, measure_quality
 from tools.fit_times import main as fit_times_program
@@ -39,7 +40,9 @@ def simulated(num_trips: int, seed: int) -> TimeRecords:
     score += np.sqrt(1 - SHARED) * rng.standard_normal(count)
     residual = SPREAD[road_class] * score + 0.2 * (entered // 3600 >= 18)
     seconds = np.rint(np.expm1(np.log1p(expected_s) + residual).clip(min=0))
-    return TimeRecords(TimeConditions.of(expected_s, road_class, entered), seconds, trip)
+    position = np.tile(np.arange(ROADS_A_TRIP), num_trips)
+    place = places(position, ROADS_A_TRIP - 1 - position)
+    return TimeRecords(TimeConditions.of(expected_s, road_class, entered, place), seconds, trip)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +51,8 @@ def fitted() -> TimeDistribution:
 
 
 def test_the_fit_finds_what_the_times_were_made_with(fitted: TimeDistribution) -> None:
-    assert fitted.shared == pytest.approx(SHARED, abs=0.05)
-    assert fitted.following < 0.05
+    assert fitted.dependence.shared == pytest.approx(SHARED, abs=0.05)
+    assert fitted.dependence.following * fitted.dependence.linked < 0.05
     ratio = fitted.class_scale / fitted.class_scale[0]
     assert ratio == pytest.approx(SPREAD / SPREAD[0], rel=0.15)
     evening = fitted.hour_offset[18:24].mean() - fitted.hour_offset[:18].mean()
@@ -87,17 +90,39 @@ def test_working_days_and_weekends_have_levels_of_their_own() -> None:
     assert np.array_equal(one_kind.hour_offset[:24], one_kind.hour_offset[24:])
 
 
-def test_a_distribution_of_one_kind_of_day_is_still_read(fitted: TimeDistribution) -> None:
+def test_places_count_from_both_ends_the_nearer_one_first() -> None:
+    assert places(np.arange(10), 9 - np.arange(10)).tolist() == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7]
+    assert places(np.arange(4), 3 - np.arange(4)).tolist() == [0, 1, 6, 7]
+    assert places(np.arange(1), np.zeros(1, dtype=int)).tolist() == [0]
+    assert places(np.arange(7)).tolist() == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_first_and_last_roads_are_apart_from_those_on_the_way() -> None:
+    """As of trips that begin halfway along a road, and pull up at the end."""
+    records = simulated(1500, 3)
+    place = records.conditions.place
+    rng = np.random.default_rng(0)
+    part = np.where(place == 0, rng.random(len(records)), 1.0) * np.where(place == 7, 1.5, 1.0)
+    found = fit_times(replace(records, seconds=np.rint(records.seconds * part)), NUM_CLASSES)
+    pulling_up = found.place_offset[7] - found.place_offset[1:5].mean()
+    assert pulling_up == pytest.approx(np.log(1.5), abs=0.1)
+    middle = slice(len(found.first.levels) // 2, None)
+    widths = [shape.quantiles.mean(axis=0) for shape in (found.first, found.later)]
+    assert np.ptp(widths[0][: middle.start]) > 1.5 * np.ptp(widths[1][: middle.start])
+    assert found.first.edges.shape != found.later.edges.shape
+
+
+def test_a_distribution_of_the_earlier_format_is_still_read(fitted: TimeDistribution) -> None:
     plain = fitted.to_plain()
-    old = {
-        **plain,
-        "format": "hoser-distil-travel-times-1",
-        "hour_offset": plain["hour_offset"][:24],
-    }
-    assert (
-        TimeDistribution.from_plain(old).content_hash
-        == TimeDistribution.from_plain(plain).content_hash
-    )
+    old = {name: plain[name] for name in ("class_offset", "class_scale")} | plain["later"]
+    old |= {"shared": 0.25, "following": 0.5}
+    old |= {"format": "hoser-distil-travel-times-1", "hour_offset": plain["hour_offset"][:24]}
+    read = TimeDistribution.from_plain(old)
+    assert read.dependence == Dependence(0.25, 0.5, 1.0)
+    assert np.array_equal(read.first.quantiles, read.later.quantiles)
+    assert np.array_equal(read.hour_offset[:24], read.hour_offset[24:])
+    assert (read.place_offset == 0).all() and (read.place_scale == 1).all()
+    assert read.class_scale == pytest.approx(fitted.class_scale, rel=1e-6)
 
 
 @given(st.integers(0, 400), st.integers(0, NUM_CLASSES - 1), st.integers(0, 23))
@@ -110,6 +135,7 @@ def test_quantiles_probabilities_and_densities_agree(
             np.full(count, float(expected)),
             np.full(count, road_class),
             np.full(count, hour * 3600),
+            np.full(count, UNDER_WAY),
         )
 
     levels = np.array([1e-4, 0.02, 0.3, 0.5, 0.77, 0.99, 0.9999])
@@ -138,7 +164,12 @@ def test_drawn_times_are_whole_never_run_back_and_spread_as_fitted(
     assert (np.diff(by_trip, axis=1) >= 0).all()
     assert (by_trip[:, 0] == times[::6]).all()
     third = np.diff(by_trip, axis=1)[:, 1]  # the wait whose expected time is 25 s
-    same = TimeConditions.of(np.full(num_trips, 25.0), road_class[:num_trips], by_trip[:, 1])
+    same = TimeConditions.of(
+        np.full(num_trips, 25.0),
+        road_class[:num_trips],
+        by_trip[:, 1],
+        np.full(num_trips, int(places(np.array([1]), np.array([3]))[0])),
+    )
     uniform = fitted.cdf(third + 0.5 * np.random.default_rng(0).random(num_trips), same)
     assert stats.kstest(uniform, "uniform").statistic < 0.05
     scores = [fitted.normal_scores(w.astype(float), same) for w in np.diff(by_trip, axis=1).T[1:4]]
@@ -164,7 +195,9 @@ def test_a_trips_times_depend_on_its_number_alone(
     assert np.array_equal(whole, np.concatenate([first, second]))
 
 
-@pytest.mark.parametrize("dependence", [Dependence(0.4, 0.0), Dependence(0.2, 0.5)])
+@pytest.mark.parametrize(
+    "dependence", [Dependence(0.4, 0.0), Dependence(0.2, 0.5), Dependence(0.1, 0.8, 0.6)]
+)
 def test_the_dependences_likelihood_is_scipys(dependence: Dependence) -> None:
     rng = np.random.default_rng(0)
     lengths = [1, 4, 4, 9]
@@ -182,15 +215,19 @@ def test_plain_values_are_the_distribution_and_damaged_ones_are_refused(
     fitted: TimeDistribution,
 ) -> None:
     plain = fitted.to_plain()
+    shape = plain["later"]
     again = TimeDistribution.from_plain(plain)
-    assert np.allclose(again.quantiles, fitted.quantiles, atol=1e-5)
+    assert np.allclose(again.later.quantiles, fitted.later.quantiles, atol=1e-5)
     assert again.content_hash == TimeDistribution.from_plain(again.to_plain()).content_hash
     broken = (
-        {**plain, "quantiles": plain["quantiles"][:, :-1]},
-        {**plain, "tails": torch.zeros_like(plain["tails"])},
-        {**plain, "levels": torch.full_like(plain["levels"], torch.nan)},
-        {**plain, "shared": "much"},
-        {key: value for key, value in plain.items() if key != "edges"},
+        {**plain, "first": {**shape, "quantiles": shape["quantiles"][:, :-1]}},
+        {**plain, "later": {**shape, "tails": torch.zeros_like(shape["tails"])}},
+        {**plain, "later": {**shape, "levels": torch.full_like(shape["levels"], torch.nan)}},
+        {**plain, "first": {key: value for key, value in shape.items() if key != "edges"}},
+        {**plain, "first": "round"},
+        {**plain, "place_scale": torch.zeros(8)},
+        {**plain, "dependence": {"shared": "much"}},
+        {key: value for key, value in plain.items() if key != "hour_offset"},
         {**plain, "format": "another"},
     )
     for content in broken:

@@ -1,6 +1,8 @@
 """How the times of one trip hang together, in normal scores.
 
-Correlation of two roads of a trip that are k apart: shared + (1 - shared) * following^k.
+Correlation of two roads of a trip that are k apart: shared + (1 - shared) * linked * following^k.
+A slow driver is slow all along (`shared`), a jam spans several roads (`linked`, `following`), and
+the rest is each road's own: a red light, a parked lorry.
 """
 
 from __future__ import annotations
@@ -8,42 +10,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from times.distribution import FloatArray, IntArray
+from times.conditions import FloatArray, IntArray
 
-_LAGS = np.arange(1, 13)
+_LAGS = np.arange(1, 25)
 _LONGEST = 96  # roads of a trip that take part in the likelihood
 _MOST_TRIPS = 1000
 _GRID = np.linspace(0.0, 0.9, 46)
+_LINKED = np.linspace(0.1, 1.0, 19)
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """The two parameters of the correlation."""
+    """The parameters of the correlation."""
 
     shared: float = 0.0
     following: float = 0.0
+    linked: float = 1.0
 
     def correlation(self, length: int) -> FloatArray:
         """The matrix for a trip of so many roads."""
         apart = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
-        rest = np.where(apart == 0, 1.0, self.following**apart) if self.following else apart == 0
-        return self.shared + (1.0 - self.shared) * rest
+        along = self.linked * self.following**apart if self.following else np.zeros(apart.shape)
+        return self.shared + (1.0 - self.shared) * np.where(apart == 0, 1.0, along)
 
 
 def fit_dependence(scores: FloatArray, trip: IntArray) -> list[Dependence]:
     """None, a common factor, neighbours, or both: those that fit the lags' correlations best."""
     correlation, weight = _correlations(scores, trip)
-    shared, following = np.meshgrid(_GRID, _GRID, indexing="ij")
-    model = shared[..., None] + (1.0 - shared[..., None]) * following[..., None] ** _LAGS
-    error = ((model - correlation) ** 2 * weight).sum(axis=-1)
+    shared, following, linked = np.meshgrid(_GRID, _GRID, _LINKED, indexing="ij")
+    error = np.zeros(shared.shape)
+    for lag, found, pairs in zip(_LAGS, correlation, weight, strict=True):
+        error += (shared + (1.0 - shared) * linked * following**lag - found) ** 2 * pairs
 
-    def best(allowed: np.ndarray) -> Dependence:
+    def best(allowed: NDArray[np.bool_]) -> Dependence:
         place = np.unravel_index(np.where(allowed, error, np.inf).argmin(), error.shape)
-        return Dependence(float(shared[place]), float(following[place]))
+        return Dependence(float(shared[place]), float(following[place]), float(linked[place]))
 
-    everywhere = np.ones_like(error, dtype=bool)
-    return [Dependence(), best(following == 0.0), best(shared == 0.0), best(everywhere)]
+    alone, whole = shared == 0.0, linked == 1.0
+    everywhere = np.ones_like(alone)
+    return [Dependence(), *map(best, (following == 0.0, alone & whole, alone, everywhere))]
 
 
 def _correlations(scores: FloatArray, trip: IntArray) -> tuple[FloatArray, FloatArray]:

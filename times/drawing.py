@@ -7,13 +7,14 @@ trip's times are the same whatever batch, process or run it comes from.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from runtime.hashing import uniform_at
-from times.distribution import FloatArray, IntArray, TimeConditions, TimeDistribution
+from times.conditions import FloatArray, IntArray, TimeConditions, places
+from times.distribution import TimeDistribution
 
 _STREAM = 0x74696D6573  # apart from other draws with the same seed
+_OWN_STREAM = 0x6F776E
 
 
 def draw_times(
@@ -31,11 +32,13 @@ def draw_times(
     leaves[first + waits] = False
     position = np.arange(len(times)) - np.repeat(first, lengths)
     expected_s = np.append(np.diff(times), 0)[leaves].astype(np.float64)
-    conditions = TimeConditions.of(expected_s, road_class[leaves], times[leaves])
+    position = position[leaves]
+    place = places(position, np.repeat(waits, waits) - 1 - position)
+    conditions = TimeConditions.of(expected_s, road_class[leaves], times[leaves], place)
     scores = _trip_scores(distribution, seed, numbers, waits)
     drawn = np.zeros(len(times), dtype=np.int64)
     drawn[np.flatnonzero(leaves) + 1] = distribution.draw(
-        scores[np.repeat(np.arange(len(waits)), waits), position[leaves]], conditions
+        scores[np.repeat(np.arange(len(waits)), waits), position], conditions
     )
     total = np.cumsum(drawn)
     since_start = total - np.repeat(total[first], lengths)
@@ -47,14 +50,18 @@ def _trip_scores(
 ) -> FloatArray:
     """Normal scores [n, longest] with the distribution's dependence along each trip."""
     longest = int(waits.max(initial=0))
-    shared, following = distribution.shared, distribution.following
-    place = np.arange(longest + 1)
-    normal = ndtri(_uniform(seed, numbers[:, None], place[None, :]))  # [n, longest + 1]
-    own = normal[:, 1:]
+    dependence = distribution.dependence
+    shared, following, linked = dependence.shared, dependence.following, dependence.linked
+    normal = _normal(seed ^ _STREAM, numbers, longest + 1)
+    along = normal[:, 1:]
     for i in range(1, longest if following else 0):
-        own[:, i] = following * own[:, i - 1] + np.sqrt(1.0 - following**2) * own[:, i]
-    return np.sqrt(shared) * normal[:, :1] + np.sqrt(1.0 - shared) * own
+        along[:, i] = following * along[:, i - 1] + np.sqrt(1.0 - following**2) * along[:, i]
+    if linked < 1.0:
+        own = _normal(seed ^ _OWN_STREAM, numbers, longest)
+        along = np.sqrt(linked) * along + np.sqrt(1.0 - linked) * own
+    return np.sqrt(shared) * normal[:, :1] + np.sqrt(1.0 - shared) * along
 
 
-def _uniform(seed: int, numbers: IntArray, places: IntArray) -> NDArray[np.float64]:
-    return uniform_at(seed ^ _STREAM, numbers, places)
+def _normal(seed: int, numbers: IntArray, count: int) -> FloatArray:
+    """So many standard normal numbers for each trip. [n, count]"""
+    return ndtri(uniform_at(seed, numbers[:, None], np.arange(count)[None, :]))

@@ -7,20 +7,18 @@ second trip is fitted, the others decide, and the winner is fitted to all.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from times.conditions import FIRST, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence, fit_dependence, mean_log_copula
-from times.distribution import FloatArray, IntArray, TimeConditions, TimeDistribution
-from times.levels import Conditions, fit_levels, mean_by, shrunk_mean
+from times.distribution import TimeDistribution
+from times.levels import Conditions, fit_levels, fit_scales
+from times.shape import Shape, bin_edges, bins_of
 
 MIN_TIMES = 50
-_TIMES_A_BIN, _MAX_BINS = 600, 16
-_TIMES_A_CELL, _MAX_CELLS = 12, 100
-_TAIL_CELL_SHARE = 0.25  # of a cell's probability lies beyond the outermost quantiles
-_LARGEST_TAIL, _SMALLEST_TAIL = 0.5, 1e-3
-_SMALLEST_STEP = 1e-6
 _SCORE_LEVELS = (np.arange(50) + 0.5) / 50
 
 
@@ -53,7 +51,7 @@ class TimeRecords:
         return self[number % 2 == 0], self[number % 2 == 1]
 
 
-CHOICES = tuple(Conditions(c, h) for c in (False, True) for h in (False, True))
+CHOICES = tuple(Conditions(*chosen) for chosen in product((False, True), repeat=3))
 
 
 def fit_times(records: TimeRecords, num_classes: int) -> TimeDistribution:
@@ -71,7 +69,7 @@ def fit_times(records: TimeRecords, num_classes: int) -> TimeDistribution:
     chosen: Dependence = max(dependences, key=lambda d: mean_log_copula(d, scores[1], unseen.trip))
     whole = fit_marginal(records, num_classes, best)
     final = fit_dependence(_scores(whole, records), records.trip)[dependences.index(chosen)]
-    return replace(whole, shared=final.shared, following=final.following)
+    return replace(whole, dependence=final)
 
 
 @dataclass(frozen=True)
@@ -119,24 +117,32 @@ def fit_marginal(records: TimeRecords, num_classes: int, choice: Conditions) -> 
     """The distribution of single times under the given choice of conditions."""
     conditions = records.conditions
     residual = np.log1p(_dithered(records.seconds)) - conditions.expected
-    edges = _edges(conditions.expected)
-    at = np.searchsorted(edges, conditions.expected, side="right")
+    is_first = conditions.place == FIRST
+    if not choice.place or is_first.sum() < MIN_TIMES or (~is_first).sum() < MIN_TIMES:
+        is_first = np.zeros(len(records), dtype=bool)
+    groups = [rows for rows in (is_first, ~is_first) if rows.any()]
+    edges = [bin_edges(conditions.expected[rows]) for rows in groups]
+    at = np.zeros(len(records), dtype=np.int64)  # bins of the one group, then of the other
+    bins = 0
+    for rows, own in zip(groups, edges, strict=True):
+        at[rows] = bins + bins_of(own, conditions.expected[rows])
+        bins += len(own) + 1
     level = fit_levels(residual, at, conditions, num_classes, choice)
-    class_scale = np.ones(num_classes)
-    if choice.road_class:
-        spread = np.sqrt(mean_by(at, level.rest**2, len(edges) + 1))[at].clip(min=_SMALLEST_STEP)
-        ratio = np.log(np.abs(level.rest / spread).clip(0.05, 20.0))
-        ratio -= ratio.mean()
-        class_scale = np.exp(shrunk_mean(conditions.road_class, ratio, num_classes))
-    kind = conditions.road_class
-    offset = level.of_class[kind] + level.of_hour[conditions.hour]
-    standard = (residual - offset) / class_scale[kind]
-    levels = _levels(len(records) // (len(edges) + 1))
-    parts = [standard[at == k] for k in range(len(edges) + 1)]
-    quantiles = np.stack([_rising(np.quantile(part, levels)) for part in parts])
-    tails = np.array([_tails(part, row) for part, row in zip(parts, quantiles, strict=True)])
+    scale = fit_scales(level.rest, at, conditions, num_classes, choice)
+    standard = (residual - level.at(conditions)) / scale.at(conditions)
+    shapes = [
+        Shape.of(own, conditions.expected[rows], standard[rows])
+        for rows, own in zip(groups, edges, strict=True)
+    ]
     return TimeDistribution(
-        edges, levels, quantiles, tails, level.of_class, class_scale, level.of_hour, 0.0, 0.0
+        first=shapes[0],
+        later=shapes[-1],
+        class_offset=level.of_class,
+        class_scale=scale.of_class,
+        hour_offset=level.of_hour,
+        place_offset=level.of_place,
+        place_scale=scale.of_place,
+        dependence=Dependence(),
     )
 
 
@@ -148,34 +154,3 @@ def _dithered(seconds: FloatArray) -> FloatArray:
     """Any time that rounds to these seconds, always the same: clocks are read in whole seconds."""
     noise = np.random.default_rng(0).random(len(seconds)) - 0.5
     return np.where(seconds > 0, seconds + noise, np.abs(noise))
-
-
-def _edges(expected: FloatArray) -> FloatArray:
-    """Between bins of about the same number of times, each with a few hundred."""
-    bins = int(np.clip(len(expected) // _TIMES_A_BIN, 1, _MAX_BINS))
-    inner = np.quantile(expected, np.arange(1, bins) / bins)
-    # Halfway between whole seconds, where rounding of the edges themselves changes nothing.
-    edges = np.unique(np.log1p(np.maximum(np.rint(np.expm1(inner)) - 0.5, 0.0)))
-    return edges[(edges > expected.min()) & (edges <= expected.max())]
-
-
-def _levels(times_a_bin: int) -> FloatArray:
-    cells = int(np.clip(times_a_bin // _TIMES_A_CELL, 4, _MAX_CELLS))
-    beyond = _TAIL_CELL_SHARE / cells
-    return np.linspace(beyond, 1.0 - beyond, cells + 1)
-
-
-def _rising(quantiles: FloatArray) -> FloatArray:
-    """The same quantiles, apart enough to divide by their distances."""
-    return np.maximum.accumulate(quantiles) + _SMALLEST_STEP * np.arange(len(quantiles))
-
-
-def _tails(values: FloatArray, quantiles: FloatArray) -> tuple[float, float]:
-    """The mean distances of the values beyond the outermost quantiles."""
-    below, above = quantiles[0] - values, values - quantiles[-1]
-    low, high = (
-        float(np.clip(part[part > 0].mean() if (part > 0).any() else 0.0, _SMALLEST_TAIL,
-                      _LARGEST_TAIL))
-        for part in (below, above)
-    )  # fmt: skip
-    return low, high

@@ -27,7 +27,7 @@ from dataset import TripDataset
 from hoser import HOSER
 from models.losses import labelled_positions
 from models.road_tables import RoadTables
-from times.distribution import TimeConditions
+from times.conditions import TimeConditions, places
 from times.fitting import TimeRecords
 
 MOST_TRIPS = 1500
@@ -91,13 +91,23 @@ def drive_real_trips(
         true_s = gathered.seconds[:, 1:] - gathered.seconds[:, :-1]
         keep = driven.labelled
         number = torch.from_numpy(rows)[:, None].expand(keep.shape)
-        columns = (driven.expected_s, driven.entered_s, driven.road, true_s, number)
+        at = _places(trips, gathered, keep.shape[1])
+        columns = (driven.expected_s, driven.entered_s, driven.road, true_s, number, at)
         parts.append([column[keep].numpy() for column in columns])
     student.train(was_training)
-    expected_s, entered_s, road, seconds, trip = map(np.concatenate, zip(*parts, strict=True))
+    expected_s, entered_s, road, seconds, trip, place = map(
+        np.concatenate, zip(*parts, strict=True)
+    )
     order = np.argsort(trip, kind="stable")
-    conditions = TimeConditions.of(expected_s, road_class[road], entered_s)
+    conditions = TimeConditions.of(expected_s, road_class[road], entered_s, place)
     return TimeRecords(conditions[order], seconds[order].astype(float), trip[order])
+
+
+def _places(trips: TripDataset, rows: TripRows, width: int) -> Tensor:
+    """Where the times of a batch stand in their whole trips. [B, T]"""
+    position = rows.crop_start.numpy()[:, None] + np.arange(width)
+    following = trips.trace_lengths[rows.trip_id.numpy()][:, None] - 1 - position
+    return torch.from_numpy(places(position, following))
 
 
 def _drive(

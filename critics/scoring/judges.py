@@ -23,7 +23,8 @@ from dataset import TripDataset
 from hoser import HOSER
 from metrics.trips import Trips
 from models.cpu_parallel import run_batches
-from times.distribution import TimeConditions, TimeDistribution
+from times.conditions import TimeConditions, places
+from times.distribution import TimeDistribution
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -176,7 +177,8 @@ class StudentJudge:
         seconds = (trips.times[step + 1] - trips.times[step]).astype(np.float64)
         expected_s = np.maximum(np.expm1(log1p), 0.0)
         kind = self.network.road_attr_type[road]
-        conditions = TimeConditions.of(expected_s, kind, trips.times[step])
+        since_start = step - trips.offsets[_trip_of_position(trips)[place]]
+        conditions = TimeConditions.of(expected_s, kind, trips.times[step], places(since_start))
         found.density[place] = -self.times.log_density(seconds, conditions)
         found.score[place] = self.times.normal_scores(seconds, conditions)
         found.expected_seconds[place] = expected_s
