@@ -85,7 +85,7 @@ class Laboratory:
     def __init__(self, study: GainStudy) -> None:
         self.study = study
         self.pool = ResourcePool()
-        self.reference = load_reference(study.city, "test", Settings(0.001, 0.1, "exact", 0, 0))
+        self.reference = load_reference(study.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
 
     @cached_property
     def oracle(self) -> DemoCityOracle:

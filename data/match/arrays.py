@@ -64,6 +64,7 @@ class Model(NamedTuple):
     slack_per_m: float
     margin_cost: float
     max_margin_m: float
+    turns_within_m: float
     max_speed: float
     emission_cap: float
     heading_cost: float
@@ -138,6 +139,7 @@ class Aim(NamedTuple):
     y: float
     stretch: float
     near_m: float
+    turn_weight: float  # of what turns cost
 
 
 SEARCHED_ROAD = np.dtype(

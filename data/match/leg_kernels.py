@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.match.arrays import Aim, Grid, Model, Places, Points, Roads, Search, States, Ways
+from data.match.arrays import Grid, Model, Places, Points, Roads, Search, States, Ways
 from data.match.search_kernels import trace
-from data.match.transition_kernels import K, is_direct, step_between
+from data.match.transition_kernels import K, aim_at, is_direct, step_between
 from data.match.viterbi_kernels import match_trip
 from runtime.jit import kernel
 
@@ -45,8 +45,7 @@ def _write_way(
     if is_direct(model, states, before, now):
         return size
     step = step_between(model, points, first_point + before // K, first_point + now // K)
-    near = states.distance_m[now // K, now % K] + 1.0
-    aim = Aim(step.x, step.y, step.stretch, near)
+    aim = aim_at(model, step, float(states.distance_m[now // K, now % K]))
     origin = np.int64(states.road[before // K, before % K])
     target = np.int64(states.road[now // K, now % K])
     rest = roads.length_m[origin] - states.along_m[before // K, before % K]

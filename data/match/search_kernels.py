@@ -83,7 +83,7 @@ def offer_following(
     now, size = search.now[0], search.now[1]
     for edge in range(roads.reach_offsets[road], roads.reach_offsets[road + 1]):
         following = roads.reach_targets[edge]
-        turn = float(roads.turn_m[edge])
+        turn = aim.turn_weight * roads.turn_m[edge]
         total, metres = label + turn, way + turn
         node = search.nodes[following]
         if node.stamp == now and node.label <= total:

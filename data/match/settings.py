@@ -60,8 +60,11 @@ class MatchSettings:
             raise UserError("--max_speed, --max_gap and --pause must be positive.")
 
 
-MIN_SIGMA_M, MAX_SIGMA_M = 4.0, 40.0
+MIN_SIGMA_M, MAX_SIGMA_M = 6.0, 40.0
 """Maps are off by a few metres themselves; beyond forty nothing can be told apart."""
+
+_LEAST_NOISE_M = 4.0
+"""Of the receivers alone, whatever the map."""
 
 TYPICAL_SIGMA_M = 10.0
 """Where there are too few points to estimate it from."""
@@ -83,6 +86,9 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         # How much dearer than the nearest state a way may be and still be looked for.
         margin_cost=8.0,
         max_margin_m=400.0,
+        # Between points of one block a turn is rarer than its detour tells. Over several blocks
+        # ways of one length have different turns, and which was taken the turns do not tell.
+        turns_within_m=100.0,
         max_speed=60.0,
         emission_cap=12.0,
         heading_cost=2.0,
@@ -102,7 +108,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
 
 def spacing_m(sigma_m: float) -> float:
     """How far points must be apart to tell of a movement rather than of the receiver's error."""
-    return max(7.0, 1.5 * min(max(sigma_m, MIN_SIGMA_M), MAX_SIGMA_M))
+    return max(7.0, 1.5 * min(max(sigma_m, _LEAST_NOISE_M), MAX_SIGMA_M))
 
 
 TURN_M, UTURN_M = 20.0, 60.0

@@ -37,6 +37,13 @@ def step_between(model: Model, points: Points, i: int, j: int) -> Step:
 
 
 @kernel(inner=True)
+def aim_at(model: Model, step: Step, near: float) -> Aim:
+    """The goal of a search along a step: all places within `near` of the point there."""
+    turn_weight = 1.0 if step.straight_m <= model.turns_within_m else 0.0
+    return Aim(step.x, step.y, step.stretch, near + 1.0, turn_weight)
+
+
+@kernel(inner=True)
 def _direction(roads: Roads, road: int, along: float) -> float:
     """The direction of a road at a place, in radians from east, anticlockwise."""
     v = roads.vertex_offsets[road]
@@ -146,7 +153,7 @@ def _relax_by_ways(
     near = np.float32(0.0)
     for j in range(number):
         near = max(near, states.distance_m[q, j])
-    aim = Aim(step.x, step.y, step.stretch, float(near) + 1.0)
+    aim = aim_at(model, step, float(near))
     limit = step.bound_m
     begin(search)
     for i in range(states.counts[p]):
