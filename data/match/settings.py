@@ -86,9 +86,9 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         # How much dearer than the nearest state a way may be and still be looked for.
         margin_cost=8.0,
         max_margin_m=400.0,
-        # Between points of one block a turn is rarer than its detour tells. Over several blocks
+        # Between near points a turn is rarer than its detour tells. Over several blocks
         # ways of one length have different turns, and which was taken the turns do not tell.
-        turns_within_m=100.0,
+        turns_within_m=150.0,
         max_speed=60.0,
         emission_cap=12.0,
         heading_cost=2.0,
