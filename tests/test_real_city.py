@@ -33,7 +33,7 @@ PAGE = "# A city\n\n<!-- bench: {} -->\n<!-- end -->\n\nText that stays.\n"
 def test_a_study_runs_through_and_is_not_done_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = DemoCitySettings(200, 160, val=24, test=24)
+    settings = DemoCitySettings(200, 260, val=24, test=110)
     city = make_demo_city(tmp_path / "city", settings=settings, progress=False)
     before = sorted(city.rglob("*"))
     study = tmp_path / "study"

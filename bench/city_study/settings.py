@@ -53,7 +53,7 @@ class StudySettings:
             searches=("best_first", REALISTIC),
             num_generated=20,
             val_trips=24,  # percentiles of scores need twenty
-            scored_trips=30,
+            scored_trips=110,  # one in twenty is strange, and five of a kind say something
             trips_seen=80,
             teacher_epochs=1,
             num_zones=10,
