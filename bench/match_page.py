@@ -5,26 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import UserError
-from runtime.files import atomic_write_text
+from bench._pages import fill
 
 PAGE = Path(__file__).parent.parent / "docs" / "own-city.md"
-BEGIN, END = "<!-- written by python -m bench.match -->", "<!-- end -->"
 
 
 def write_section(results: dict[str, Any], page: Path = PAGE) -> None:
-    """Replaces what stands between the two marks of the page."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{page} has no place for figures; expected {BEGIN} and {END}.")
+    """Writes the figures in their place on the page."""
     lines = [
         *_tracks(results.get("tracks")),
         *_points(results.get("points")),
         *_known(results.get("known_trips")),
     ]
-    atomic_write_text(page, before + "\n".join([BEGIN, *lines, "", END]) + after)
+    fill(page, {"match": lambda: "\n".join(lines).strip("\n")})
     print(f"Written into {page.name}.")
 
 

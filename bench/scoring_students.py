@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from bench.students import DEMO
 from config import Config, load_config
 from critics.teacher_training import TeacherOptions, train_teacher
 from data.road_network import RoadNetwork
@@ -23,7 +24,6 @@ from runtime.logs import setup_logging
 from train_with_distill import train
 from training.folder import RunFolder
 
-DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 TEACHER_EPOCHS = 6
 
 Arm = Literal["vanilla", "distilled"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +12,13 @@ SECONDS_PER_HOUR = 3600
 HOURS = 48  # of a working day, then of a weekend day
 
 IntArray = NDArray[np.int64]
+if TYPE_CHECKING:  # torch takes long to load
+    from torch import Tensor
+
+    Days = TypeVar("Days", IntArray, Tensor)
 
 
-def weekday(day: IntArray) -> IntArray:
+def weekday(day: Days) -> Days:
     """0 on Mondays to 6 on Sundays."""
     return (day + 3) % 7  # 1970 began on a Thursday
 

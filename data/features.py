@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.batch import Batch
-from data.clock import SECONDS_PER_DAY
+from data.clock import SECONDS_PER_DAY, weekday
 from data.geometry import EARTH_RADIUS_M
 from data.masks import real_entries
 from data.road_network import RoadNetwork
@@ -87,8 +87,8 @@ def temporal_info(seconds: Tensor, first_second: Tensor) -> Tensor:
     of_day = seconds % SECONDS_PER_DAY
     minutes = (of_day // 3600).double() * 60.0 + (of_day // 60 % 60).double()
     minutes = minutes + (of_day % 60).double() / 60.0
-    weekday = (torch.div(first_second, SECONDS_PER_DAY, rounding_mode="floor") + 3) % 7
-    sign = torch.where(weekday >= 5, -1.0, 1.0)
+    day = torch.div(first_second, SECONDS_PER_DAY, rounding_mode="floor")
+    sign = torch.where(weekday(day) >= 5, -1.0, 1.0)
     return (minutes / 1440.0).float() * sign[..., None].float()
 
 

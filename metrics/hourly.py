@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_HOUR
 from metrics.distributions import Values, bin_index, jensen_shannon
 from metrics.floor import SampleSizes, sampling_floor
 from metrics.trips import Trips
 
 MIN_TRIPS = 30
 _BINS = 10
-_SECONDS_AN_HOUR, _HOURS = 3600, 24
+_HOURS = 24  # of any day
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,4 @@ def hourly_divergence(
 
 
 def _hours(values: Values, trips: Trips) -> NDArray[np.int64]:
-    return trips.times[trips.offsets[:-1]][values.unit] // _SECONDS_AN_HOUR % _HOURS
+    return trips.times[trips.offsets[:-1]][values.unit] // SECONDS_PER_HOUR % _HOURS

@@ -24,8 +24,6 @@ from times.conditions import FIRST, PLACES, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence
 from times.shape import LEAST_PROBABILITY, Shape
 
-__all__ = ["FORMAT", "FloatArray", "IntArray", "TimeConditions", "TimeDistribution"]
-
 FORMAT = "hoser-distil-travel-times-2"
 _OLDER_FORMAT = "hoser-distil-travel-times-1"  # one shape; hours of one day, no places
 
@@ -44,7 +42,7 @@ class TimeDistribution:
     dependence: Dependence  # of the normal scores of one trip
 
     def draw(self, scores: FloatArray, conditions: TimeConditions) -> IntArray:
-        """Whole seconds for standard normal `scores` [N]; see `scores_of_trips`."""
+        """Whole seconds for standard normal `scores` [N], which one trip's times share in part."""
         return np.rint(self.quantile(ndtr(scores), conditions)).astype(np.int64)
 
     def quantile(self, probability: FloatArray, conditions: TimeConditions) -> FloatArray:

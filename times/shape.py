@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from times.conditions import FloatArray, IntArray
 
 LEAST_PROBABILITY = 1e-12
 _TIMES_A_BIN, _MAX_BINS = 600, 16

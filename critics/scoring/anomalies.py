@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from critics.scoring.pace import UsualTimes
+from data.clock import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from data.geometry import EARTH_RADIUS_M, haversine
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
@@ -45,7 +46,6 @@ _MAX_PATH = 2048
 _TRIES = 6  # trips tried for each one wanted
 _SHIFT_CELLS, _CELL_DEGREES = 3, 0.001
 _DAY_HOURS, _NIGHT_HOURS = (7, 20), (1, 4)
-_HOUR_S, _DAY_S = 3600, 86_400
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,11 @@ def _at_night(
     roads: IntArray, times: IntArray, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray] | None:
     """A trip of the day, begun in the night before with the times it took by day."""
-    hour = times[0] % _DAY_S // _HOUR_S
+    hour = times[0] % SECONDS_PER_DAY // SECONDS_PER_HOUR
     if not _DAY_HOURS[0] <= hour < _DAY_HOURS[1]:
         return None
-    night = times[0] // _DAY_S * _DAY_S + _NIGHT_HOURS[0] * _HOUR_S
-    night += int(rng.integers((_NIGHT_HOURS[1] - _NIGHT_HOURS[0]) * _HOUR_S))
+    night = times[0] // SECONDS_PER_DAY * SECONDS_PER_DAY + _NIGHT_HOURS[0] * SECONDS_PER_HOUR
+    night += int(rng.integers((_NIGHT_HOURS[1] - _NIGHT_HOURS[0]) * SECONDS_PER_HOUR))
     return roads, times - times[0] + night
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_DAY
 from data.demo_city.search import Number, first_above, mix, uniform
 from runtime.jit import kernel
 
-_DAY_S = 86_400
 _HALF_HOUR_S = 1800
 _HOME, _LEISURE = 0, 2
 
@@ -39,15 +39,15 @@ def draw_starts(key: Number, count: Number, weeks: Number, shares: FloatArray) -
         half_hour = first_above(shares, uniform(trip_key, 0))
         week = int(uniform(trip_key, 1) * weeks)
         within = int(uniform(trip_key, 2) * _HALF_HOUR_S)
-        out[trip] = week * 7 * _DAY_S + half_hour * _HALF_HOUR_S + within
+        out[trip] = week * 7 * SECONDS_PER_DAY + half_hour * _HALF_HOUR_S + within
     return out
 
 
 @kernel()
 def _commute_shares(clock_s: Number) -> tuple[float, float]:
     """The shares of trips to work and of trips back home, by time of day."""
-    hour = clock_s % _DAY_S / 3600.0
-    if clock_s // _DAY_S % 7 >= 5:
+    hour = clock_s % SECONDS_PER_DAY / 3600.0
+    if clock_s // SECONDS_PER_DAY % 7 >= 5:
         return 0.04, 0.04
     if 6.0 <= hour < 10.0:
         return 0.45, 0.03
@@ -101,7 +101,7 @@ def draw_trips(
             leisure = tables.road_cumulative[_LEISURE]
             slot = first_above(leisure, uniform(trip_key, 3) * leisure[-1])
             origin[i] = tables.roads_by_zone[slot]
-        hour = clock_s[trips[i]] % _DAY_S / 3600.0
+        hour = clock_s[trips[i]] % SECONDS_PER_DAY / 3600.0
         homewards = 0.6 if hour >= 18.0 or hour < 4.0 else 0.3
         purpose = _LEISURE
         if not leaves_home and uniform(trip_key, 4) < homewards:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_DAY
 from data.demo_city.search import Number
 from runtime.jit import kernel
 
 _COMMA, _QUOTE, _NEWLINE, _COLON, _ZERO, _ZULU = 44, 34, 10, 58, 48, 90
-_DAY_S = 86_400
 
 Bytes = NDArray[np.uint8]
 IntArray = NDArray[np.int64]
@@ -31,8 +31,8 @@ def _put_number(buffer: Bytes, at: Number, number: Number) -> Number:
 
 @kernel()
 def _put_time(buffer: Bytes, at: Number, days: Bytes, clock_s: Number) -> Number:
-    buffer[at : at + 11] = days[clock_s // _DAY_S]
-    of_day = clock_s % _DAY_S
+    buffer[at : at + 11] = days[clock_s // SECONDS_PER_DAY]
+    of_day = clock_s % SECONDS_PER_DAY
     for part, place in ((of_day // 3600, 11), (of_day // 60 % 60, 14), (of_day % 60, 17)):
         buffer[at + place] = _ZERO + part // 10
         buffer[at + place + 1] = _ZERO + part % 10

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_DAY
 from data.demo_city.demand import NUM_BUCKETS, NUM_HABIT_GROUPS
 from data.demo_city.search import Number, gaussian, heap_pop, heap_push, mix, uniform
 from runtime.jit import kernel
@@ -17,7 +18,6 @@ DECISION_NOISE_S = 4.0
 _SHARED_NOISE = 0.10
 _TIME_NOISE = 0.18
 _STOP_SHARE = 0.4
-_DAY_S = 86_400
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -218,9 +218,9 @@ def _drive(
     for i in range(count):
         elapsed_s[i] = elapsed
         now = start_s + elapsed
-        weekend = 1 if now // _DAY_S % 7 >= 5 else 0
+        weekend = 1 if now // SECONDS_PER_DAY % 7 >= 5 else 0
         road = roads[i]
-        seconds = tables.travel_s[weekend, now % _DAY_S // 3600, road] * speed_factor
+        seconds = tables.travel_s[weekend, now % SECONDS_PER_DAY // 3600, road] * speed_factor
         seconds *= math.exp(_TIME_NOISE * gaussian(key, 2 * i))
         if uniform(key, 4 * i + 100_000) < _STOP_SHARE:
             seconds -= tables.signal_s[road] * math.log(uniform(key, 4 * i + 100_001))

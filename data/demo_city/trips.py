@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clock import SECONDS_PER_DAY
 from data.demo_city.demand import (
     FIRST_DAY,
     NUM_BUCKETS,
@@ -40,7 +41,6 @@ CHUNK_TRIPS = 65_536
 NUM_KINDS = len(PROFILES) * NUM_HABIT_GROUPS  # of drivers
 _MAX_DRAWS = 400
 FIRST_DAY_S = int(FIRST_DAY.astype(np.int64))
-_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,6 @@ def tree_number(destination: IntArray, kind: IntArray, bucket: IntArray) -> IntA
 
 def bucket_of(clock_s: IntArray) -> IntArray:
     """The time of day (see `demand.BUCKET_HOURS`) of seconds since the first day's midnight."""
-    day, hour = clock_s // _DAY_S % 7, clock_s % _DAY_S // 3600
+    day, hour = clock_s // SECONDS_PER_DAY % 7, clock_s % SECONDS_PER_DAY // 3600
     choices = [day >= 5, (hour < 6) | (hour >= 21), hour < 10, hour < 16]
     return np.select(choices, [4, 0, 1, 2], 3).astype(np.int64)
