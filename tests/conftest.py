@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from runtime.logs import ROOT
+
 HERE = Path(__file__).parent
 
 
@@ -68,6 +70,15 @@ def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def untouched_logging() -> None:
+    """Each test finds the project's logging as a script does that has set nothing up."""
+    root = logging.getLogger(ROOT)
+    root.setLevel(logging.NOTSET)
+    root.propagate = True
+    root.handlers.clear()
+
+
 class Messages(logging.Handler):
     """Keeps what the project logs, once each."""
 
@@ -82,7 +93,7 @@ class Messages(logging.Handler):
 @pytest.fixture
 def messages() -> Iterator[list[str]]:
     """The log lines of the project during a test."""
-    root, handler = logging.getLogger("hoser_distil"), Messages()
+    root, handler = logging.getLogger(ROOT), Messages()
     level = root.level
     root.setLevel(logging.INFO)
     root.addHandler(handler)

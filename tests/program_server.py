@@ -229,6 +229,9 @@ def run(argv: list[str]) -> int:
     try:
         if first == "-m":
             sys.argv = rest
+            is_package = hasattr(sys.modules.get(rest[0]), "__path__")
+            # Python warns when the module that it is to run has been imported already.
+            sys.modules.pop(f"{rest[0]}.__main__" if is_package else rest[0], None)
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         elif first == "-c":
             sys.argv = ["-c", *rest[1:]]

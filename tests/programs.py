@@ -225,6 +225,6 @@ def must_be_real(command: list[str], env: Mapping[str, str]) -> bool:
     """Whether a fork could not be this program: its environment has an effect at the start."""
     usual = server().environment
     changed = {name for name in {*env, *usual} if env.get(name) != usual.get(name)}
-    changed.discard("NUMBA_NUM_THREADS")
+    changed -= {"NUMBA_NUM_THREADS", "TORCHINDUCTOR_CACHE_DIR"}  # no start depends on these
     is_launcher = command[1:3] == ["-m", "torch.distributed.run"]
     return is_launcher or any(name.startswith(READ_AT_START) for name in changed)

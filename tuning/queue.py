@@ -7,7 +7,7 @@ begun than planned. What a trial does is not known here.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.logs import get_logger
 from tuning.artifacts import TrialFolders
@@ -41,17 +41,39 @@ class TrialQueue:
             waiting = any(record.state == "waiting" for record in records)
             if not waiting and num_planned(records) >= self.settings.n_trials:
                 return None
-            trial = self.study.optuna.ask()
+            trial = self._begin_next()
             place = planned_place(trial.number, self.study.records())
             if "seed" not in trial.user_attrs:
                 trial.set_user_attr("seed", self.settings.base_seed + place)
-            for name, value in self.owner.attributes().items():
-                trial.set_user_attr(name, value)
         # Parameters are drawn on first use, by a sampler that is seeded for the trial's place:
         # a second try, and every trial after it, is what it would have been without a failure.
         sampler = make_sampler(self.settings, self.study.space, place)
         self.study.optuna.sampler = sampler
         return trial
+
+    def _begin_next(self) -> Trial:
+        """Begins the next waiting trial, or a new one.
+
+        It is signed while it still waits, so that there is no moment at which it runs unsigned: a
+        worker killed then could not be told from one on another machine.
+        """
+        from optuna.trial import TrialState, create_trial
+
+        signature = self.owner.attributes()
+        waiting = self.study.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if waiting:
+            self._sign(waiting[0]._trial_id, signature)
+        else:
+            new = create_trial(state=TrialState.WAITING, user_attrs=signature)
+            self.study.optuna.add_trial(new)
+        trial = self.study.optuna.ask()
+        if trial.user_attrs.get(OWNER) != signature[OWNER]:  # a worker without our lock was faster
+            self._sign(trial._trial_id, signature)
+        return trial
+
+    def _sign(self, trial_id: int, signature: dict[str, Any]) -> None:
+        for name, value in signature.items():
+            self.study.storage.set_trial_user_attr(trial_id, name, value)
 
     def others_running(self) -> bool:
         """Whether trials of living workers are under way."""
@@ -63,7 +85,6 @@ class TrialQueue:
         """Leaves an interrupted trial to the next worker that asks; its folder stays."""
         from optuna.trial import TrialState
 
-        trial.set_user_attr(OWNER, None)
         self.study.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def _bury_the_dead(self) -> None:

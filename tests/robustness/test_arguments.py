@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,16 +177,6 @@ def place(trained: Config, tmp_path_factory: pytest.TempPathFactory) -> Place:
         "--od_file": str(folder / "not_utf8"),
     }
     return Place(folder, usual)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_logging() -> Iterator[None]:
-    """Programs set the project's logging up; other tests find it as it was."""
-    root = logging.getLogger("hoser_distil")
-    before = root.level, root.propagate, list(root.handlers)
-    yield
-    root.setLevel(before[0])
-    root.propagate, root.handlers[:] = before[1], before[2]
 
 
 ATTACKS = attacks()
