@@ -100,7 +100,7 @@ def model_for(sigma_m: float, max_radius_m: float = 200.0) -> Model:
         back_m=max(20.0, 3.0 * sigma),
         # A leg does not end at points this far off, nor on a road that is only just touched.
         end_m=5.0 * sigma,
-        touch_m=min(sigma, 10.0),
+        touch_m=min(0.75 * sigma, 10.0),
         uturn_cost=8.0,
         beam=30.0,
     )
