@@ -163,11 +163,13 @@ def main(argv: list[str] | None = None) -> None:
         project=arguments.wandb_project,
         run_name=arguments.wandb_run_name,
         tags=arguments.wandb_tags,
+        log_artifacts=request.config.wandb.log_artifacts,
     )
     name, settings = _run_name(request), _settings(request)
     tracked = start_run(wandb, name, settings, output.parent, job_type="generate")
     try:
         tracked.summarize(_run(request, output, execution).figures())
+        tracked.log_artifact(name, "generated-trips", output)
     except BaseException:
         tracked.finish(exit_code=1)
         raise

@@ -8,32 +8,26 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from config.loading import dump_config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
-from evaluation import evaluate, load_usual, measure, track
-from metrics.assessment import Assessment
-from metrics.reference import Reference, Settings
+from evaluation import evaluate, track
 from metrics.scenarios import SHIPPED
-from metrics.trips import read_real_trips
-from metrics.usual import Usual
 from pipeline.generation import run_generator, training_config
-from pipeline.groups import assign
 from pipeline.job_result import JobResult
 from pipeline.latency import latency_file
 from pipeline.ledger import Entry, measures_version
-from pipeline.plan import Job, Model, Plan
+from pipeline.material import Material
+from pipeline.plan import Job, Plan
 from pipeline.summary import Summary
 from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
 from runtime.inputs import Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
-from runtime.wandb_sync import BackgroundSync
 from search.searches import identity_of
 
 logger = get_logger("pipeline")
@@ -56,49 +50,15 @@ class Clock:
 
 
 class Pipeline:
-    """All jobs of a plan; data that several jobs need are loaded once."""
+    """All jobs of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.config = plan.config
-        self.settings = Settings(
-            grid_size=self.config.grid_size,
-            edr_eps=self.config.edr_eps,
-            dtw=self.config.dtw,
-            bootstrap=self.config.bootstrap,
-            seed=self.config.seed,
-            on_bad_rows=self.config.on_bad_rows,
-            behaviour=self.config.behaviour,
-            scenarios=plan.scenario_file,
-        )
-        self.sync = BackgroundSync(
-            plan.eval_dir / "wandb_sync.log",
-            self.config.wandb.enable and self.config.wandb.background_sync,
-        )
-        self._references: dict[str, Reference] = {}
-
-    @cached_property
-    def network(self) -> RoadNetwork:
-        """The road network of the dataset."""
-        return RoadNetwork.load(self.plan.data_dir)
-
-    @cached_property
-    def usual(self) -> Usual | None:
-        """What is usual in the training trips."""
-        return load_usual(self.network, self.settings)
-
-    def reference(self, source: str) -> Reference:
-        """The measured real trips of a source."""
-        if source not in self._references:
-            trips = read_real_trips(
-                self.plan.data_dir, source, self.network, self.settings.on_bad_rows
-            )
-            self._references[source] = Reference.of(trips, self.network, self.settings, self.usual)
-        return self._references[source]
+        self.plan, self.config = plan, plan.config
+        self.material = Material(plan)
 
     def run(self) -> list[JobResult]:
         """Does every job, then compares the models."""
-        _ = self.network  # a broken dataset is no fault of a model's: it stops everything
+        _ = self.material.network  # a broken dataset is no fault of a model's: it stops everything
         clock = Clock(len(self.plan.jobs))
         results = []
         for job in self.plan.jobs:
@@ -108,34 +68,13 @@ class Pipeline:
             clock.done += 1
             if "done" in (result.generation, result.evaluation):
                 clock.seconds.append(time.perf_counter() - started)
-            if not self.is_shown(job):
+            if not self.material.is_shown(job):
                 result.assessment = None  # only its numbers are wanted from here on
             results.append(result)
         if not self.config.skip_eval:
-            Summary(self).write(results)
-        self.sync.report()
+            Summary(self.material).write(results)
+        self.material.sync.report()
         return results
-
-    def is_shown(self, job: Job) -> bool:
-        """Whether the report shows the trips of this model: with groups, one of each."""
-        return self.config.groups is None or job.model in self._representatives
-
-    @cached_property
-    def _representatives(self) -> list[Model]:
-        assert self.config.groups is not None
-        names = {model.name: model for model in self.plan.models}
-        students = [name for name, model in names.items() if model.baseline is None]
-        assigned = assign(students, self.config.groups) if students else {}
-        baselines = [model for model in names.values() if model.baseline is not None]
-        return [*(names[members[0]] for members in assigned.values()), *baselines]
-
-    def assessment(self, result: JobResult) -> Assessment:
-        """The measurements in memory; measured anew where the evaluation was up to date."""
-        if result.assessment is None:
-            job = result.job
-            reference = self.reference(job.od_source)
-            result.assessment = measure(job.name, job.generated_file, reference)
-        return result.assessment
 
     def _run_job(self, job: Job) -> JobResult:
         result = JobResult(job)
@@ -175,16 +114,15 @@ class Pipeline:
         folder = run.directory
         run.log(statistics)
         run.summarize(statistics)
-        if self.config.wandb.log_artifacts:
-            run.log_artifact(job.gene_run, "generated-trips", job.generated_file)
+        run.log_artifact(job.gene_run, "generated-trips", job.generated_file)
         run.finish()
-        self.sync.start(folder)
+        self.material.sync.start(folder)
         return "done"
 
     def _zones_hash(self, job: Job) -> str:
         """The zones that the job will read; made now where they are missing."""
         folder = self.plan.data_dir
-        zones = self.network.zones
+        zones = self.material.network.zones
         if zones is None:
             data = training_config(job.model, self.plan).data
             ensure_zones(
@@ -201,7 +139,7 @@ class Pipeline:
             for split in ("train", od_source)
             if has_split(folder, split)
         }
-        return Inputs(network=self.network.content_hash, **hashes)
+        return Inputs(network=self.material.network.content_hash, **hashes)
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
@@ -229,18 +167,19 @@ class Pipeline:
     def _evaluate(self, job: Job, result: JobResult) -> None:
         if not job.generated_file.is_file():
             raise UserError(f"{job.generated_file} does not exist; run without --skip-gene.")
-        reference = self.reference(job.od_source)
+        material = self.material
+        reference, usual = material.reference(job.od_source), material.usual
         inputs = {
             "step": "evaluation",
             **Inputs(
-                network=self.network.content_hash,
+                network=material.network.content_hash,
                 trips_file=sha256_of_file(job.generated_file),
                 code=measures_version(),
             ).to_json(),
             "real_trips": reference.trips.content_hash,
-            "usual": None if self.usual is None else self.usual.trips.content_hash,
-            "settings": dict(self.settings.__dict__),
-            "scenarios": sha256_of_file(self.settings.scenarios or SHIPPED),
+            "usual": None if usual is None else usual.trips.content_hash,
+            "settings": dict(material.settings.__dict__),
+            "scenarios": sha256_of_file(material.settings.scenarios or SHIPPED),
         }
         entry = Entry(job.evaluation_folder / "ledger.json", inputs)
         result.evaluation_key = entry.key
@@ -258,7 +197,7 @@ class Pipeline:
             replace=True,  # the folder is the pipeline's own
         )
         wandb = self.config.wandb.model_copy(update={"run_name": ""})
-        self.sync.start(track(evaluated, wandb, job.eval_run, self.plan.eval_dir))
+        self.material.sync.start(track(evaluated, wandb, job.eval_run, self.plan.eval_dir))
         entry.finish([job.evaluation_folder / name for name in evaluated.files])
         result.results, result.assessment = evaluated.metrics, evaluated.assessment
         result.evaluation = "done"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
@@ -21,6 +21,7 @@ from pipeline.job_result import JobResult
 from pipeline.latency import latency_of
 from pipeline.ledger import Entry, measures_version
 from pipeline.likelihood import likelihood_auc
+from pipeline.material import Material
 from pipeline.plan import Job
 from pipeline.utility import measure_utility
 from report.document import Extras, Run, write_comparison, write_report
@@ -37,17 +38,14 @@ from runtime.inputs import Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 
-if TYPE_CHECKING:
-    from pipeline.steps import Pipeline
-
 logger = get_logger("pipeline")
 
 
 class Summary:
     """What is written of all jobs together, unless it is there already."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline, self.plan, self.config = pipeline, pipeline.plan, pipeline.config
+    def __init__(self, material: Material) -> None:
+        self.material, self.plan, self.config = material, material.plan, material.config
 
     def write(self, results: list[JobResult]) -> None:
         """Writes comparison, groups, searches and report of these very evaluations."""
@@ -59,7 +57,7 @@ class Summary:
         if not self.config.force and entry.is_done():
             logger.info("The comparison in %s is up to date.", folder)
             return
-        shown = [result for result in evaluated if self.pipeline.is_shown(result.job)]
+        shown = [result for result in evaluated if self.material.is_shown(result.job)]
         comparisons = [self._compare(source, shown) for source in _sources(shown)]
         write_comparison(folder, comparisons, _tables(shown))
         outputs = [folder / f"comparison.{kind}" for kind in ("json", "md", "png")]
@@ -115,15 +113,15 @@ class Summary:
 
     def _compare(self, source: str, shown: list[JobResult]) -> Comparison:
         assessments = [
-            self.pipeline.assessment(result) for result in shown if result.job.od_source == source
+            self.material.assessment(result) for result in shown if result.job.od_source == source
         ]
-        settings = self.pipeline.settings
+        settings = self.material.settings
         return compare(assessments, source, settings.bootstrap, settings.seed)
 
     def _report_run(self, result: JobResult) -> Run:
         model = result.job.model
         curves = learning_curves(model.run_folder, result.job.name)
-        return Run(self.pipeline.assessment(result), result.job.od_source, curves)
+        return Run(self.material.assessment(result), result.job.od_source, curves)
 
     def _curves_key(self, job: Job) -> str | None:
         metrics: Path = job.model.run_folder / "metrics.json"
@@ -155,8 +153,8 @@ class Summary:
     def _check_alike(self, results: Path, job: Job) -> None:
         """Refuses to average over figures of other trips, or of another version of the measures."""
         here = Inputs(
-            network=self.pipeline.network.content_hash,
-            **{job.od_source: self.pipeline.reference(job.od_source).trips.source_hash},
+            network=self.material.network.content_hash,
+            **{job.od_source: self.material.reference(job.od_source).trips.source_hash},
         )
         seed = results.relative_to(self.plan.eval_dir / "eval").parts[0].removeprefix("seed")
         advice = f"Evaluate it anew with --seed {seed}."
@@ -191,7 +189,7 @@ class Summary:
 
     def _leaks(self, shown: list[JobResult]) -> dict[str, Leakage]:
         """What each model's trips give away; held-out trips are those of the test split."""
-        network = self.pipeline.network
+        network = self.material.network
         training, held_out = (
             read_real_trips(self.plan.data_dir, split, network, self.config.on_bad_rows)
             for split in ("train", "test")
@@ -199,7 +197,7 @@ class Summary:
         search = LeakSearch(training, held_out, network.num_roads, self.config.seed)
         found = {}
         for result in shown:
-            trips = self.pipeline.assessment(result).read_trips()
+            trips = self.material.assessment(result).read_trips()
             leak = search.leaks(trips)
             if result.job.model.baseline is None:
                 config = training_config(result.job.model, self.plan)
@@ -219,7 +217,7 @@ class Summary:
 
     def _utility(self, result: JobResult) -> Utility:
         """What students learn from a model's trips; their trainings are found again."""
-        job, network = result.job, self.pipeline.network
+        job, network = result.job, self.material.network
         generated = read_generated(job.generated_file, network, self.config.on_bad_rows)
         place = f"{job.name} {job.od_source}".replace(" ", "_")
         folder = self.plan.eval_dir / "utility" / f"seed{self.config.seed}" / place
@@ -232,7 +230,7 @@ class Summary:
         folder = run.directory
         run.summarize(groups_summary(groups))
         run.finish()
-        self.pipeline.sync.start(folder)
+        self.material.sync.start(folder)
 
     def _search_row(self, result: JobResult) -> SearchRow:
         job = result.job

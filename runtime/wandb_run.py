@@ -25,8 +25,9 @@ KNOWN_SERVERS = ("https://api.wandb.ai",)
 class TrackedRun:
     """A WandB run, or nothing at all with the same methods."""
 
-    def __init__(self, run: Any = None) -> None:
+    def __init__(self, run: Any = None, keeps_artifacts: bool = False) -> None:
         self._run = run
+        self._keeps_artifacts = keeps_artifacts
 
     @property
     def active(self) -> bool:
@@ -47,7 +48,7 @@ class TrackedRun:
         self._attempt(lambda run: run.summary.update(values))
 
     def log_artifact(self, name: str, kind: str, file: Path) -> None:
-        """Keeps a file with the run, as a version of the artifact `name`."""
+        """Keeps a file with the run, as a version of the artifact `name`, where asked for."""
 
         def add(run: Any) -> None:
             import wandb
@@ -56,7 +57,8 @@ class TrackedRun:
             artifact.add_file(str(file))
             run.log_artifact(artifact)
 
-        self._attempt(add)
+        if self._keeps_artifacts:
+            self._attempt(add)
 
     def finish(self, exit_code: int = 0) -> None:
         """Closes the run."""
@@ -112,7 +114,7 @@ def start_run(
         logger.warning("WandB could not start and is off for this run: %s", error)
         return TrackedRun()
     logger.info("WandB records this run %s in %s.", mode, directory / "wandb")
-    return TrackedRun(run)
+    return TrackedRun(run, settings.log_artifacts)
 
 
 def _artifact_name(name: str) -> str:

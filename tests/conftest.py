@@ -79,6 +79,13 @@ def untouched_logging() -> None:
     root.handlers.clear()
 
 
+@pytest.fixture
+def no_accounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment in which nobody is logged in to WandB."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
 class Messages(logging.Handler):
     """Keeps what the project logs, once each."""
 

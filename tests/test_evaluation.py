@@ -246,10 +246,12 @@ def test_mistakes_are_one_line(
 
 
 def test_wandb_is_offline_without_credentials_and_never_fails(
-    parity_dir: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parity_dir: Path,
+    city: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_accounts: None,
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     result = evaluate(
         parity_dir / "generated.csv",

@@ -33,6 +33,7 @@ from search.workers import share_out
 from search.writer import COLUMNS
 from tests.generation_helpers import epoch, read_rows
 from tests.programs import TIMEOUT_S, call, free_port, rank_environment
+from tests.wandb_helpers import read_wandb
 
 NUM_TRIPS = 40
 
@@ -385,3 +386,15 @@ def test_the_program_and_its_aliases(
         assert len(read_rows(output)) == 3
     with pytest.raises(UserError, match="--resume needs --output"):
         gene.main([*base, "--resume"])
+
+
+def test_the_trips_are_kept_with_the_run_where_asked_for(
+    tiny_city: Path, model: Path, tmp_path: Path, no_accounts: None
+) -> None:
+    words = ["--dataset", "mine", "--data_dir", str(tiny_city), "--model_path", str(model)]
+    words += ["--num_gene", "3", "--device", "cpu", "--no-progress", "--wandb"]
+    words += ["--output", str(tmp_path / "trips.csv"), "--set", "wandb.log_artifacts=true"]
+    gene.main(words)
+    (artifact,) = [r.artifact for r in read_wandb(tmp_path) if r.HasField("artifact")]
+    assert (artifact.name, artifact.type) == ("gene_student_seed0_testod_beam4", "generated-trips")
+    assert [entry.path for entry in artifact.manifest.contents] == ["trips.csv"]

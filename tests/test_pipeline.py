@@ -202,11 +202,7 @@ def test_skip_gene_evaluates_what_is_there(folder: Path, parity_dir: Path) -> No
     assert json.loads(results.read_text())["pairs"] == 20
 
 
-def test_wandb_runs_have_their_names_and_stay_offline(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(folder / "none"))
+def test_wandb_runs_have_their_names_and_stay_offline(folder: Path, no_accounts: None) -> None:
     run(
         folder,
         models=["vanilla"],
@@ -220,6 +216,7 @@ def test_wandb_runs_have_their_names_and_stay_offline(
     assert len(runs) == 2
     assert b"gene_vanilla_seed42_testod_beam4" in content
     assert b"eval_vanilla_seed42_testod" in content
+    assert b"generated-trips" not in content  # artifacts only where asked for
 
 
 def test_background_sync_neither_blocks_nor_fails(

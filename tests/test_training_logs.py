@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from config import load_config
 from runtime.errors import UserError
 from runtime.wandb_run import TrackedRun, has_credentials, start_run
 from tests.training_helpers import distilled, tiny_config
+from tests.wandb_helpers import read_wandb
 from train_with_distill import train
 
 
@@ -122,47 +121,6 @@ def test_a_missing_teacher_is_found_missing_before_the_data_are_read(tmp_path: P
     config = tiny_config(tmp_path / "no_data_there", tmp_path, **settings)
     with pytest.raises(UserError, match=r"none\.pt does not exist.*--no-distill.*train_lmtad"):
         train(config)
-
-
-def read_wandb(folder: Path) -> list[Any]:
-    """The records of an offline run: LevelDB log blocks of protocol buffers."""
-    path = next(folder.glob("wandb/offline-run-*/run-*.wandb"))
-    deadline = time.monotonic() + 20
-    while True:  # the file is completed shortly after the run was closed
-        records = parse_wandb(path.read_bytes())
-        if any(record.HasField("exit") for record in records) or time.monotonic() > deadline:
-            return records
-        time.sleep(0.05)
-
-
-def parse_wandb(raw: bytes) -> list[Any]:
-    """The records in a log: blocks of 32 KiB, each with framed pieces of records."""
-    from wandb.proto import wandb_internal_pb2 as messages
-
-    position, records, pending = 7, [], b""
-    while position + 7 <= len(raw):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", raw, position)
-        if position + 7 + length > len(raw):  # still being written
-            break
-        pending += raw[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # full, or last
-            record = messages.Record()  # type: ignore[attr-defined]
-            record.ParseFromString(pending)
-            records.append(record)
-            pending = b""
-    return records
-
-
-@pytest.fixture
-def no_accounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An environment in which nobody is logged in to WandB."""
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
 def test_wandb_offline(tiny_city: Path, tmp_path: Path, no_accounts: None) -> None:

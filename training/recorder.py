@@ -237,7 +237,7 @@ class Recorder:
     def close(self, exit_code: int) -> None:
         """Ends the logs; a finished run's best student goes along with them where asked for."""
         settings, best = self.config.wandb, self.folder.best
-        if settings.log_artifacts and self.tracked.active and not exit_code and best.is_file():
+        if not exit_code and best.is_file():
             self.tracked.log_artifact(f"{self.run_name}_best", "model", best)
         tracked_in = self.tracked.directory
         self.writer.close(exit_code)
