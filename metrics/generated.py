@@ -182,9 +182,10 @@ def _parse_extras(name: str, column: TextColumn) -> tuple[NDArray[np.float64], d
     if not isinstance(column, list):
         values = _parsed_by_polars(name, column)
     reasons = {}
-    odd = ~np.isfinite(values)
+    is_number = np.isfinite(values)
+    odd = ~is_number
     if name == "destination":
-        odd |= values % 1 != 0
+        odd[is_number] = values[is_number] % 1 != 0
     for row in np.flatnonzero(odd).tolist():  # infinity is a number, too
         try:
             values[row] = _parse_extra(name, column[row])

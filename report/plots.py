@@ -101,7 +101,8 @@ def _distributions(runs: Sequence[Run]) -> Figure:
             label = _plain(run.assessment.name)
             floor = run.assessment.overall.values.get(f"{name}_jsd_floor")
             beside = "" if floor is None else f", floor {floor:.4f}"
-            label += "" if divergence is None else f" (JSD {divergence:.4f}{beside})"
+            # Below the name: beside a long one the legend would leave no room for the axes.
+            label += "" if divergence is None else f"\nJSD {divergence:.4f}{beside}"
             axis.stairs(
                 _share(found.generated),
                 edges,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def load_plain(path: Path) -> Any:
             if zipfile.is_zipfile(file):
                 _check_sums(path)
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # a foreign file is refused in one line of ours
+                warnings.filterwarnings("ignore", message="Detected pickle protocol")
+                return torch.load(file, map_location="cpu", weights_only=True)
     except (FileNotFoundError, DamagedFile):
         raise
     except OSError as error:

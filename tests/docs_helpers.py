@@ -101,6 +101,9 @@ def parsing_only() -> Iterator[None]:
 
 def run_program(program: str, arguments: list[str]) -> None:
     """Runs a program in this process as `python PROGRAM` or `python -m PROGRAM` would."""
+    is_package = (ROOT / program.replace(".", "/") / "__main__.py").exists()
+    name = f"{program}.__main__" if is_package else program
+    imported = sys.modules.pop(name, None)  # Python warns of one that is imported and run
     saved, sys.argv = sys.argv, [program, *arguments]
     try:
         if program.endswith(".py"):
@@ -109,6 +112,8 @@ def run_program(program: str, arguments: list[str]) -> None:
             runpy.run_module(program, run_name="__main__", alter_sys=True)
     finally:
         sys.argv = saved
+        if imported is not None:
+            sys.modules[name] = imported
 
 
 def split_program(words: list[str]) -> tuple[str, list[str]] | None:

@@ -157,6 +157,7 @@ def test_damaged_checkpoints_of_runs(finished: Config, pool: ResourcePool, seed:
     spoil(latest, seed, judge, flips=40, blocks=10)
 
 
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # of a list made a tensor
 @pytest.mark.parametrize("seed", range(2))
 def test_made_up_checkpoints_of_runs(finished: Config, pool: ResourcePool, seed: int) -> None:
     latest = RunFolder.of(finished).latest
