@@ -1,0 +1,88 @@
+"""Numbers that no machine can mean: each is refused where it is given, in the user's terms."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import Config, load_config
+from config.generation import Execution, SearchSettings
+from data.road_network import RoadNetwork
+from gene import generate
+from report.inputs import learning_curves
+from runtime.errors import UserError
+from runtime.launched import num_processes
+from training.folder import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "reason"),
+    [
+        (SearchSettings, {"beam_width": 2**62}, "beam_width is 4611686018427387904; it must be"),
+        (SearchSettings, {"temperature": float("nan")}, "temperature is nan; it must be"),
+        (Execution, {"processes": 10**11}, "processes is 100000000000; it must be at most 1024"),
+        (Execution, {"batch_size": 10**30}, "batch_size is 1000"),
+    ],
+)
+def test_a_request_has_bounds(make: Any, values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        make(**values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optuna.search_space.window", {"low": 5000, "high": 5001}),
+        ("optuna.search_space", {"temperature": {"low": 1.0, "high": 1e300}}),
+        ("distill.temperature", 1e300),
+        ("distill.window", 5000),
+        ("training.seed", 10**400),
+    ],
+)
+def test_a_setting_has_bounds(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=key.replace(".", r"\.")):
+        load_config(None, {key: value, "distill.tau_squared": True})
+
+
+@pytest.mark.parametrize(("text", "number"), [("", 1), ("3", 3), ("three", None)])
+def test_an_odd_world_size_is_named(
+    monkeypatch: pytest.MonkeyPatch, text: str, number: int | None
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", text)
+    if number is not None:
+        assert num_processes() == number
+    else:
+        with pytest.raises(UserError, match="WORLD_SIZE is 'three', not a number"):
+            num_processes()
+
+
+def test_a_zone_cannot_have_any_number(tiny_city: Path, tmp_path: Path) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(tiny_city, city, ignore=shutil.ignore_patterns(".cache"))
+    zones = (city / "road_network_partition").read_text().split()
+    (city / "road_network_partition").write_text("\n".join(["900000", *zones[1:]]))
+    with pytest.raises(UserError, match=r"partition:1: '900000' is not a zone id"):
+        RoadNetwork.load(city)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e400", "-1e400", "NaN", "true", '"1"'])
+def test_curves_of_impossible_figures_are_left_out(tmp_path: Path, number: str) -> None:
+    text = f'{{"epochs": [{{"epoch": {number}, "val_next_step_acc": {number}}}]}}'
+    (tmp_path / "metrics.json").write_text(text)
+    for curve in learning_curves(tmp_path):
+        assert all(abs(value) < 1e300 for epoch in curve.epochs for value in epoch.values())
+
+
+def test_a_carriage_return_in_a_row_is_no_other_row(trained: Config, tmp_path: Path) -> None:
+    model, output = RunFolder.of(trained).best, tmp_path / "trips.csv"
+    make: dict[str, Any] = {"model_path": model, "output": output, "num_gene": 6}
+    generate(trained, search="shortest_path", **make)
+    lines = output.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b",", b"\r,")
+    output.write_bytes(b"".join(lines))
+    with pytest.raises(UserError, match=r"trips\.csv.*cannot be resumed"):
+        generate(trained, search="shortest_path", execution=Execution(resume=True), **make)
+    assert output.read_bytes() == b"".join(lines)
