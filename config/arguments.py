@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from config.finding import find_config
 from config.loading import parse_assignments
 from config.schema import Config
 from runtime.errors import UserError
+from runtime.names import is_idle_pipe
 from runtime.secrets import mask_secrets
 
 
@@ -31,9 +33,19 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and known is not None:
                 words[place] = f"{known}{separator}{value}"
         parsed = super().parse_known_args(words, namespace)
+        self._refuse_pipes(parsed[0])
         if args is None:  # the experiment tracker writes down how the program was called
             sys.argv[1:] = [mask_secrets(word) for word in sys.argv[1:]]
         return parsed
+
+    def _refuse_pipes(self, arguments: argparse.Namespace) -> None:
+        """A pipe that nobody writes to would be waited for without a word, for ever."""
+        for action in self._actions:
+            value = getattr(arguments, action.dest, None)
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str | Path) and is_idle_pipe(each):
+                    name = action.option_strings[0] if action.option_strings else action.dest
+                    self.error(f"{name} is {str(each)!r}, a pipe; give a file or a folder")
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help.")

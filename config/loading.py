@@ -19,6 +19,7 @@ from config import presets
 from config.evaluation import EvaluationConfig
 from config.schema import Config
 from runtime.errors import UserError, one_line
+from runtime.names import refuse_idle_pipe
 from runtime.secrets import SecretAddress, mask_secrets
 
 MAX_FILE_BYTES = 1 << 20
@@ -99,6 +100,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads a YAML mapping; anything else in the file is a `UserError`."""
     path = Path(path)
     try:
+        refuse_idle_pipe(path)
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.names import refuse_idle_pipe
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_DEPTH = 64
@@ -113,6 +114,7 @@ def read_checkpoint(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
+        refuse_idle_pipe(path)
         with path.open("rb") as file:
             if zipfile.is_zipfile(file):
                 return _read_zip(file)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from runtime.errors import UserError
+from runtime.names import refuse_idle_pipe
 
 MAX_FIELD_CHARS = 1 << 24
 MAX_LINE_CHARS = 1 << 26
@@ -84,6 +85,7 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
 def _rows(path: Path) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_CHARS)
     try:
+        refuse_idle_pipe(path)
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(_lines(path, file))
             try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data.csv_reading import read_columns
 from runtime.errors import UserError
 from runtime.logs import get_logger
+from runtime.names import refuse_idle_pipe
 
 logger = get_logger("data")
 
@@ -149,6 +150,7 @@ def read_rel(path: Path, num_roads: int) -> tuple[NDArray[np.int64], NDArray[np.
 def read_partition(path: Path, num_roads: int) -> NDArray[np.int64]:
     """Reads `road_network_partition`: one zone id a line, one line a road."""
     try:
+        refuse_idle_pipe(path)
         if path.stat().st_size > 16 * num_roads + 16:
             raise UserError(f"{path} is too large for the zones of {num_roads} roads.")
         lines = path.read_text(encoding="utf-8").split()
@@ -171,6 +173,7 @@ def read_partition(path: Path, num_roads: int) -> NDArray[np.int64]:
 def read_zone_counts(path: Path) -> NDArray[np.float64]:
     """Reads `zone_trans_mat.npy`: a square matrix of counts."""
     try:
+        refuse_idle_pipe(path)
         with path.open("rb") as file:
             counts = np.load(file, allow_pickle=False)
             if file.read(1):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data.csv_reading import read_columns, require_columns
+from data.tables import readable_by_polars
 from data.trip_layout import Text
 from runtime.errors import UserError
 
@@ -100,7 +101,7 @@ def _regular_frames(path: Path, header: list[str]) -> Iterator[pl.DataFrame]:
     try:
         if any("\n" in name or "\r" in name for name in header) or _has_odd_lines(path):
             raise _IrregularError
-        scan = pl.scan_csv(path, infer_schema=False, glob=False)
+        scan = pl.scan_csv(readable_by_polars(path), infer_schema=False, glob=False)
         for batch in scan.collect_batches(chunk_size=_ROWS_A_PIECE, maintain_order=True):
             names = [name.strip().lstrip("\ufeff") for name in batch.columns]
             if names != header or any(batch.null_count().row(0)):
@@ -124,7 +125,7 @@ def _has_odd_lines(path: Path) -> bool:
     at_edges = count(',"') + count('",') + outer
     odd = (quotes != at_edges) | (quotes % 2 == 1) | line.str.contains("\r", literal=True)
     lines = pl.scan_csv(
-        path,
+        readable_by_polars(path),
         has_header=False,
         separator=_NO_SEPARATOR,
         quote_char=None,

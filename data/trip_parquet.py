@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data.tables import readable_by_polars
 from data.text_rows import Place, TextPiece, places_from
 from runtime.errors import UserError, one_line
 
@@ -40,7 +41,7 @@ def read_pieces(path: Path, rows_per_piece: int) -> Iterator[TextPiece | ListPie
     import polars as pl
 
     try:
-        frame = pl.scan_parquet(path, glob=False)
+        frame = pl.scan_parquet(readable_by_polars(path), glob=False)
         schema = frame.collect_schema()
         missing = [name for name in COLUMNS if name not in schema]
         if missing:

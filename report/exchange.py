@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.road_network import RoadNetwork
+from data.tables import writable_by_polars
 from metrics.trips import Trips
 from report.geojson import Feature, trip_features, write_feature_collection
 from runtime.files import replace_atomically
@@ -44,8 +45,8 @@ def write_geoparquet(path: Path, trips: Trips, network: RoadNetwork, kind: str) 
             "geometry": {"encoding": "WKB", "geometry_types": ["LineString", "MultiLineString"]}
         },
     }
-    with replace_atomically(path) as temporary:
-        polars.DataFrame(columns).write_parquet(temporary, metadata={"geo": json.dumps(metadata)})
+    with replace_atomically(path) as temporary, writable_by_polars(temporary) as out:
+        polars.DataFrame(columns).write_parquet(out, metadata={"geo": json.dumps(metadata)})
 
 
 def _columns(features: list[Feature]) -> list[str]:

@@ -16,6 +16,7 @@ from critics.scoring.session import ScoreResult
 from critics.scoring.statistics import most_surprising
 from critics.scoring.study import Study
 from critics.scoring.trips import position_offsets
+from data.tables import writable_by_polars
 from report.geojson import Feature, trip_features, write_feature_collection
 from runtime.errors import UserError
 from runtime.files import replace_atomically, write_json
@@ -83,13 +84,13 @@ def write_trips(result: ScoreResult, path: Path) -> None:
     if path.suffix not in FORMATS:
         raise UserError(f"{path} ends in {path.suffix!r}; allowed: {', '.join(FORMATS)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_atomically(path) as temporary:
+    with replace_atomically(path) as temporary, writable_by_polars(temporary) as out:
         if path.suffix == ".parquet":
-            table.write_parquet(temporary)
+            table.write_parquet(out)
         elif path.suffix == ".csv":
-            table.write_csv(temporary)
+            table.write_csv(out)
         else:
-            table.write_json(temporary)
+            table.write_json(out)
 
 
 def write_geojson(result: ScoreResult, model: str, path: Path) -> int:

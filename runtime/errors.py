@@ -31,6 +31,9 @@ PARSER_ERRORS = (
 )
 
 
+LONGEST_LINE = 2000  # a path may have 4,096 characters, a screen has 80 in a row
+
+
 class UserError(Exception):
     """A mistake in arguments, configuration or files: what was found, what to do about it."""
 
@@ -49,6 +52,12 @@ def _escaped(character: str) -> str:
 def one_line(text: object) -> str:
     """`text` with its line breaks folded, so that an error stays on one line."""
     return printable(" ".join(str(text).split()))
+
+
+def shortened(text: str) -> str:
+    """`text` without its middle where it is longer than anybody reads."""
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} … {text[-half:]}"
 
 
 class _Screen:
@@ -84,7 +93,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
         reason = reason_of(error)
         if reason is None:
             raise
-        print(f"error: {mask_secrets(one_line(reason))}", file=sys.stderr)
+        print(f"error: {shortened(mask_secrets(one_line(reason)))}", file=sys.stderr)
         code = 2
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _end_now(code)

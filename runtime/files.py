@@ -19,6 +19,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.logs import get_logger
+from runtime.names import refuse_idle_pipe
 from runtime.shutdown import stop_if_asked
 
 logger = get_logger("files")
@@ -30,27 +31,37 @@ DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 
 @contextlib.contextmanager
-def replace_atomically(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it replaces `path`, else it is removed."""
-    path = Path(path)
+def writing_to(path: str | Path) -> Iterator[None]:
+    """Names the file that could not be written; the system's own error is often silent on it."""
     try:
-        if path.exists() and not path.is_file():  # a rename would take a device's place
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def replace_atomically(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it replaces `path`, else it is removed.
+
+    A link stays: what it leads to is replaced.
+    """
+    path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    with writing_to(path):
+        # A rename would take the place of a device, or of a link that leads in a circle.
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             raise UserError(f"{path} is no file; give another place to write to.")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     temporary = Path(name)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for `is_abandoned`
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with writing_to(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(descriptor)
@@ -106,6 +117,7 @@ def read_json(path: str | Path) -> Any:
     """Reads JSON; a missing or damaged file is a `UserError` naming it."""
     path = Path(path)
     try:
+        refuse_idle_pipe(path)
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UserError(f"{path} is larger than any JSON file of ours; is it the right one?")
         return json.loads(path.read_text(encoding="utf-8"))
@@ -120,6 +132,7 @@ def read_json(path: str | Path) -> Any:
 def sha256_of_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     try:
+        refuse_idle_pipe(Path(path))
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 from runtime.errors import UserError
 
 MAX_NAME_BYTES = 200
@@ -15,6 +18,23 @@ def safe_name(name: str, what: str) -> str:
             f"{what} is {name[:60]!r}; it must be usable as a folder's name (no slashes, not '..')."
         )
     return name
+
+
+def is_idle_pipe(path: str | Path) -> bool:
+    """Whether whoever reads there may wait for ever, without a word: a pipe of a name.
+
+    What a shell puts in the place of `<(command)` has its writer.
+    """
+    try:
+        return not str(path).startswith(("/dev/fd/", "/proc/")) and Path(path).is_fifo()
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_idle_pipe(path: Path) -> None:
+    """Raises what a system would that opens no pipes as files."""
+    if is_idle_pipe(path):
+        raise OSError(errno.EINVAL, "it is a pipe, a file was expected", str(path))
 
 
 def readable(name: str) -> str:

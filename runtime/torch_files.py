@@ -15,6 +15,7 @@ import torch
 
 from runtime.errors import one_line
 from runtime.files import atomic_write_bytes
+from runtime.names import refuse_idle_pipe
 
 MAX_REASON_CHARS = 160
 
@@ -33,6 +34,7 @@ def save_plain(path: str | Path, content: Any) -> None:
 def load_plain(path: Path) -> Any:
     """The content of a file of `torch.save`, on the CPU, without running any code of it."""
     try:
+        refuse_idle_pipe(path)
         with path.open("rb") as file:
             if zipfile.is_zipfile(file):
                 _check_sums(path)

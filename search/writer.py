@@ -6,7 +6,6 @@ writes a file at a time: rows are appended as trips come, and searching for one 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import fcntl
 import os
@@ -19,6 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.files import writing_to
 from search.od import ODSource
 from search.trips import GeneratedTrip
 
@@ -79,7 +79,7 @@ class TripWriter:
         self, path: Path, *, append: bool, header: bool = True, patience_s: float = 0.0
     ) -> None:
         self.path, self.header = path, header
-        with _named_errors(path):
+        with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not self._lock(patience_s):
@@ -125,7 +125,7 @@ class TripWriter:
                 elif line != HEADER:
                     raise UserError(f"{self.path} is not a file of generated trips; remove it.")
                 end += len(line)
-        with _named_errors(self.path):
+        with writing_to(self.path):
             os.ftruncate(self._descriptor, end)
         os.lseek(self._descriptor, end, os.SEEK_SET)
         return tally
@@ -151,14 +151,14 @@ class TripWriter:
         data = memoryview(b"".join(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
         self._last_flush = time.monotonic()
-        with _named_errors(self.path):
+        with writing_to(self.path):
             while len(data):
                 data = data[os.write(self._descriptor, data) :]
 
     def sync(self) -> None:
         """Writes what waits and makes sure that it is on the disk."""
         self.flush()
-        with _named_errors(self.path):
+        with writing_to(self.path):
             os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -178,14 +178,6 @@ class TripWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _expected(source: ODSource, first: int) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,7 @@ from config.arguments import example_parser
 from data.geometry import EARTH_RADIUS_M
 from data.road_network import RoadNetwork
 from data.splits import SPLITS, split_file
+from data.tables import writable_by_polars
 from data.trip_csv import read_trips
 from runtime.errors import UserError, run_main
 from runtime.files import replace_atomically
@@ -117,11 +118,11 @@ def _place(network: RoadNetwork, road: int, share: float) -> tuple[float, float]
 def write_points(data_dir: Path, out: Path, settings: GpsSettings) -> int:
     """Writes the points as Parquet or CSV; returns how many."""
     points = simulate_points(data_dir, settings)
-    with replace_atomically(out) as temporary:
+    with replace_atomically(out) as temporary, writable_by_polars(temporary) as file:
         if out.suffix == ".csv":
-            points.write_csv(temporary)
+            points.write_csv(file)
         else:
-            points.write_parquet(temporary)
+            points.write_parquet(file)
     return len(points)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from data.match.point_files import PointFiles
 from data.match.records import POINT, Records
 from runtime.errors import UserError
-from runtime.files import read_json, write_json
+from runtime.files import read_json, write_json, writing_to
 from runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def make_pieces(
     files: PointFiles, folder: Path, progress: Callable[[int], object] | None = None
 ) -> Pieces:
     """Sorts all points into pieces in `folder`; `progress` hears of every batch's points."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("points-*.bin", "trips-*.npz"):
         for leftover in folder.glob(pattern):
             leftover.unlink()
@@ -84,7 +85,7 @@ def make_pieces(
     num_pieces = int(min(max(1, round(guess)), _MAX_PIECES))
     numbers: dict[str, int] = {}
     total = 0
-    with contextlib.ExitStack() as stack:
+    with writing_to(folder), contextlib.ExitStack() as stack:
         out: dict[int, IO[bytes]] = {}
         for batch in files.batches():
             records = _records(batch, numbers)

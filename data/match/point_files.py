@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from data.match.point_columns import Columns, uniform
+from data.tables import readable_by_polars
 from runtime.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class PointFiles:
             yield from _gpx_batches(file)
             return
         if suffix == ".parquet":
-            frame = pl.scan_parquet(file)
+            frame = pl.scan_parquet(readable_by_polars(file), glob=False)
         else:
             frame = pl.scan_csv(
-                file,
+                readable_by_polars(file),
+                glob=False,
                 separator="\t" if suffix == ".tsv" else ",",
                 has_header=not self.columns.without_header,
                 infer_schema=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.match.results import PieceFile
+from data.tables import join_parquet, writable_by_polars
 from runtime.files import replace_atomically
 
 
@@ -16,8 +17,9 @@ def write_places(path: Path, parts: list[PieceFile], vehicles: list[str]) -> Non
 
     folder = parts[0].folder / "out-points"
     folder.mkdir(exist_ok=True)
+    files = [folder / f"{part.piece:04d}.parquet" for part in parts]
     names = np.array(vehicles, dtype=object)
-    for part in parts:
+    for part, file in zip(parts, files, strict=True):
         with part.open() as arrays:
             columns = {
                 name: arrays[f"point_{name}"]
@@ -25,6 +27,7 @@ def write_places(path: Path, parts: list[PieceFile], vehicles: list[str]) -> Non
             }
             vehicle = pl.Series("vehicle", names[arrays["point_vehicle"]].tolist(), dtype=pl.String)
         frame = pl.DataFrame(columns).insert_column(0, vehicle)
-        frame.write_parquet(folder / f"{part.piece:04d}.parquet")
+        with writable_by_polars(file) as out:
+            frame.write_parquet(out)
     with replace_atomically(path) as temporary:
-        pl.scan_parquet(folder / "*.parquet").sink_parquet(temporary)
+        join_parquet(files, temporary)

@@ -14,6 +14,7 @@ from data.match.results import PieceFile
 from data.match.settings import MatchSettings
 from data.match.splits import Splitter
 from data.splits import SPLITS, SUFFIXES
+from data.tables import join_parquet, writable_by_polars
 from runtime.files import replace_atomically
 from runtime.results import Results
 
@@ -153,26 +154,27 @@ class _Writer:
         self.parts_folder = parts_folder
         self.count = 0
         self._text: BinaryIO | None = path.open("wb") if kind == "csv" else None
-        parts_folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(parts_folder, ignore_errors=True)  # of a run that was killed
+        parts_folder.mkdir(parents=True)
 
     def write(self, frame: pl.DataFrame) -> None:
         """Appends trips."""
         if self._text is not None:
             as_text(frame).write_csv(self._text, include_header=self.count == 0)
         else:
-            frame.write_parquet(self.parts_folder / f"{self.count:012d}.parquet")
+            part = self.parts_folder / f"{self.count:012d}.parquet"
+            with writable_by_polars(part) as out:
+                frame.write_parquet(out)
         self.count += len(frame)
 
     def close(self) -> None:
         """Finishes the file; one without trips gets its header all the same."""
-        import polars as pl
-
         if self.count == 0:
             self.write(_no_trips())
         if self._text is not None:
             self._text.close()
         else:
-            pl.scan_parquet(self.parts_folder / "*.parquet").sink_parquet(self.path)
+            join_parquet(sorted(self.parts_folder.glob("*.parquet")), self.path)
         shutil.rmtree(self.parts_folder)
 
 

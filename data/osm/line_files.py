@@ -16,6 +16,7 @@ import numpy as np
 
 from data.osm.pbf import check_file
 from data.osm.streets import BoolArray, FloatArray, IntArray
+from data.tables import readable_by_polars
 from runtime.errors import UserError, one_line
 from runtime.logs import get_logger
 
@@ -146,8 +147,8 @@ def _read_parquet(path: Path) -> tuple[list[Any], dict[str, list[str]]]:
     import shapely
 
     try:
-        metadata = json.loads(pl.read_parquet_metadata(path).get("geo", "{}"))
-        frame = pl.read_parquet(path, glob=False)
+        metadata = json.loads(pl.read_parquet_metadata(readable_by_polars(path)).get("geo", "{}"))
+        frame = pl.read_parquet(readable_by_polars(path), glob=False)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise UserError(f"{path} is no readable Parquet file ({one_line(error)[:200]}).") from error
     metadata = metadata if isinstance(metadata, dict) else {}

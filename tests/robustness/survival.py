@@ -23,6 +23,7 @@ class Survival:
     result: Callable[[Path], Any]
     root: Path
     is_over: Callable[[Path], bool] = lambda folder: False
+    undisturbed_runs: int = 2  # the first may have compiled its loops, which takes long
     kills: int = 0
     undisturbed: Ended = field(init=False)
     expected: Any = field(init=False)
@@ -30,13 +31,13 @@ class Survival:
 
     def __post_init__(self) -> None:
         results = []
-        for _ in range(2):  # the first run may have compiled its loops, which takes long
+        for _ in range(self.undisturbed_runs):
             folder = self._fresh()
             self.undisturbed = self.programs.run(*self.command(folder), watch=folder, cwd=folder)
             assert_succeeded(self.undisturbed)
             results.append(self.result(folder))
         self.expected = results[0]
-        assert results[1] == self.expected
+        assert results[-1] == self.expected
 
     def endure(self, kills: int, seed: int) -> None:
         """Kills the program until it was really killed `kills` times, and checks every ending.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from config import Config
 from config.arguments import Parser
-from runtime.errors import run_main
+from runtime.errors import UserError, run_main
 from training.folder import RunFolder
 
 PROGRAMS = [
@@ -219,6 +220,20 @@ def test_an_argument_is_used_or_refused_in_one_line(
     assert "Traceback" not in shown and "\x1b" not in shown and "secret" not in shown, what
     if ended.value.code == 2:
         assert shown.rstrip("\n").splitlines()[-1].startswith("error: "), what
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"), [("tools.cache", "--config"), ("data.osm.__main__", "--pbf")]
+)
+def test_a_pipe_is_not_waited_for(
+    place: Place, tmp_path: Path, program: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    other = ["--data_dir", place.usual["--data_dir"]] if program == "tools.cache" else []
+    words = [program, flag, str(tmp_path / "pipe"), *other, *([] if other else ["--out", "net"])]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(UserError, match=f"{flag} is '.*pipe', a pipe"):
+        main_of(program)()
 
 
 def test_every_program_is_attacked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -233,3 +234,14 @@ def test_the_program_refuses_in_one_line(
     finally:
         (city / name).write_bytes(original)
     assert_succeeded(programs.run("train_with_distill.py", *arguments, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["roadmap.geo", "train.csv", "road_network_partition", "zone_trans_mat.npy"]
+)
+def test_a_pipe_in_a_dataset_is_not_waited_for(city: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(city, tmp_path / "city", ignore=shutil.ignore_patterns(".cache"))
+    (tmp_path / "city" / name).unlink()
+    os.mkfifo(tmp_path / "city" / name)
+    with pytest.raises(UserError, match=f"{name}.* a pipe"):
+        TripDataset.load(tmp_path / "city", "train", RoadNetwork.load(tmp_path / "city"))

@@ -48,7 +48,7 @@ def test_generated_trips(trained: Config, tmp_path: Path, seed: int) -> None:
 
 def test_evaluation_of_damaged_trips(programs: Programs, trained: Config, tmp_path: Path) -> None:
     path = some_trips(trained, tmp_path / "trips.csv")
-    for what, data in damaged_versions(path.read_bytes(), 7, cuts=2, flips=4, blocks=2):
+    for what, data in damaged_versions(path.read_bytes(), 7, cuts=1, flips=2, blocks=1):
         path.write_bytes(data)
         measured = ("--generated_file", path, "--data_dir", trained.data_dir, "--no_report")
         ended = programs.run("evaluation.py", *measured, "--bootstrap", "0", cwd=tmp_path)
@@ -161,7 +161,7 @@ def test_damaged_studies(programs: Programs, tiny_city: Path, tmp_path: Path, ki
     command = study_command(tiny_city, tmp_path, storage)
     assert_succeeded(programs.run(*command, cwd=tmp_path))
     original = store.read_bytes()
-    for what, data in damaged_versions(original, 2, cuts=6, flips=10, blocks=8):
+    for what, data in damaged_versions(original, 2, cuts=4, flips=7, blocks=5):
         store.write_bytes(data)
         ended = programs.run(*command, cwd=tmp_path, timeout_s=60)
         assert "Traceback" not in ended.stderr, f"{what}: {ended.stderr[-3000:]}"

@@ -16,7 +16,9 @@ from tests.robustness.survival import Survival, contents
 from training.folder import RunFolder
 
 
-def generation(programs: Programs, trained: Config, root: Path, *options: str) -> Survival:
+def generation(
+    programs: Programs, trained: Config, root: Path, *options: str, runs: int = 2
+) -> Survival:
     """A generation that goes on with what an earlier one has left."""
     config = Path(trained.save_dir).parent / "config.yaml"
     return Survival(
@@ -29,13 +31,14 @@ def generation(programs: Programs, trained: Config, root: Path, *options: str) -
         lambda folder: None,
         lambda folder: contents(folder, "*.csv*"),
         root,
+        undisturbed_runs=runs,
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("search", ["beam", "astar", "shortest_path"])
 def test_generation(programs: Programs, trained: Config, tmp_path: Path, search: str) -> None:
-    options = ("--num_gene", "300", "--search", search, "--batch_size", "16")
+    options = ("--num_gene", "120", "--search", search, "--batch_size", "16")
     generation(programs, trained, tmp_path, *options).endure(kills=6, seed=6)
 
 
@@ -43,8 +46,8 @@ def test_generation(programs: Programs, trained: Config, tmp_path: Path, search:
 def test_generation_in_several_processes(
     programs: Programs, trained: Config, tmp_path: Path
 ) -> None:
-    options = ("--num_gene", "600", "--batch_size", "8", "--processes", "2")
-    generation(programs, trained, tmp_path, *options).endure(kills=2, seed=7)
+    options = ("--num_gene", "240", "--batch_size", "8", "--processes", "2")
+    generation(programs, trained, tmp_path, *options, runs=1).endure(kills=2, seed=7)
 
 
 @pytest.mark.slow

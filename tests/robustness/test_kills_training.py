@@ -34,7 +34,7 @@ def test_training(programs: Programs, tiny_city: Path, tmp_path: Path, teacher: 
         extra = distilled(tiny_city, distill__cache_dir=str(folder / "cache")) if teacher else {}
         settings = {
             "training__checkpoint_interval_steps": 1,
-            "optimizer_config__max_epoch": 3,
+            "optimizer_config__max_epoch": 2,
             "trajectory_encoder_config__dropout": 0.1,
             **extra,
         }
@@ -60,4 +60,4 @@ def test_training(programs: Programs, tiny_city: Path, tmp_path: Path, teacher: 
         result,
         tmp_path,
     )
-    survival.endure(kills=12, seed=4 + teacher)
+    survival.endure(kills=9, seed=4 + teacher)

@@ -24,7 +24,8 @@ def test_tuning(programs: Programs, parity_city: Path, tmp_path: Path, storage: 
             folder,
             optuna__storage=storage,
             optuna__n_trials=3,
-            optuna__max_epochs=3,
+            optuna__max_epochs=2,
+            optuna__final_run__max_epochs=1,
             optuna__max_retries=50,
             optuna__final_run__seeds=[42],
             training__checkpoint_interval_steps=1,
@@ -47,4 +48,4 @@ def test_tuning(programs: Programs, parity_city: Path, tmp_path: Path, storage: 
         prepare,
         result,
         tmp_path / "work",
-    ).endure(kills=6, seed=9)
+    ).endure(kills=5, seed=9)

@@ -81,6 +81,7 @@ FAULTS: list[tuple[Exception, str]] = [
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "cannot be understood"),
     (ValueError("embedded null byte"), "NUL character"),
     (UserError("postgresql://ann:secret@host is not there"), "ann:***@host"),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory", "deep/" * 2000), "No such file"),
 ]
 
 
@@ -96,6 +97,7 @@ def test_faults_of_the_system_are_one_line(
     shown = capsys.readouterr().err
     assert ended.value.code == 2 and shown.count("\n") == 1 and shown.startswith("error: ")
     assert reason in shown and "\x1b" not in shown and "secret" not in shown
+    assert len(shown) < 2100
 
 
 def test_bugs_keep_their_traceback() -> None:

@@ -187,6 +187,21 @@ def test_a_full_disk_leaves_no_half_archive(
     assert packed.stat().st_size > 0
 
 
+def test_matching_on_a_full_disk_names_its_work_and_goes_on(
+    programs: Programs, bench: Bench, tmp_path: Path
+) -> None:
+    points, roads = tmp_path / "points.csv", tmp_path / "roads"
+    roads.mkdir()
+    for name in ("roadmap.geo", "roadmap.rel"):
+        shutil.copy(bench.city / name, roads)
+    made = ("data.demo_city.gps", "--data_dir", bench.city, "--out", points, "--interval", "20")
+    assert_succeeded(programs.run(*made))
+    command = ("data.match", "--gps", points, "--data_dir", roads, "--processes", "1", "--quiet")
+    assert_refused(programs.run(*command, file_limit=20_000), str(roads))
+    assert not (roads / "train.csv").exists()
+    assert_succeeded(programs.run(*command))
+
+
 @pytest.mark.parametrize("name", ["training", "teacher", "generation", "study"])
 def test_the_second_run_in_the_same_place_is_refused(
     programs: Programs, bench: Bench, tmp_path: Path, name: str

@@ -20,7 +20,7 @@ from gene import generate
 from metrics.reference import Settings
 from report.inputs import unique_names
 from runtime.errors import UserError
-from runtime.files import replace_atomically
+from runtime.files import read_json, replace_atomically, write_json
 from runtime.inputs import Inputs
 from runtime.results import RECORD_NAME, Results
 from tests.robustness.programs import Programs, assert_refused, assert_succeeded
@@ -84,6 +84,19 @@ def test_runs_at_once_keep_one_record(tmp_path: Path) -> None:
     for run in runs:
         run.join()
     assert len(json.loads((tmp_path / RECORD_NAME).read_text())) == 20
+
+
+def test_links_are_written_through(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    for name in ("kept", "new"):
+        (tmp_path / name).symlink_to(tmp_path / "far" / name)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("kept", "new", "kept"):
+        write_json(tmp_path / name, name)
+        assert (tmp_path / name).is_symlink() and read_json(tmp_path / "far" / name) == name
+    with pytest.raises(UserError, match="circle is no file"):
+        write_json(tmp_path / "circle", 1)
+    assert (tmp_path / "circle").is_symlink()
 
 
 def test_devices_are_not_replaced() -> None:

@@ -15,7 +15,7 @@ from tests.robustness.test_arguments import PROGRAMS
 from tests.training_helpers import REPOSITORY, environment, random_teacher
 from training.folder import RunFolder
 
-ODD = "caf\u00e9 \u4e2d"
+ODD = "caf\u00e9 \u4e2d [1]* \udce9"  # letters of no screen, a pattern, a byte that is no text
 
 # Every import of a package that is not the project's own is as slow as can be: it never ends.
 INTERRUPTED = """
@@ -78,7 +78,10 @@ def test_all_programs_run_on_an_ascii_screen_beyond_ascii(programs: Programs, od
         ("data.demo_city.gps", "--data_dir", city, "--out", odd / "points.csv"),
         ("data.osm.export", "--data_dir", city, "--out", odd / "map.osm"),
         ("data.osm", "--pbf", odd / "map.osm", "--out", odd / "own"),
-        ("data.match", "--gps", odd / "points.csv", "--data_dir", odd / "own", "--quiet"),
+        (
+            *("data.match", "--gps", odd / "points.csv", "--data_dir", odd / "own", "--quiet"),
+            *("--format", "parquet", "--keep_points"),
+        ),
         ("data.preprocess", "--data_dir", odd / "own", "--zones", "9"),
         ("tools.baselines", "--data_dir", city, "--num_gene", "9", "--output_dir", odd / "base"),
         ("tools.cache", "--data_dir", city, "--clean"),
