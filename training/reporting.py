@@ -33,7 +33,7 @@ class MetricsWriter:
                 # A resumed run repeats the steps since its checkpoint: the old ones give way.
                 purge = first_step if first_step else None
                 self._writer = SummaryWriter(str(tensorboard), purge_step=purge)
-            except (ImportError, OSError) as error:
+            except (ImportError, OSError, UnicodeError) as error:  # a name beyond UTF-8
                 logger.warning("TensorBoard is off: %s", error)
 
     def scalars(self, values: dict[str, float], step: int) -> None:

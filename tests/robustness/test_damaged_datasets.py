@@ -243,5 +243,5 @@ def test_a_pipe_in_a_dataset_is_not_waited_for(city: Path, tmp_path: Path, name:
     shutil.copytree(city, tmp_path / "city", ignore=shutil.ignore_patterns(".cache"))
     (tmp_path / "city" / name).unlink()
     os.mkfifo(tmp_path / "city" / name)
-    with pytest.raises(UserError, match=f"{name}.* a pipe"):
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
         TripDataset.load(tmp_path / "city", "train", RoadNetwork.load(tmp_path / "city"))
