@@ -153,12 +153,13 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    root = yaml.compose(text, Loader=_Loader)
+    loader = _Loader(text)
+    root = loader.get_single_node()
     if root is None:
         return None
     if _expanded_size(root, {}) > MAX_NODES:
         raise UserError("the file is too deeply aliased or too large for a configuration")
-    return yaml.load(text, Loader=_Loader)
+    return loader.construct_document(root)
 
 
 def _expanded_size(node: yaml.Node, memo: dict[int, int]) -> int:

@@ -6,7 +6,7 @@ process as any other: with its own number, session, environment, folder, argumen
 is no stand-in where a test is about the start itself (what is imported, what libraries read from
 the environment while they are loaded); `tests.programs` starts such programs for real.
 
-This process must never compute anything or start a thread, neither of which survives a fork.
+This process must never start a thread, which would not survive a fork.
 
     python -m tests.program_server SOCKET [--libraries]
 
@@ -83,11 +83,27 @@ def preload(names: list[str]) -> None:
             importlib.import_module(name)
     for name in STARTS_THREADS:
         del sys.modules[name]
+    set_up_libraries()
     gc.collect()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, (
         "a thread would be missing in every fork"
     )
     gc.freeze()  # so that no fork copies what it does not change
+
+
+def set_up_libraries() -> None:
+    """What two libraries do once in a process.
+
+    PyTorch Geometric writes the code of each kind of layer; numba fills the tables of its compiler.
+    """
+    import numba
+    import torch
+    from torch_geometric.nn import GATv2Conv, GCNConv
+
+    with torch.random.fork_rng(devices=[]):
+        for layer in (GATv2Conv, GCNConv):
+            layer(1, 1)
+    numba.njit(lambda: 0)()
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
