@@ -14,15 +14,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bench._common import RESULTS, machine_name, save
 from bench.match_known import bench_known_trips
-from bench.match_page import write_section
+from bench.match_page import keep
 from bench.match_points import bench_points
 from bench.match_tracks import bench_tracks
 from runtime.errors import UserError, run_main
-from runtime.files import read_json
-
-NAME = "match"
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -41,18 +37,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if not results:
         results["known_trips"] = bench_known_trips(arguments.quick)
     return results
-
-
-def keep(results: dict[str, Any]) -> None:
-    """Adds the figures to those of other kinds that were measured before."""
-    path = RESULTS / f"{machine_name()}.json"
-    known = read_json(path).get(NAME, {}) if path.exists() else {}
-    if "tracks" in results:  # each track's own scores are for the screen
-        tracks = {key: value for key, value in results["tracks"].items() if key != "by_track"}
-        results = results | {"tracks": tracks}
-    merged = {key: value for key, value in known.items() if key != "machine"} | results
-    save(NAME, merged)
-    write_section(merged)
 
 
 def main() -> None:

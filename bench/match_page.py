@@ -1,24 +1,64 @@
-"""The figures of map matching as a section of `docs/own-city.md`."""
+"""The figures of map matching and of reading maps, kept and shown in `docs/own-city.md`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from bench._common import RESULTS, machine_name, save
 from bench._pages import fill
+from runtime.files import read_json
 
 PAGE = Path(__file__).parent.parent / "docs" / "own-city.md"
+NAME = "match"
 
 
-def write_section(results: dict[str, Any], page: Path = PAGE) -> None:
-    """Writes the figures in their place on the page."""
-    lines = [
+def keep(results: dict[str, Any]) -> None:
+    """Adds figures to those of other kinds that were measured before, and to the page."""
+    path = RESULTS / f"{machine_name()}.json"
+    known = read_json(path).get(NAME, {}) if path.exists() else {}
+    if "tracks" in results:  # each track's own scores are for the screen
+        tracks = {key: value for key, value in results["tracks"].items() if key != "by_track"}
+        results = results | {"tracks": tracks}
+    merged = {key: value for key, value in known.items() if key != "machine"} | results
+    save(NAME, merged)
+    write_sections(merged)
+
+
+def write_sections(results: dict[str, Any], page: Path = PAGE) -> None:
+    """Writes the figures in their places on the page."""
+    matching = [
         *_tracks(results.get("tracks")),
         *_points(results.get("points")),
         *_known(results.get("known_trips")),
     ]
-    fill(page, {"match": lambda: "\n".join(lines).strip("\n")})
+    maps = _maps(results.get("osm"))
+    fill(
+        page,
+        {
+            "match": lambda: "\n".join(matching).strip("\n"),
+            "osm": lambda: "\n".join(maps).strip("\n"),
+        },
+    )
     print(f"Written into {page.name}.")
+
+
+def _maps(results: dict[str, Any] | None) -> list[str]:
+    if results is None:
+        return []
+    lines = ["| file | roads | seconds | memory |", "| --: | --: | --: | --: |"]
+    lines += [
+        f"| {size['file_mb']:.1f} MB | {size['roads']:,} | {size['seconds']:.1f} "
+        f"| {size['peak_mib']:,.0f} MiB |"
+        for size in results["sizes"]
+    ]
+    whole = results["gigabyte"]
+    lines += [
+        "",
+        f"Growing on like this, a country's extract of 1 GB takes {whole['minutes']:.0f} minutes "
+        f"and {whole['gib']:.1f} GiB.",
+    ]
+    return lines
 
 
 def _tracks(results: dict[str, Any] | None) -> list[str]:

@@ -16,7 +16,7 @@ from config import Config
 from models.checkpoint import read_student_file
 from runtime.errors import UserError
 from search.student import open_city
-from times.conditions import UNDER_WAY, TimeConditions, places
+from times.conditions import UNDER_WAY, UNKNOWN_EXTENT, TimeConditions, extents, places
 from times.dependence import Dependence, mean_log_copula
 from times.distribution import TimeDistribution
 from times.drawing import draw_times
@@ -42,7 +42,9 @@ def simulated(num_trips: int, seed: int) -> TimeRecords:
     seconds = np.rint(np.expm1(np.log1p(expected_s) + residual).clip(min=0))
     position = np.tile(np.arange(ROADS_A_TRIP), num_trips)
     place = places(position, ROADS_A_TRIP - 1 - position)
-    return TimeRecords(TimeConditions.of(expected_s, road_class, entered, place), seconds, trip)
+    extent = extents(expected_s, trip)
+    conditions = TimeConditions.of(expected_s, road_class, entered, place, extent)
+    return TimeRecords(conditions, seconds, trip)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,19 @@ def test_first_and_last_roads_are_apart_from_those_on_the_way() -> None:
     assert found.first.edges.shape != found.later.edges.shape
 
 
+def test_long_trips_may_be_faster_and_more_alike_than_short_ones() -> None:
+    records = simulated(1500, 4)
+    extent = records.conditions.extent
+    assert set(extent.tolist()) == {2, 3, 4}
+    rng = np.random.default_rng(0)
+    wider = np.exp(0.6 * rng.standard_normal(len(records)))
+    factor = np.where(extent == 4, 1.0 / 1.4, np.where(extent == 2, wider, 1.0))
+    found = fit_times(replace(records, seconds=np.rint(records.seconds * factor)), NUM_CLASSES)
+    assert found.extent_offset[3] - found.extent_offset[4] == pytest.approx(np.log(1.4), abs=0.1)
+    assert found.extent_scale[2] > 1.2 * found.extent_scale[3]
+    assert found.extent_offset[UNKNOWN_EXTENT] == 0.0 and found.extent_scale[UNKNOWN_EXTENT] == 1.0
+
+
 def test_a_distribution_of_the_earlier_format_is_still_read(fitted: TimeDistribution) -> None:
     plain = fitted.to_plain()
     old = {name: plain[name] for name in ("class_offset", "class_scale")} | plain["later"]
@@ -122,6 +137,7 @@ def test_a_distribution_of_the_earlier_format_is_still_read(fitted: TimeDistribu
     assert np.array_equal(read.first.quantiles, read.later.quantiles)
     assert np.array_equal(read.hour_offset[:24], read.hour_offset[24:])
     assert (read.place_offset == 0).all() and (read.place_scale == 1).all()
+    assert (read.extent_offset == 0).all() and (read.extent_scale == 1).all()
     assert read.class_scale == pytest.approx(fitted.class_scale, rel=1e-6)
 
 
@@ -169,6 +185,7 @@ def test_drawn_times_are_whole_never_run_back_and_spread_as_fitted(
         road_class[:num_trips],
         by_trip[:, 1],
         np.full(num_trips, int(places(np.array([1]), np.array([3]))[0])),
+        np.zeros(num_trips, dtype=np.int64),  # less than two minutes
     )
     uniform = fitted.cdf(third + 0.5 * np.random.default_rng(0).random(num_trips), same)
     assert stats.kstest(uniform, "uniform").statistic < 0.05

@@ -124,6 +124,22 @@ def test_a_finished_run_is_not_trained_again(tiny_city: Path, tmp_path: Path) ->
     assert first.checkpoint.stat().st_mtime_ns == before
 
 
+def test_a_run_killed_at_its_very_end_still_says_how_its_times_spread(
+    tiny_city: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(tiny_city, tmp_path)
+    whole = train(config)
+    latest = RunFolder.of(config).latest
+    state = torch.load(latest, weights_only=True)
+    for record in state["progress"]["history"]:  # as saved before the best student was told
+        for name in [name for name in record if name.startswith(("val_time_c", "val_time_l"))]:
+            del record[name]
+    torch.save(state, latest)
+    again = train(config)
+    assert "val_time_crps_s" in again.metrics
+    assert again.history == whole.history
+
+
 def test_fresh_moves_the_earlier_run_aside(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path)
     first = train(config)

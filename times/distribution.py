@@ -1,10 +1,11 @@
 """The conditional distribution of travel times around the student's prediction.
 
 The residual of log(1 + seconds) has an offset by road class, hour (those of working days and of
-weekends are two) and place in the trip, a scale by road class and place, and a shape by the
-predicted time; the first road of a trip, which is driven in part, has a shape of its own. The
-residuals of one trip hang together (a slow driver is slow all along, a jam spans several roads):
-after mapping each to a normal score, they share a factor and follow on their neighbours.
+weekends are two), place in the trip and the trip's extent, a scale by all of these but the hour,
+and a shape by the predicted time; the first road of a trip, which is driven in part, has a shape of
+its own. The residuals of one trip hang together (a slow driver is slow all along, a jam spans
+several roads): after mapping each to a normal score, they share a factor and follow on their
+neighbours.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from scipy.special import ndtr, ndtri
 from data.clock import HOURS
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
-from times.conditions import FIRST, PLACES, FloatArray, IntArray, TimeConditions
+from times.conditions import EXTENTS, FIRST, PLACES, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence
 from times.shape import LEAST_PROBABILITY, Shape
 
-FORMAT = "hoser-distil-travel-times-2"
-_OLDER_FORMAT = "hoser-distil-travel-times-1"  # one shape; hours of one day, no places
+FORMAT = "hoser-distil-travel-times-3"
+_OLDEST_FORMAT = "hoser-distil-travel-times-1"  # one shape; hours of one day, no places
+_FORMATS = (_OLDEST_FORMAT, "hoser-distil-travel-times-2", FORMAT)  # the second knew no extents
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class TimeDistribution:
     hour_offset: FloatArray  # [48], of a working day, then of a weekend day
     place_offset: FloatArray  # [PLACES]
     place_scale: FloatArray  # [PLACES]
+    extent_offset: FloatArray  # [EXTENTS]
+    extent_scale: FloatArray  # [EXTENTS]
     dependence: Dependence  # of the normal scores of one trip
 
     def draw(self, scores: FloatArray, conditions: TimeConditions) -> IntArray:
@@ -70,9 +74,11 @@ class TimeDistribution:
         return ndtri(np.clip(probability, 1e-9, 1.0 - 1e-9))
 
     def _offset_and_scale(self, conditions: TimeConditions) -> tuple[FloatArray, FloatArray]:
-        kind, place = conditions.road_class, conditions.place
+        kind, place, extent = conditions.road_class, conditions.place, conditions.extent
         offset = self.class_offset[kind] + self.hour_offset[conditions.hour]
-        return offset + self.place_offset[place], self.class_scale[kind] * self.place_scale[place]
+        offset = offset + self.place_offset[place] + self.extent_offset[extent]
+        scale = self.class_scale[kind] * self.place_scale[place] * self.extent_scale[extent]
+        return offset, scale
 
     def _by_shape(
         self,
@@ -93,15 +99,17 @@ class TimeDistribution:
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> TimeDistribution:
         """The distribution that `to_plain` has written down; `UserError` where it is none."""
-        if content.get("format") not in (FORMAT, _OLDER_FORMAT):
+        if content.get("format") not in _FORMATS:
             raise UserError(
                 f"its travel-time distribution has the format {content.get('format')!r}, this "
                 f"program reads {FORMAT!r}; fit it again with: python -m tools.fit_times"
             )
         try:
             values = {name: _arrays(value) for name, value in content.items() if name != "format"}
-            if content["format"] == _OLDER_FORMAT:
-                values = _from_older(values)
+            if content["format"] == _OLDEST_FORMAT:
+                values = _with_places(values)
+            if content["format"] != FORMAT:
+                values |= {"extent_offset": np.zeros(EXTENTS), "extent_scale": np.ones(EXTENTS)}
             for name in ("first", "later"):
                 values[name] = Shape.from_plain(values[name])
             values["dependence"] = Dependence(**values["dependence"])
@@ -121,6 +129,7 @@ class TimeDistribution:
             self.class_offset.shape == self.class_scale.shape
             and self.hour_offset.shape == (HOURS,)
             and self.place_offset.shape == self.place_scale.shape == (PLACES,)
+            and self.extent_offset.shape == self.extent_scale.shape == (EXTENTS,)
         )
         return bool(
             shapes
@@ -129,6 +138,7 @@ class TimeDistribution:
             and all(np.isfinite(array).all() for array in self._arrays())
             and (self.class_scale > 0).all()
             and (self.place_scale > 0).all()
+            and (self.extent_scale > 0).all()
             and 0 <= self.dependence.shared < 1
             and 0 <= self.dependence.following < 1
             and 0 <= self.dependence.linked <= 1
@@ -164,8 +174,8 @@ def _arrays(value: Any) -> Any:
     return value.double().numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _from_older(values: dict[str, Any]) -> dict[str, Any]:
-    """The same distribution in today's terms."""
+def _with_places(values: dict[str, Any]) -> dict[str, Any]:
+    """The oldest format's distribution, with all that it did not know as it was taken to be."""
     shape = {name: values.pop(name) for name in Shape.__annotations__}
     values["hour_offset"] = np.tile(values["hour_offset"], 2)
     places = {"place_offset": np.zeros(PLACES), "place_scale": np.ones(PLACES)}

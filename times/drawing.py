@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from runtime.hashing import uniform_at
-from times.conditions import FloatArray, IntArray, TimeConditions, places
+from times.conditions import FloatArray, IntArray, TimeConditions, extents, places
 from times.distribution import TimeDistribution
 
 _STREAM = 0x74696D6573  # apart from other draws with the same seed
@@ -34,12 +34,13 @@ def draw_times(
     expected_s = np.append(np.diff(times), 0)[leaves].astype(np.float64)
     position = position[leaves]
     place = places(position, np.repeat(waits, waits) - 1 - position)
-    conditions = TimeConditions.of(expected_s, road_class[leaves], times[leaves], place)
+    trip = np.repeat(np.arange(len(waits)), waits)
+    conditions = TimeConditions.of(
+        expected_s, road_class[leaves], times[leaves], place, extents(expected_s, trip)
+    )
     scores = _trip_scores(distribution, seed, numbers, waits)
     drawn = np.zeros(len(times), dtype=np.int64)
-    drawn[np.flatnonzero(leaves) + 1] = distribution.draw(
-        scores[np.repeat(np.arange(len(waits)), waits), position], conditions
-    )
+    drawn[np.flatnonzero(leaves) + 1] = distribution.draw(scores[trip, position], conditions)
     total = np.cumsum(drawn)
     since_start = total - np.repeat(total[first], lengths)
     return np.repeat(times[first], lengths) + since_start

@@ -1,13 +1,13 @@
 """Fits the distribution of travel times to a student's residuals.
 
 Which conditions take part is decided by the likelihood of trips that the fit has not seen: every
-second trip is fitted, the others decide, and the winner is fitted to all.
+second trip is fitted, the others decide, and the winner is fitted to all. A condition is left out
+where that does no harm to them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from times.conditions import FIRST, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence, fit_dependence, mean_log_copula
 from times.distribution import TimeDistribution
-from times.levels import Conditions, fit_levels, fit_scales
+from times.levels import Conditions, fit_levels, fit_scales, total
 from times.shape import Shape, bin_edges, bins_of
 
 MIN_TIMES = 50
@@ -51,9 +51,6 @@ class TimeRecords:
         return self[number % 2 == 0], self[number % 2 == 1]
 
 
-CHOICES = tuple(Conditions(*chosen) for chosen in product((False, True), repeat=3))
-
-
 def fit_times(records: TimeRecords, num_classes: int) -> TimeDistribution:
     """The distribution of the records, with those conditions that help on unseen trips."""
     fitted, unseen = records.halves()
@@ -62,7 +59,12 @@ def fit_times(records: TimeRecords, num_classes: int) -> TimeDistribution:
         found = fit_marginal(fitted, num_classes, choice)
         return float(found.log_density(unseen.seconds, unseen.conditions).mean())
 
-    best = max(CHOICES, key=likelihood)
+    best = Conditions()
+    reached = likelihood(best)
+    for name in Conditions():
+        without = replace(best, **{name: False})
+        if (found := likelihood(without)) >= reached:
+            best, reached = without, found
     marginal = fit_marginal(fitted, num_classes, best)
     scores = [_scores(marginal, part) for part in (fitted, unseen)]
     dependences = fit_dependence(scores[0], fitted.trip)
@@ -127,9 +129,9 @@ def fit_marginal(records: TimeRecords, num_classes: int, choice: Conditions) -> 
     for rows, own in zip(groups, edges, strict=True):
         at[rows] = bins + bins_of(own, conditions.expected[rows])
         bins += len(own) + 1
-    level = fit_levels(residual, at, conditions, num_classes, choice)
-    scale = fit_scales(level.rest, at, conditions, num_classes, choice)
-    standard = (residual - level.at(conditions)) / scale.at(conditions)
+    level, rest = fit_levels(residual, at, conditions, num_classes, choice)
+    scale = fit_scales(rest, at, conditions, num_classes, choice)
+    standard = (residual - total(level, conditions)) / np.exp(total(scale, conditions))
     shapes = [
         Shape.of(own, conditions.expected[rows], standard[rows])
         for rows, own in zip(groups, edges, strict=True)
@@ -137,11 +139,13 @@ def fit_marginal(records: TimeRecords, num_classes: int, choice: Conditions) -> 
     return TimeDistribution(
         first=shapes[0],
         later=shapes[-1],
-        class_offset=level.of_class,
-        class_scale=scale.of_class,
-        hour_offset=level.of_hour,
-        place_offset=level.of_place,
-        place_scale=scale.of_place,
+        class_offset=level["road_class"],
+        class_scale=np.exp(scale["road_class"]),
+        hour_offset=level["hour"],
+        place_offset=level["place"],
+        place_scale=np.exp(scale["place"]),
+        extent_offset=level["extent"],
+        extent_scale=np.exp(scale["extent"]),
         dependence=Dependence(),
     )
 

@@ -6,12 +6,13 @@ long), so each level is found again with the others taken off, a few times over.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.clock import HOURS
-from times.conditions import PLACES, FloatArray, IntArray, TimeConditions
+from times.conditions import EXTENTS, PLACES, FloatArray, IntArray, TimeConditions
 
 _SHRINKAGE = 30.0  # a condition with so many times goes half of its way
 _ROUNDS = 4
@@ -20,38 +21,34 @@ _SMALLEST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Conditions:
-    """Which conditions a fit uses."""
+    """Which conditions a fit uses; each is a column of `TimeConditions`."""
 
-    road_class: bool
-    hour: bool
-    place: bool
+    road_class: bool = True
+    hour: bool = True
+    place: bool = True
+    extent: bool = True
 
-
-@dataclass(frozen=True)
-class Levels:
-    """The levels of each condition, and what they and the predicted time leave over."""
-
-    of_class: FloatArray  # [classes]
-    of_hour: FloatArray  # [48]
-    of_place: FloatArray  # [PLACES]
-    rest: FloatArray  # [N]
-
-    def at(self, conditions: TimeConditions) -> FloatArray:
-        """The sum of the levels. [N]"""
-        found = self.of_class[conditions.road_class] + self.of_hour[conditions.hour]
-        return found + self.of_place[conditions.place]
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, used in vars(self).items() if used)
 
 
-@dataclass(frozen=True)
-class Scales:
-    """How widely residuals spread, compared with others of the same predicted time."""
+Effects = dict[str, FloatArray]
+"""A number for each value of each condition."""
 
-    of_class: FloatArray  # [classes]
-    of_place: FloatArray  # [PLACES]
 
-    def at(self, conditions: TimeConditions) -> FloatArray:
-        """The product of the scales. [N]"""
-        return self.of_class[conditions.road_class] * self.of_place[conditions.place]
+def no_effects(num_classes: int) -> Effects:
+    """Zeros for every value of every condition."""
+    sizes = {"road_class": num_classes, "hour": HOURS, "place": PLACES, "extent": EXTENTS}
+    return {name: np.zeros(size) for name, size in sizes.items()}
+
+
+def total(effects: Effects, conditions: TimeConditions, but: str = "") -> FloatArray:
+    """The sum of the effects on each road, but for one condition's. [N]"""
+    found = np.zeros(len(conditions))
+    for name, of_value in effects.items():
+        if name != but:
+            found += of_value[getattr(conditions, name)]
+    return found
 
 
 def fit_levels(
@@ -60,24 +57,20 @@ def fit_levels(
     conditions: TimeConditions,
     num_classes: int,
     choice: Conditions,
-) -> Levels:
-    """The levels of N residuals; those of conditions that are not chosen are 0."""
-    kind, hour, place = conditions.road_class, conditions.hour, conditions.place
-    of_class, of_hour, of_place = np.zeros(num_classes), np.zeros(HOURS), np.zeros(PLACES)
-    rest = residual
+) -> tuple[Effects, FloatArray]:
+    """The levels of N residuals, and what they and the predicted time leave over. [N]"""
+    levels, bins = no_effects(num_classes), int(time_bin.max()) + 1
+    of_bin = np.zeros(len(residual))
     for _ in range(_ROUNDS):
-        others = residual - of_class[kind] - of_hour[hour] - of_place[place]
-        of_bin = _mean_by(time_bin, others, int(time_bin.max()) + 1)[time_bin]
-        if choice.road_class:
-            others = residual - of_bin - of_hour[hour] - of_place[place]
-            of_class = _shrunk_mean(kind, others, num_classes)
-        if choice.hour:
-            of_hour = _hour_levels(hour, residual - of_bin - of_class[kind] - of_place[place])
-        if choice.place:
-            others = residual - of_bin - of_class[kind] - of_hour[hour]
-            of_place = _shrunk_mean(place, others, PLACES)
-        rest = residual - of_bin - of_class[kind] - of_hour[hour] - of_place[place]
-    return Levels(of_class, of_hour, of_place, rest)
+        of_bin = _mean_by(time_bin, residual - total(levels, conditions), bins)[time_bin]
+        for name in choice:
+            others = residual - of_bin - total(levels, conditions, but=name)
+            group = getattr(conditions, name)
+            if name == "hour":
+                levels[name] = _hour_levels(group, others)
+            else:
+                levels[name] = _shrunk_mean(group, others, len(levels[name]))
+    return levels, residual - of_bin - total(levels, conditions)
 
 
 def fit_scales(
@@ -86,19 +79,18 @@ def fit_scales(
     conditions: TimeConditions,
     num_classes: int,
     choice: Conditions,
-) -> Scales:
-    """The scales of what the levels leave over; those of conditions not chosen are 1."""
+) -> Effects:
+    """Logarithms of how widely what the levels leave over spreads, beside its predicted time."""
     variance = _mean_by(time_bin, rest**2, int(time_bin.max()) + 1)
     spread = np.sqrt(variance)[time_bin].clip(min=_SMALLEST_SPREAD)
     ratio = np.log(np.abs(rest / spread).clip(0.05, 20.0))
     ratio -= ratio.mean()
-    of_class, of_place = np.zeros(num_classes), np.zeros(PLACES)
-    if choice.road_class:
-        of_class = _shrunk_mean(conditions.road_class, ratio, num_classes)
-    if choice.place:
-        others = ratio - of_class[conditions.road_class]
-        of_place = _shrunk_mean(conditions.place, others, PLACES)
-    return Scales(np.exp(of_class), np.exp(of_place))
+    scales = no_effects(num_classes)
+    for name in choice:
+        if name != "hour":
+            others = ratio - total(scales, conditions)
+            scales[name] = _shrunk_mean(getattr(conditions, name), others, len(scales[name]))
+    return scales
 
 
 def _hour_levels(hour: IntArray, values: FloatArray) -> FloatArray:

@@ -27,7 +27,7 @@ from dataset import TripDataset
 from hoser import HOSER
 from models.losses import labelled_positions
 from models.road_tables import RoadTables
-from times.conditions import TimeConditions, places
+from times.conditions import TimeConditions, extents, places
 from times.fitting import TimeRecords
 
 MOST_TRIPS = 1500
@@ -92,14 +92,16 @@ def drive_real_trips(
         keep = driven.labelled
         number = torch.from_numpy(rows)[:, None].expand(keep.shape)
         at = _places(trips, gathered, keep.shape[1])
-        columns = (driven.expected_s, driven.entered_s, driven.road, true_s, number, at)
+        whose = gathered.trip_id[:, None].expand(keep.shape)
+        columns = (driven.expected_s, driven.entered_s, driven.road, true_s, number, at, whose)
         parts.append([column[keep].numpy() for column in columns])
     student.train(was_training)
-    expected_s, entered_s, road, seconds, trip, place = map(
+    expected_s, entered_s, road, seconds, trip, place, whose_trip = map(
         np.concatenate, zip(*parts, strict=True)
     )
     order = np.argsort(trip, kind="stable")
-    conditions = TimeConditions.of(expected_s, road_class[road], entered_s, place)
+    extent = extents(expected_s, np.unique(whose_trip, return_inverse=True)[1])
+    conditions = TimeConditions.of(expected_s, road_class[road], entered_s, place, extent)
     return TimeRecords(conditions[order], seconds[order].astype(float), trip[order])
 
 

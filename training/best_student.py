@@ -44,14 +44,17 @@ class BestStudent:
             temperature = calibrate(student, self.resources.val, self.device, batch_size)
         return student, temperature
 
+    @property
+    def knows_spread(self) -> bool:
+        """Whether the file says how travel times spread."""
+        return read_student_file(self.folder.best).travel_times is not None
+
     def fit_travel_times(self) -> dict[str, Any] | None:
         """Writes how travel times spread into the file, for `gene.py` to draw them: how well.
 
-        None where there is nothing to do, or too little to do it with.
+        None where there is too little to do it with.
         """
         best = self.folder.best
-        if not best.exists() or read_student_file(best).travel_times is not None:
-            return None
         try:
             data = self.resources
             distribution, quality = fit_student(

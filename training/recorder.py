@@ -193,6 +193,11 @@ class Recorder:
         scalars = {f"val/time_{name}": value for name, value in quality.items()}
         self.writer.scalars(scalars, progress.step)
 
+    @staticmethod
+    def knows_travel_times(progress: Progress) -> bool:
+        """Whether the best student's record has these figures."""
+        return "val_time_crps_s" in progress.best
+
     def _run(self) -> dict[str, Any]:
         """What the metrics are of."""
         mode = run_mode(self.config)

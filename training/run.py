@@ -376,8 +376,16 @@ class TrainingRun:
         self.recorder.calibrated(self.progress, record, best)
 
     def fit_travel_times(self) -> None:
-        """Tells the best student how its travel times spread, where it does not know."""
-        quality = self._best_student().fit_travel_times()
+        """Tells the best student how its travel times spread, and the run how well it knows.
+
+        A run may have been killed between the two.
+        """
+        best = self._best_student()
+        if not self.folder.best.exists():
+            return
+        if best.knows_spread and self.recorder.knows_travel_times(self.progress):
+            return
+        quality = best.fit_travel_times()
         if quality is not None:
             self.recorder.travel_times(self.progress, quality)
             self._save()  # a finished run that is read again knows these figures, too
