@@ -51,16 +51,16 @@ def main() -> None:
     options = arguments.parse_args()
     copies = [1, 2] if options.quick else _numbers(options.copies)
     costs = measure(options.pbf, copies)
-    results = {"sizes": [vars(cost) for cost in costs], "gigabyte": of_a_gigabyte(costs)}
+    whole = of_a_gigabyte(costs)
     rows = [
         [cost.copies, f"{cost.file_mb:.1f}", f"{cost.roads:,}", f"{cost.seconds:.1f}",
          f"{cost.peak_mib:,.0f}"]
         for cost in costs
     ]  # fmt: skip
     print_table("OpenStreetMap", ["copies", "MB", "roads", "seconds", "MiB"], rows)
-    print("A gigabyte: {minutes:.0f} minutes, {gib:.1f} GiB.".format(**results["gigabyte"]))
+    print(f"A gigabyte: {whole['minutes']:.0f} minutes, {whole['gib']:.1f} GiB.")
     if not (options.no_save or options.quick):
-        keep({"osm": results})
+        keep({"osm": {"sizes": [vars(cost) for cost in costs], "gigabyte": whole}})
 
 
 def measure(extract: Path, copies: Sequence[int]) -> list[Cost]:
@@ -128,7 +128,7 @@ def _lay_side_by_side(extract: Path, out: Path, copies: int, layout: _Layout) ->
             for k in range(copies):
                 for item in osmium.FileProcessor(str(extract), kind):
                     _write_copy(writer, item, k, layout.step)
-                    ways = max(ways, item.id) if item.is_way() else ways
+                    ways = max(ways, item.id) if kind == kinds.WAY else ways
             for k in range(copies - 1 if kind == kinds.WAY else 0):
                 way = kinds.mutable.Way(
                     id=ways + k + 1 + (copies - 1) * _IDS,
