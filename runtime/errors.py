@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -31,6 +32,7 @@ PARSER_ERRORS = (
 )
 
 
+_format_warning = warnings.formatwarning
 LONGEST_LINE = 2000  # a path may have 4,096 characters, a screen has 80 in a row
 
 
@@ -75,12 +77,24 @@ class _Screen:
         return getattr(self._stream, name)
 
 
+def _printable_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A library's warning, which may repeat what a file or a name holds."""
+    return printable(_format_warning(message, category, filename, lineno, line))
+
+
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError):  # a pipe in the place of a file cannot tell where
                 stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _printable_warning
     try:
         with contextlib.redirect_stdout(_Screen(sys.stdout)):  # type: ignore[type-var]
             code = main() or 0

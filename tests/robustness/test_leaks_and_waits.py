@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_what_a_program_prints_moves_no_cursor(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         run_main(lambda: print("ro\x1b[31md\r", "Wörgl\ttrunk"))
     assert capsys.readouterr().out == "ro\\x1b[31md\\r Wörgl\ttrunk\n"
+
+
+def test_what_a_library_warns_of_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with pytest.raises(SystemExit):
+        run_main(lambda: None)
+    text = warnings.formatwarning("no glyph for \x1b[31m", UserWarning, "plots.py", 1, "x")
+    assert "no glyph for \\x1b[31m\n" in text and "\x1b" not in text
 
 
 def test_logs_move_no_cursor_and_tell_no_password(
