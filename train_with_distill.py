@@ -47,8 +47,9 @@ def train(
     """Trains as `config` says and returns where the best student is and how good it is.
 
     `resume` True demands an earlier run to go on with, False starts over (the earlier run's
-    folder is moved aside), None goes on where there is one. `pool` shares loaded data between
-    runs; `on_epoch_end(epoch, metrics)` may raise to end the run.
+    folder is moved aside), None goes on where there is one. A student without a state to go on
+    from is moved aside as well, unless `folder` says that the caller takes care of what is there.
+    `pool` shares loaded data between runs; `on_epoch_end(epoch, metrics)` may raise to end the run.
     """
     # PyTorch takes seconds to load: not for `--help` or a mistake in the arguments.
     from runtime.device import resolve_device
@@ -58,13 +59,15 @@ def train(
 
     device = local_device(resolve_device(device=config.training.device))
     processes = join(device)
+    is_chosen = folder is not None
     folder = folder or RunFolder.of(config)
     lock = FolderLock(folder.path.parent, name=f".{folder.path.name}.lock", guards=folder.path)
     if processes.is_main:
         lock.acquire()
         remove_leftovers(folder.path)
     try:
-        if resume is False and processes.is_main:
+        foreign = not is_chosen and folder.has_results and not folder.latest.exists()
+        if (resume is False or (resume is None and foreign)) and processes.is_main:
             folder.set_aside()
         if resume is True and not folder.latest.exists():
             raise UserError(

@@ -30,6 +30,7 @@ def likelihood_auc(
     from metrics.leakage import auc
 
     city = open_city(config, model_path)
+    city.say_what_differs()  # trips that it has not seen are no members
     device = resolve_device(None, config.training.device)
     student = city.load_student(device)
     splits = [city.trips(split) for split in ("train", "test")]

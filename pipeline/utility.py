@@ -29,6 +29,7 @@ from runtime.device import resolve_device
 from runtime.errors import UserError
 from runtime.files import read_json, replace_atomically, sha256_of_file, write_json
 from runtime.logs import get_logger
+from runtime.results import Results
 from search.student import open_city
 from train_with_distill import train
 from training.folder import RunFolder
@@ -63,7 +64,8 @@ def measure_utility(
         ],
     }
     real_test, synthetic_test = network.folder / "test.csv", folder / "synthetic_test.csv"
-    write_trips_csv(synthetic_test, [chosen[1]])
+    with Results.file(synthetic_test, "utility").written():
+        write_trips_csv(synthetic_test, [chosen[1]])
     students = {
         # As many real trips teach the same, whichever generated ones they are held against.
         name: _Student(

@@ -27,10 +27,13 @@ RESULTS = "results.json"
 DETAILS = "trajectory_metrics.json"
 DETAILS_BEGIN = (b'[\n{"real": ', b"[]")
 COMPARISON = "comparison.json"
-WRITTEN = (RESULTS, DETAILS, COMPARISON, "comparison.md", "report.html")
+WRITTEN = (
+    *(RESULTS, DETAILS, COMPARISON),
+    *("comparison.md", "comparison.png", "report.html", "plots"),
+)
 
 # What a folder named after a model must not be called in a folder of results.
-RESULT_NAMES = (*WRITTEN, "comparison.png", "comparison.ledger.json", "ledger.json", "plots")
+RESULT_NAMES = (*WRITTEN, "comparison.ledger.json", "ledger.json")
 
 
 def fresh_folder(parent: Path) -> Path:

@@ -29,6 +29,18 @@ def mask_secrets(text: str) -> str:
     return _OF_QUERY.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
+def strike_out(text: str, address: str) -> str:
+    """`text` without the password of `address`, also where a driver took it for something else.
+
+    In `name:a@b@host` what follows the first @ is a host to some.
+    """
+    found = _OF_URL.search(address)
+    for part in (found[2], *found[2].split("@")) if found else ():
+        if len(part) > 2:
+            text = text.replace(part, MASK)
+    return mask_secrets(text)
+
+
 class SecretAddress:
     """An address that may hold a password: a text to whoever calls `reveal`, masked elsewhere."""
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from config.arguments import example_parser
 from data.match.__main__ import main as match
-from data.match.session import REPORT_JSON
-from data.match.trip_output import trip_results
+from data.match.trip_output import REPORT_JSON, trip_results
 from data.osm.__main__ import main as make_roads
 from data.preprocess.__main__ import main as make_zones
 from runtime.errors import UserError, run_main

@@ -65,6 +65,11 @@ class RunFolder:
         """The folder of event files."""
         return self.path / "tensorboard_log"
 
+    @property
+    def has_results(self) -> bool:
+        """Whether there is a student or its figures, of whoever put them there."""
+        return self.best.exists() or self.metrics.exists()
+
     def set_aside(self) -> None:
         """Moves an earlier run's folder away under a new name; nothing is deleted."""
         if not self.path.exists():

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from runtime.errors import UserError, one_line
 from runtime.logs import get_logger
-from runtime.secrets import MASK, SecretAddress, mask_secrets
+from runtime.secrets import MASK, SecretAddress, mask_secrets, strike_out
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -139,7 +139,8 @@ def open_storage(address: StorageAddress) -> BaseStorage:
         ) from error
     except Exception as error:  # every driver has its own error types
         raise UserError(
-            f"The study's store {address.shown} cannot be opened ({_reason(error)}). "
+            f"The study's store {address.shown} cannot be opened "
+            f"({_reason(error, address)}). "
             f"Give --storage another one: {FORMS}."
         ) from error
 
@@ -234,8 +235,8 @@ def storage_errors(address: StorageAddress) -> Iterator[None]:
         yield
     except failure_types() as error:
         raise UserError(
-            f"The study's store {address.shown} failed ({_reason(error)}); nothing finished is "
-            "lost. Start again with the same --study_name once it is well."
+            f"The study's store {address.shown} failed ({_reason(error, address)}); nothing "
+            "finished is lost. Start again with the same --study_name once it is well."
         ) from error
     except UserError:
         raise
@@ -243,8 +244,8 @@ def storage_errors(address: StorageAddress) -> Iterator[None]:
         if not _raised_in_store(error):
             raise
         raise UserError(
-            f"The study's store {address.shown} cannot be used ({_reason(error)}); is it damaged, "
-            "or the disk full?"
+            f"The study's store {address.shown} cannot be used ({_reason(error, address)}); is it "
+            "damaged, or the disk full?"
         ) from error
 
 
@@ -265,9 +266,9 @@ def failure_types() -> tuple[type[Exception], ...]:
     return OptunaError, SQLAlchemyError
 
 
-def _reason(error: BaseException) -> str:
-    """The driver's own words, without SQL and links."""
+def _reason(error: BaseException, address: StorageAddress) -> str:
+    """The driver's own words, without SQL, links and the password."""
     cause = error.__cause__ or error
     text = one_line(getattr(cause, "orig", None) or cause) or type(cause).__name__
-    text = mask_secrets(text)
+    text = strike_out(text, address.location)
     return text if len(text) <= 200 else text[:197] + "..."

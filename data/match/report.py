@@ -16,6 +16,7 @@ from data.attribution import read_attribution
 from data.match.network import METRES_PER_DEGREE, MatchNetwork
 from data.match.piece_work import DISTANCE_EDGES_M
 from data.match.results import LENGTH_EDGES_KM, Sample
+from data.match.trip_output import REPORT_JSON, REPORT_PAGE
 from runtime.files import atomic_write_bytes, write_json
 
 _STYLE = """
@@ -36,8 +37,8 @@ def write_reports(
 ) -> None:
     """Writes `match_report.html` and `match_report.json`."""
     report = {**report, "attribution": read_attribution(folder)}
-    atomic_write_bytes(folder / "match_report.html", _page(report, sample, network).encode("utf-8"))
-    write_json(folder / "match_report.json", report)
+    atomic_write_bytes(folder / REPORT_PAGE, _page(report, sample, network).encode("utf-8"))
+    write_json(folder / REPORT_JSON, report)
 
 
 def _page(report: dict[str, Any], sample: Sample, network: MatchNetwork) -> str:

@@ -36,7 +36,6 @@ from runtime.logs import get_logger
 
 logger = get_logger("match")
 
-REPORT_JSON = "match_report.json"
 _POINTS_FOR_SIGMA = 100_000
 
 
@@ -85,9 +84,8 @@ def match_points(job: Job) -> dict[str, Any]:
                 write_places(job.data_dir / PLACES_NAME, parts, pieces.vehicles)
             else:
                 (job.data_dir / PLACES_NAME).unlink(missing_ok=True)
-        report["seconds_in_all"] = round(time.perf_counter() - started, 2)
-        samples = _samples(parts)
-        write_reports(job.data_dir, report, samples, network)
+            report["seconds_in_all"] = round(time.perf_counter() - started, 2)
+            write_reports(job.data_dir, report, _samples(parts), network)
         shutil.rmtree(work)
     return report
 

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 PLACES_NAME = "matched_points.parquet"
+REPORT_JSON, REPORT_PAGE = REPORTS = ("match_report.json", "match_report.html")
 _PASSAGES_NAME = "zone_trans_mat.npy"  # between zones; counted on the trips
 _TRIPS_PER_BATCH = 50_000
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def trip_results(folder: Path, force: bool = False) -> Results:
-    """The files that matching writes: trips that are somebody's own are not replaced."""
+    """The files that matching writes: what is somebody's own there is not replaced."""
     names = [f"{split}{suffix}" for split in SPLITS for suffix in SUFFIXES]
-    return Results(folder, (*names, PLACES_NAME), "data.match", force=force)
+    return Results(folder, (*names, PLACES_NAME, *REPORTS), "data.match", force=force)
 
 
 def write_trips(

@@ -77,6 +77,11 @@ def _guard(folder: Path, known: dict[str, Any], force: bool) -> None:
             f"{folder} holds the trips of {trips[0]}, which belong to the network that is there; "
             "choose another folder, or replace the network with --force."
         )
+    if not known and (folder / REPORT_NAME).exists():
+        raise UserError(
+            f"{folder / REPORT_NAME} is in the way, and not of this program; choose another "
+            "folder, or replace it with --force."
+        )
     if not any((folder / name).exists() for name in ("roadmap.geo", "roadmap.rel")):
         return
     files = known.get("files")

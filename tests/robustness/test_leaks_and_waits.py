@@ -32,6 +32,7 @@ from runtime.logs import ROOT, add_log_file, remove_log_file
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.wandb_run import has_credentials
 from tests.training_helpers import environment, random_teacher
+from tuning.storage import StorageAddress, open_storage
 
 ODD = 'x\x1b[31m<img src=x onerror="a">|\u202e'
 
@@ -82,6 +83,13 @@ def test_logs_move_no_cursor_and_tell_no_password(
     remove_log_file(handler)
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert "\x1b" not in text and "secret" not in text and "ann:***@host" in text
+
+
+def test_what_a_driver_takes_for_a_host_is_struck_out() -> None:
+    address = StorageAddress.parse("postgresql://ann:a@s3cret@127.0.0.1:1/n")
+    with pytest.raises(UserError, match="cannot be opened") as refused:
+        open_storage(address)
+    assert "s3cret" not in str(refused.value)
 
 
 FAULTS: list[tuple[Exception, str]] = [

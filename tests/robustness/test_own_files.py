@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 
 from config import Config, load_evaluation_config
+from data.osm.export import export_osm
 from evaluation import evaluate
 from evaluation import main as evaluation_main
 from gene import Execution, generate
 from metrics.reference import Settings
+from pipeline.likelihood import likelihood_auc
 from pipeline.plan import make_plan
 from report.claim import fresh_folder
 from runtime.errors import UserError
+from tests.robustness.programs import Programs, assert_refused
+from tests.training_helpers import tiny_config
+from train_with_distill import train
 from training.folder import RunFolder
 
 NO_INTERVALS = Settings(bootstrap=0)
@@ -162,3 +167,63 @@ def test_trips_changed_after_their_generation_are_said(
     trips.write_bytes(b"".join(trips.read_bytes().splitlines(keepends=True)[:-1]))
     evaluate(trips, trained.data_dir, settings=NO_INTERVALS, output_dir=tmp_path / "b")
     assert any("was changed after gene.py" in line for line in messages)
+
+
+def test_a_student_without_a_state_is_moved_aside(tiny_city: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_city, tmp_path / "save", optimizer_config__max_epoch=1)
+    folder = RunFolder.of(config)
+    folder.path.mkdir(parents=True)
+    folder.best.write_text("a published student")
+    train(config)
+    (moved,) = folder.path.parent.glob(f"{folder.path.name}.*")
+    assert (moved / "best.pth").read_text() == "a published student"
+    written = folder.best.read_bytes()
+    train(config)  # its own is found again
+    assert folder.best.read_bytes() == written and folder.latest.exists()
+
+
+MINE: list[tuple[str, str, tuple[str, ...]]] = [
+    ("match_report.json", "data.match", ("--gps", "{here}/points.csv", "--data_dir", "{out}")),
+    ("roadmap.json", "data.osm", ("--pbf", "{here}/map.osm", "--out", "{out}")),
+    (
+        "plots/mine.png",
+        "evaluation.py",
+        ("--generated_file", "{here}/trips.csv", "--data_dir", "{city}", "--output_dir", "{out}"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "program", "words"), MINE, ids=[each[1] for each in MINE])
+def test_what_stands_beside_results_is_not_replaced(
+    programs: Programs,
+    trained: Config,
+    tmp_path: Path,
+    name: str,
+    program: str,
+    words: tuple[str, ...],
+) -> None:
+    city, out = Path(trained.data_dir), tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    if program == "data.match":
+        for each in ("roadmap.geo", "roadmap.rel"):
+            shutil.copy(city / each, out)
+        (tmp_path / "points.csv").write_text("time,lat,lon\n1,1,1\n")
+    elif program == "data.osm":
+        export_osm(city, tmp_path / "map.osm")
+    else:
+        make_trips(trained, tmp_path / "trips.csv")
+    places = {"here": tmp_path, "out": out, "city": city}
+    assert_refused(programs.run(program, *(word.format(**places) for word in words)), str(out))
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_student_of_other_trips_is_no_witness(
+    trained: Config, tmp_path: Path, messages: list[str]
+) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(trained.data_dir, city, ignore=shutil.ignore_patterns(".cache"))
+    lines = (city / "train.csv").read_text().splitlines(keepends=True)
+    (city / "train.csv").write_text("".join(lines[: len(lines) // 2]))
+    likelihood_auc(Config(data_dir=str(city)), RunFolder.of(trained).best)
+    assert any("was trained on other trips" in line for line in messages)
