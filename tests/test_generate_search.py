@@ -267,12 +267,12 @@ def test_memory_does_not_grow_with_the_number_of_trips(published: Setup) -> None
     from search.trips import TripRequests
 
     scorer = published.scorer()
-    engine = SearchEngine(BeamSearch(published.graph, 4, 1, 5000), scorer)
+    engine = SearchEngine(BeamSearch(published.graph, 4, 1, 24), scorer)
     taken = 0
 
     def requests():  # type: ignore[no-untyped-def]
         nonlocal taken
-        for number in range(0, 600, 50):
+        for number in range(0, 400, 50):
             taken += 50
             roads = np.arange(number, number + 50) % published.network.num_roads
             yield TripRequests(number, roads, roads[::-1].copy(), np.full(50, FRIDAY_EVENING))
@@ -281,7 +281,7 @@ def test_memory_does_not_grow_with_the_number_of_trips(published: Setup) -> None
     for trip in engine.run(requests()):
         most_ahead = max(most_ahead, taken - trip.number)
         peak_nodes = max(peak_nodes, scorer.decoder.tree.depth.shape[0])
-    assert trip.number == 599
+    assert trip.number == 399
     assert most_ahead <= 64 * 4 + 50
     assert peak_nodes <= 1 << 13
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from config import load_config
 from hoser import HOSER
 from models.compiling import mark_dynamic
+from tests.programs import TIMEOUT_S, call
 from tests.student_helpers import (
     ParityStudent,
     largest_difference,
@@ -69,7 +69,10 @@ def test_the_default_compiler_gives_the_same_scores(student: ParityStudent) -> N
 
 
 def test_two_processes_train_as_one(student: ParityStudent, tmp_path: Path) -> None:
-    mp.spawn(_train_step, args=(student.folder, tmp_path), nprocs=2)
+    processes = [call(_train_step, rank, student.folder, tmp_path) for rank in (0, 1)]
+    for process in processes:
+        _, errors = process.communicate(TIMEOUT_S)
+        assert process.returncode == 0, errors
     model = student.model()
     losses = losses_of(model, student.batch(8))
     (losses.next_road + losses.travel_time).backward()
