@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 import zipfile
@@ -109,6 +110,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
             raise
         print(f"error: {shortened(mask_secrets(one_line(reason)))}", file=sys.stderr)
         code = 2
+    # What libraries tidy up at the end is no longer for Ctrl-C; what is registered last runs first.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _end_now(code)
     sys.exit(code)

@@ -30,7 +30,9 @@ class _ConsoleHandler(logging.Handler):
             tqdm.write(self.format(record), file=sys.stderr)
         except BrokenPipeError:
             pass
-        except Exception:
+        except Exception as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # which tqdm stumbles over
+                raise KeyboardInterrupt from None
             self.handleError(record)
 
 

@@ -28,7 +28,7 @@ from metrics.reference import Settings
 from report.tables import markdown_table, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, is_disk_failure, read_json
-from runtime.logs import ROOT, add_log_file, remove_log_file
+from runtime.logs import ROOT, add_log_file, get_logger, remove_log_file, setup_logging
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.wandb_run import has_credentials
 from tests.training_helpers import environment, random_teacher
@@ -90,6 +90,40 @@ def test_what_a_driver_takes_for_a_host_is_struck_out() -> None:
     with pytest.raises(UserError, match="cannot be opened") as refused:
         open_storage(address)
     assert "s3cret" not in str(refused.value)
+
+
+def test_ctrl_c_while_a_line_is_logged_is_no_error_of_logging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise AttributeError("the lock is not there yet")  # as tqdm does
+
+    setup_logging()
+    monkeypatch.setattr("tqdm.tqdm.write", stumble)
+    with pytest.raises(KeyboardInterrupt):
+        get_logger("test").warning("anything")
+
+
+def test_ctrl_c_after_the_work_is_no_traceback(tmp_path: Path) -> None:
+    code = """
+import atexit, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from runtime.errors import run_main
+run_main(lambda: 0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 FAULTS: list[tuple[Exception, str]] = [
