@@ -381,7 +381,8 @@ class TrainingRun:
         A run may have been killed between the two.
         """
         best = self._best_student()
-        if not self.folder.best.exists():
+        profiling = self.config.profiling.max_batches is not None  # leaves results alone
+        if profiling or not self.folder.best.exists():
             return
         if best.knows_spread and self.recorder.knows_travel_times(self.progress):
             return
