@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from config.schema import Config
 from runtime.errors import UserError
 from runtime.names import is_idle_pipe
 from runtime.secrets import mask_secrets
+
+MOST, MOST_SEED = 1_000_000_000, 2**63 - 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,18 +36,31 @@ class Parser(argparse.ArgumentParser):
                 words[place] = f"{known}{separator}{value}"
         parsed = super().parse_known_args(words, namespace)
         self._refuse_pipes(parsed[0])
+        self._refuse_numbers(parsed[0])
         if args is None:  # the experiment tracker writes down how the program was called
             sys.argv[1:] = [mask_secrets(word) for word in sys.argv[1:]]
         return parsed
 
     def _refuse_pipes(self, arguments: argparse.Namespace) -> None:
         """A pipe that nobody writes to would be waited for without a word, for ever."""
+        for name, _, value in self._given(arguments):
+            if isinstance(value, str | Path) and is_idle_pipe(value):
+                self.error(f"{name} is {str(value)!r}, a pipe; give a file or a folder")
+
+    def _refuse_numbers(self, arguments: argparse.Namespace) -> None:
+        """No count of ours is negative, or larger than any machine could serve."""
+        for name, kind, value in self._given(arguments):
+            most = MOST_SEED if name == "--seed" else MOST
+            if kind is int and isinstance(value, int) and not 0 <= value <= most:
+                self.error(f"{name} is {value}; expected a whole number from 0 to {most:,}")
+
+    def _given(self, arguments: argparse.Namespace) -> Iterator[tuple[str, Any, Any]]:
+        """Name, type and value of each argument, one by one where there are several."""
         for action in self._actions:
             value = getattr(arguments, action.dest, None)
+            name = action.option_strings[0] if action.option_strings else action.dest
             for each in value if isinstance(value, list) else [value]:
-                if isinstance(each, str | Path) and is_idle_pipe(each):
-                    name = action.option_strings[0] if action.option_strings else action.dest
-                    self.error(f"{name} is {str(each)!r}, a pipe; give a file or a folder")
+                yield name, action.type, each
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help.")

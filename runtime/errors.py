@@ -128,6 +128,8 @@ def reason_of(error: Exception) -> str | None:
         return f"What was read cannot be understood ({type(error).__name__}: {error})."
     if isinstance(error, MemoryError):
         return f"There is not enough memory ({error or 'for what was asked'})."
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return f"A link leads back to itself ({str(error).removeprefix('Symlink loop from ')})."
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "A path holds a NUL character, which no file has in its name."
     return None

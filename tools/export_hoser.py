@@ -66,11 +66,14 @@ def export_hoser(
             f"{checkpoint} does not say for which trip length it was trained; "
             "give --max_len, the trajectory_encoder_config.max_len of its config"
         )
+    if not 2 <= max_len <= MOST_MAX_LEN:  # the original's mask is as large as its square
+        raise UserError(f"--max_len is {max_len}; 2 to {MOST_MAX_LEN} roads are possible.")
     state = original_state(file.state, max_len)
     with results.of(Inputs(model=sha256_of_file(checkpoint))).written():
         save_plain(output, state)
 
 
+MOST_MAX_LEN = 10_000
 EXAMPLES = """\
   python -m tools.export_hoser --checkpoint save/demo/seed0_distill/best.pth --output hoser.pth
 """

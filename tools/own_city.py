@@ -97,6 +97,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     if arguments.pbf is None or arguments.gps is None:
         raise UserError("--pbf and --gps are needed, or --demo.")
+    if arguments.zones < 1:
+        raise UserError(f"--zones is {arguments.zones}; it must be at least 1.")
     out, force = arguments.out, arguments.force
     make_dataset(arguments.pbf, arguments.gps, out, arguments.options, arguments.zones, force)
     print(f"The dataset is in {arguments.out}; how good it is says match_report.html there.")

@@ -8,13 +8,16 @@ from pathlib import Path
 from config.arguments import example_parser
 from data.demo_city.build import make_demo_city
 from data.demo_city.settings import DemoCitySettings
-from runtime.errors import run_main
+from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
 
 EXAMPLES = """\
   python -m data.demo_city --out data/demo --roads 5000 --trips 20000 --seed 0
   python -m data.demo_city --out data/small --roads 200 --trips 300 --quiet
 """
+
+
+MOST_THREADS = 1024
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and makes the city."""
     arguments = _parser().parse_args(argv)
+    if arguments.threads is not None and not 1 <= arguments.threads <= MOST_THREADS:
+        raise UserError(f"--threads is {arguments.threads}; 1 to {MOST_THREADS} are possible.")
     setup_logging()
     settings = DemoCitySettings(
         num_roads=arguments.roads,

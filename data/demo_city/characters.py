@@ -44,6 +44,8 @@ def write_characters(data_dir: Path, folder: Path, share: float, seed: int) -> i
     first, last = test.offsets[:-1], test.offsets[1:] - 1
     chosen = np.random.default_rng(seed).random(len(test)) < share
     places = np.flatnonzero(chosen)
+    if not len(places):
+        raise UserError(f"The share is {share}; of {len(test)} test trips that is none.")
     origin, destination = (np.asarray(test.road_ids[at], dtype=np.int64) for at in (first, last))
     oracle = DemoCityOracle(settings)
     table = oracle.drive(origin[places], destination[places], starts[places], True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,35 @@ def test_a_request_has_bounds(make: Any, values: dict[str, Any], reason: str) ->
 def test_a_setting_has_bounds(key: str, value: object) -> None:
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
         load_config(None, {key: value, "distill.tau_squared": True})
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "reason"),
+    [
+        ("data.match.__main__", ["--gps", "x", "--seed=-1"], "--seed is -1; expected a whole"),
+        ("tools.leakage", ["--seed=-1"], "--seed is -1; expected a whole"),
+        ("tools.baselines", ["--num_gene=-1"], "--num_gene is -1; expected a whole"),
+        ("tools.baselines", [f"--seed={10**23}"], "--seed is 1000"),
+        ("gene", [f"--routes_per_od={2**62}"], "--routes_per_od is 4611686018427387904"),
+        ("tools.export_hoser", [f"--max_len={2**62}"], "--max_len is 4611686018427387904"),
+        ("data.demo_city.__main__", ["--out", "x", "--threads=0"], "--threads is 0; 1 to 1024"),
+        ("data.demo_city.__main__", ["--out", "x", f"--threads={10**8}"], "--threads is 1000"),
+        ("tools.own_city", ["--pbf=a", "--gps=b", "--out=c", "--zones=0"], "--zones is 0"),
+    ],
+)
+def test_a_number_of_any_program_has_bounds(
+    program: str, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needed = {
+        "data.match.__main__": ["--data_dir", "city"],
+        "tools.leakage": ["--data_dir", "city", "--generated_file", "x"],
+        "tools.baselines": ["--data_dir", "city", "--output_dir", "x"],
+        "tools.export_hoser": ["--checkpoint", "x", "--output", "y"],
+    }
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program, *arguments, *needed.get(program, [])])
+    with pytest.raises(UserError, match=reason):
+        importlib.import_module(program).main()
 
 
 @pytest.mark.parametrize(("text", "number"), [("", 1), ("3", 3), ("three", None)])
