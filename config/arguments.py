@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,8 +49,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{name} is {str(value)!r}, a pipe; give a file or a folder")
 
     def _refuse_numbers(self, arguments: argparse.Namespace) -> None:
-        """No count of ours is negative, or larger than any machine could serve."""
+        """No count of ours is negative, or larger than any machine could serve; nothing is NaN."""
         for name, kind, value in self._given(arguments):
+            if kind is float and isinstance(value, float) and math.isnan(value):
+                self.error(f"{name} is {value}; expected a number")
             most = MOST_SEED if name == "--seed" else MOST
             if kind is int and isinstance(value, int) and not 0 <= value <= most:
                 self.error(f"{name} is {value}; expected a whole number from 0 to {most:,}")

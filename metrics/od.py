@@ -27,8 +27,9 @@ class OdGrid:
     def over(cls, network: RoadNetwork, grid_size: float) -> OdGrid:
         """Square cells of `grid_size` degrees."""
         lon, lat = network.center_lon, network.center_lat
-        x = np.floor((lon - lon.min()) / grid_size)
-        y = np.floor((lat - lat.min()) / grid_size)
+        with np.errstate(over="ignore"):  # cells without number are refused below
+            x = np.floor((lon - lon.min()) / grid_size)
+            y = np.floor((lat - lat.min()) / grid_size)
         width, height = x.max() + 1, y.max() + 1
         if not width * height < MAX_CELLS:
             raise UserError(

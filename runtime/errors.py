@@ -89,6 +89,10 @@ def _printable_warning(
     return printable(_format_warning(message, category, filename, lineno, line))
 
 
+NO_ROOM = ("can't start new thread", "could not create a primitive")
+"""What Python's threads and PyTorch's products say where the system gives them no memory."""
+
+
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
@@ -126,6 +130,8 @@ def reason_of(error: Exception) -> str | None:
         return f"{' and '.join(places) or 'A file'}: {error.strerror or error}."
     if isinstance(error, PARSER_ERRORS):
         return f"What was read cannot be understood ({type(error).__name__}: {error})."
+    if isinstance(error, RuntimeError) and str(error) in NO_ROOM:
+        return f"There is not enough memory, or there are too many threads ({error})."
     if isinstance(error, MemoryError):
         return f"There is not enough memory ({error or 'for what was asked'})."
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):

@@ -46,9 +46,12 @@ class GpsSettings:
 
     def check(self) -> None:
         """Raises `UserError` where a value makes no sense."""
-        if self.interval_s <= 0 or self.noise_m < 0 or not 0 <= self.outage_share <= 1:
+        if not 0.1 <= self.interval_s <= 86_400:
+            raise UserError(f"--interval is {self.interval_s}; it must be 0.1 to 86400 seconds.")
+        if not 0 <= self.noise_m <= 1e6 or not 0 <= self.outage_share <= 1:
             raise UserError(
-                "--interval must be positive, --noise not negative, --outages a share from 0 to 1."
+                f"--noise is {self.noise_m}, --outages {self.outage_share}; metres from 0 to a "
+                "million and a share from 0 to 1 are possible."
             )
 
 

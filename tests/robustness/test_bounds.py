@@ -60,6 +60,8 @@ def test_a_setting_has_bounds(key: str, value: object) -> None:
         ("tools.export_hoser", [f"--max_len={2**62}"], "--max_len is 4611686018427387904"),
         ("data.demo_city.__main__", ["--out", "x", "--threads=0"], "--threads is 0; 1 to 1024"),
         ("data.demo_city.__main__", ["--out", "x", f"--threads={10**8}"], "--threads is 1000"),
+        ("data.demo_city.gps", ["--out=x.csv", "--interval=nan"], "--interval is nan; expected"),
+        ("data.demo_city.gps", ["--out=x.csv", "--interval=5e-324"], "--interval is 5e-324; it"),
         ("tools.own_city", ["--pbf=a", "--gps=b", "--out=c", "--zones=0"], "--zones is 0"),
     ],
 )
@@ -67,6 +69,7 @@ def test_a_number_of_any_program_has_bounds(
     program: str, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     needed = {
+        "data.demo_city.gps": ["--data_dir", "city"],
         "data.match.__main__": ["--data_dir", "city"],
         "tools.leakage": ["--data_dir", "city", "--generated_file", "x"],
         "tools.baselines": ["--data_dir", "city", "--output_dir", "x"],
