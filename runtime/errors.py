@@ -89,10 +89,6 @@ def _printable_warning(
     return printable(_format_warning(message, category, filename, lineno, line))
 
 
-NO_ROOM = ("can't start new thread", "could not create a primitive")
-"""What Python's threads and PyTorch's products say where the system gives them no memory."""
-
-
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Runs a program's `main`; a user's mistake becomes one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a screen of another alphabet is no mistake at all
@@ -130,15 +126,31 @@ def reason_of(error: Exception) -> str | None:
         return f"{' and '.join(places) or 'A file'}: {error.strerror or error}."
     if isinstance(error, PARSER_ERRORS):
         return f"What was read cannot be understood ({type(error).__name__}: {error})."
-    if isinstance(error, RuntimeError) and str(error) in NO_ROOM:
-        return f"There is not enough memory, or there are too many threads ({error})."
-    if isinstance(error, MemoryError):
-        return f"There is not enough memory ({error or 'for what was asked'})."
+    if is_out_of_memory(error):
+        return f"There is not enough memory ({str(error) or 'for what was asked'})."
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         return f"A link leads back to itself ({str(error).removeprefix('Symlink loop from ')})."
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "A path holds a NUL character, which no file has in its name."
     return None
+
+
+_NO_MEMORY = (  # of PyTorch's allocators on all devices, of its products, and of Python's threads
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "unable to allocate",
+    "could not create a primitive",
+    "can't start new thread",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, NumPy or Python could not get the memory it wanted."""
+    if isinstance(error, MemoryError):
+        return True
+    text = one_line(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
 
 
 def _end_now(code: int) -> NoReturn:

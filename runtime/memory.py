@@ -5,18 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from runtime.errors import UserError, one_line
-
-_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "unable to allocate")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch, NumPy or Python could not get the memory it wanted."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(  # PyTorch's errors of all devices are such
-        word in one_line(error).lower() for word in _WORDS
-    )
+from runtime.errors import UserError, is_out_of_memory
 
 
 @contextlib.contextmanager

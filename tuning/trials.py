@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from config.schema import Config
-from runtime.errors import UserError, one_line
+from runtime.errors import UserError, is_out_of_memory, one_line
 from runtime.files import is_disk_failure, read_json
 from runtime.logs import get_logger
-from runtime.memory import is_out_of_memory
 from training.folder import RunFolder
 from training.reporting import format_duration
 from training.resources import ResourcePool

@@ -57,8 +57,9 @@ class TeacherOptions:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be above 0.")
         if not 0.0 <= self.geometry < float("inf"):
             raise UserError(f"--geometry is {self.geometry}; it must be at least 0.")
-        if not 0.0 <= self.random_start <= 1.0:
-            raise UserError(f"--random_start is {self.random_start}; it must be in 0..1.")
+        for name in ("random_start", "warmup_ratio"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UserError(f"--{name} is {getattr(self, name)}; it must be in 0..1.")
 
     @property
     def trained_loss(self) -> TeacherLoss:

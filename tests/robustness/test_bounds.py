@@ -12,12 +12,17 @@ import pytest
 
 from config import Config, load_config
 from config.generation import Execution, SearchSettings
+from critics.teacher_training import TeacherOptions
 from data.road_network import RoadNetwork
 from gene import generate
 from report.inputs import learning_curves
 from runtime.errors import UserError
 from runtime.launched import num_processes
 from training.folder import RunFolder
+
+
+def teacher(**values: Any) -> TeacherOptions:
+    return TeacherOptions(Path("teacher.pt"), **values)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,7 @@ from training.folder import RunFolder
         (SearchSettings, {"temperature": float("nan")}, "temperature is nan; it must be"),
         (Execution, {"processes": 10**11}, "processes is 100000000000; it must be at most 1024"),
         (Execution, {"batch_size": 10**30}, "batch_size is 1000"),
+        (teacher, {"warmup_ratio": float("inf")}, "--warmup_ratio is inf; it must be in 0..1"),
     ],
 )
 def test_a_request_has_bounds(make: Any, values: dict[str, Any], reason: str) -> None:

@@ -133,6 +133,9 @@ FAULTS: list[tuple[Exception, str]] = [
     (ValueError("embedded null byte"), "NUL character"),
     (UserError("postgresql://ann:secret@host is not there"), "ann:***@host"),
     (FileNotFoundError(errno.ENOENT, "No such file or directory", "deep/" * 2000), "No such file"),
+    (RuntimeError("can't start new thread"), "There is not enough memory"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "There is not enough memory"),
+    (RuntimeError("Symlink loop from 'a/b'"), "A link leads back to itself ('a/b')"),
 ]
 
 
