@@ -175,15 +175,7 @@ def run(
     """Runs a program to its end, as `subprocess.run` with captured text."""
     given = dict(env) if env is not None else environment()
     if must_be_real(command, given):
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env=given,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return run_for_real(command, cwd, timeout, given)
     program = start(command, cwd, given)
     try:
         stdout, stderr = program.communicate(timeout)
@@ -191,6 +183,24 @@ def run(
         program.kill()
         raise
     return subprocess.CompletedProcess(command, program.wait(), stdout, stderr)
+
+
+def run_for_real(
+    command: list[str],
+    cwd: str | Path,
+    timeout: float = TIMEOUT_S,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end as an interpreter of its own, for what is about the start."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=dict(env) if env is not None else environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 def call(

@@ -18,7 +18,7 @@ from data.preprocess.get_zone_trans_mat import write_zone_trans_mat
 from data.preprocess.partition_road_network import partition_roads, write_partition
 from data.road_network import RoadNetwork
 from runtime.errors import UserError
-from tests.programs import REPOSITORY, TIMEOUT_S, call, environment, run
+from tests.programs import REPOSITORY, TIMEOUT_S, call, run, run_for_real
 
 PARTITION, COUNTS = "road_network_partition", "zone_trans_mat.npy"
 
@@ -169,15 +169,8 @@ def test_the_commands(parity_copy: Path, parity_city: Path) -> None:
     assert (parity_copy / COUNTS).read_bytes() == (parity_city / COUNTS).read_bytes()
     step = "data.preprocess.partition_road_network"
     command = [sys.executable, "-m", step, "--data_dir", str(parity_copy), "--zones", "8"]
-    made = subprocess.run(  # for real: Python itself warns of a step that its package imports
-        [*command, "--seed", "3"],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    # For real: Python itself warns of a step that its package imports.
+    made = run_for_real([*command, "--seed", "3"], REPOSITORY)
     assert made.returncode == 0, made.stderr
     assert "Warning" not in made.stderr
     assert made.stdout == ""

@@ -380,10 +380,9 @@ class TrainingRun:
 
         A run may have been killed between the two.
         """
-        best = self._best_student()
-        profiling = self.config.profiling.max_batches is not None  # leaves results alone
-        if profiling or not self.folder.best.exists():
+        if self.recorder.profiling or not self.folder.best.exists():
             return
+        best = self._best_student()
         if best.knows_spread and self.recorder.knows_travel_times(self.progress):
             return
         quality = best.fit_travel_times()

@@ -12,6 +12,8 @@ from runtime.errors import UserError
 
 TeacherLoss = Literal["candidates", "vocabulary"]
 
+_LEAST_BLOCK_SIZE = 4
+
 
 @dataclass(frozen=True)
 class TeacherOptions:
@@ -55,6 +57,11 @@ class TeacherOptions:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be above 0.")
+        if self.block_size is not None and self.block_size < _LEAST_BLOCK_SIZE:
+            raise UserError(
+                f"The block size is {self.block_size}; it must be at least {_LEAST_BLOCK_SIZE}, "
+                "for the start, the destination and two roads."
+            )
         if not 0.0 <= self.geometry < float("inf"):
             raise UserError(f"--geometry is {self.geometry}; it must be at least 0.")
         for name in ("random_start", "warmup_ratio"):

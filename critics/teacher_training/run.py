@@ -35,7 +35,6 @@ from runtime.shutdown import Stopped, stop_if_asked
 logger = get_logger("train_lmtad")
 MAX_BLOCK_SIZE = 512
 STEPS_PER_SHOWN_LOSS = 20
-_LEAST_BLOCK_SIZE = 4
 MEMORY_ADVICE = "lower --batch_size, --block_size, --n_embd or --n_layer of the teacher."
 
 
@@ -108,11 +107,6 @@ class TeacherRun:
         options = self.options
         prefix = 2 if options.destination_prefix else 1
         longest = int(self.train.num_roads_of_trip.max(initial=1))
-        if options.block_size is not None and options.block_size < _LEAST_BLOCK_SIZE:
-            raise UserError(
-                f"The block size is {options.block_size}; it must be at least {_LEAST_BLOCK_SIZE}, "
-                "for the start, the destination and two roads."
-            )
         vocab_size = int(self.dataset_config["num_places"]) + NUM_SPECIAL_TOKENS
         return LMTADConfig(
             vocab_size,

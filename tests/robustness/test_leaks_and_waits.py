@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -31,7 +30,8 @@ from runtime.files import FolderLock, is_disk_failure, read_json
 from runtime.logs import ROOT, add_log_file, get_logger, remove_log_file, setup_logging
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.wandb_run import has_credentials
-from tests.training_helpers import environment, random_teacher
+from tests.programs import run_for_real
+from tests.training_helpers import random_teacher
 from tuning.storage import StorageAddress, open_storage
 
 ODD = 'x\x1b[31m<img src=x onerror="a">|\u202e'
@@ -115,14 +115,7 @@ atexit.register(os.kill, os.getpid(), signal.SIGINT)
 from runtime.errors import run_main
 run_main(lambda: 0)
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_for_real([sys.executable, "-c", code], tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -236,14 +229,7 @@ def test_an_interrupted_import_is_no_traceback(tmp_path: Path, script: str) -> N
     # A suite that runs in the background of a shell passes on that Ctrl-C is not for it.
     heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code = f"{heeded}import config, os\nos.kill(os.getpid(), signal.SIGINT)\nimport {script}"
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_for_real([sys.executable, "-c", code], tmp_path)
     assert ended.stderr == "Interrupted.\n" and ended.returncode in (130, -signal.SIGINT)
 
 
