@@ -129,6 +129,7 @@ class Leakage:
     membership_auc: float | None  # by the distance to the closest generated trip
     same_od: float  # share of generated trips with the very OD pair of a training trip
     same_od_and_start: float  # and its very start time
+    num_training: int  # trips that were trained on
     likelihood_auc: float | None = None  # by the model's likelihood, where there is a model
 
     def to_json(self) -> dict[str, Any]:
@@ -169,6 +170,7 @@ class LeakSearch:
             ),
             same_od=sum(each[:2] in self._pairs for each in asked) / len(asked),
             same_od_and_start=sum(each in self._requests for each in asked) / len(asked),
+            num_training=len(self._training.trips),
         )
 
 

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from config import Config
 from dataset import TripDataset
 from hoser import HOSER
 from models.losses import mask_candidates
 from runtime.device import resolve_device
-from search.student import open_city
+from search.student import City
 
 TRIPS_PER_BATCH = 64
 MOST_TRIPS = 4000
 
 
-def likelihood_auc(
-    config: Config, model_path: Path, seed: int = 0, max_trips: int | None = None
-) -> float | None:
-    """The chance that the student finds a training trip likelier than a held-out test trip.
+def likelihood_auc(city: City, seed: int = 0) -> float | None:
+    """The chance that a city's student finds a training trip likelier than a held-out test trip.
 
-    By the mean log-probability of a trip's decisions; from as many trips of each split.
-    `max_trips`: the student has seen the first ones of the training split only.
+    By the mean log-probability of a trip's decisions; from as many trips of each split, of the
+    training split those that the student has seen.
     """
     from metrics.leakage import auc
 
-    city = open_city(config, model_path)
     city.say_what_differs()  # trips that it has not seen are no members
-    device = resolve_device(None, config.training.device)
+    device = resolve_device(None, city.config.training.device)
     student = city.load_student(device)
     splits = [city.trips(split) for split in ("train", "test")]
-    seen = [min(max_trips or len(splits[0]), len(splits[0])), len(splits[1])]
+    most = city.config.data.max_train_trips or len(splits[0])
+    seen = [min(most, len(splits[0])), len(splits[1])]
     count = min(MOST_TRIPS, *seen)
     rngs = [np.random.default_rng([seed, 6]) for _ in splits]
     chosen = [np.sort(r.choice(n, count, replace=False)) for r, n in zip(rngs, seen, strict=True)]

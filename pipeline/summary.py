@@ -10,20 +10,14 @@ from typing import Any
 
 from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
-from metrics.generated import read_generated
 from metrics.groups import Group, GroupComparison, compare_groups
-from metrics.leakage import Leakage, LeakSearch
-from metrics.trips import read_real_trips
-from metrics.utility import Utility
-from pipeline.generation import training_config
 from pipeline.groups import make_groups
 from pipeline.job_result import JobResult
 from pipeline.latency import latency_of
 from pipeline.ledger import Entry, measures_version
-from pipeline.likelihood import likelihood_auc
 from pipeline.material import Material
 from pipeline.plan import Job
-from pipeline.utility import measure_utility
+from pipeline.questions import Questions
 from report.document import Extras, Run, write_comparison, write_report
 from report.groups import groups_section, groups_summary, write_groups
 from report.inputs import learning_curves
@@ -46,6 +40,7 @@ class Summary:
 
     def __init__(self, material: Material) -> None:
         self.material, self.plan, self.config = material, material.plan, material.config
+        self.questions = Questions(material)
 
     def write(self, results: list[JobResult]) -> None:
         """Writes comparison, groups, searches and report of these very evaluations."""
@@ -84,10 +79,10 @@ class Summary:
             section = yardsticks_section([_yardstick_row(result) for result in shown])
             yield _Part(section, write_section(section, folder / "yardsticks"))
         if self.config.utility:
-            section = utility_section(self._utilities(shown))
+            section = utility_section(self.questions.utilities(shown))
             yield _Part(section, write_section(section, folder / "utility"))
         if self.config.leakage:
-            leaks = self._leaks(shown)
+            leaks = self.questions.leaks(shown)
             file = folder / "leakage.json"
             write_json(file, {name: leak.to_json() for name, leak in leaks.items()})
             yield _Part(leakage_section(leaks), [file])
@@ -187,42 +182,6 @@ class Summary:
             groups += [Group(f"{g.name} {label}" if several else g.name, g.by_seed) for g in made]
         return compare_groups(groups, source, self.config.seed)
 
-    def _leaks(self, shown: list[JobResult]) -> dict[str, Leakage]:
-        """What each model's trips give away; held-out trips are those of the test split."""
-        network = self.material.network
-        training, held_out = (
-            read_real_trips(self.plan.data_dir, split, network, self.config.on_bad_rows)
-            for split in ("train", "test")
-        )
-        search = LeakSearch(training, held_out, network.num_roads, self.config.seed)
-        found = {}
-        for result in shown:
-            trips = self.material.assessment(result).read_trips()
-            leak = search.leaks(trips)
-            if result.job.model.baseline is None:
-                config = training_config(result.job.model, self.plan)
-                score = likelihood_auc(config, result.job.model.file, self.config.seed)
-                leak = replace(leak, likelihood_auc=score)
-            found[_title(result)] = leak
-        return found
-
-    def _utilities(self, shown: list[JobResult]) -> dict[str, Utility]:
-        found = {}
-        for result in shown:
-            try:
-                found[_title(result)] = self._utility(result)
-            except UserError as error:  # too few of its trips can be driven
-                logger.warning("%s has no utility: %s", _title(result), error)
-        return found
-
-    def _utility(self, result: JobResult) -> Utility:
-        """What students learn from a model's trips; their trainings are found again."""
-        job, network = result.job, self.material.network
-        generated = read_generated(job.generated_file, network, self.config.on_bad_rows)
-        place = f"{job.name} {job.od_source}".replace(" ", "_")
-        folder = self.plan.eval_dir / "utility" / f"seed{self.config.seed}" / place
-        return measure_utility(training_config(job.model, self.plan), generated, network, folder)
-
     def _track(self, groups: list[GroupComparison]) -> None:
         wandb = self.config.wandb.model_copy(update={"run_name": ""})
         name = f"groups_{self.config.dataset}_seed{self.config.seed}"
@@ -253,10 +212,6 @@ class _Part:
 
     section: Section
     files: list[Path]
-
-
-def _title(result: JobResult) -> str:
-    return f"{result.job.name}, {result.job.od_source}"
 
 
 def _yardstick_row(result: JobResult) -> YardstickRow:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from config import Config
 from config.loading import dump_config
+from config.schema import DistillConfig
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -99,12 +100,13 @@ class _Student:
 
     @property
     def config(self) -> Config:
-        """How it is trained."""
+        """How it is trained: without a teacher, on all trips of its own city."""
         return self.base.model_copy(
             update={
                 "data_dir": str(self.own_city),
                 "save_dir": str(self.folder / "save"),
-                "distill": self.base.distill.model_copy(update={"enable": False}),
+                "data": self.base.data.model_copy(update={"max_train_trips": None}),
+                "distill": DistillConfig(enable=False),
             }
         )
 
@@ -118,7 +120,7 @@ class _Student:
         _make_city(self.own_city, self.city, trips)
         inputs = {
             "step": "utility",
-            "config": dump_config(self.base),
+            "config": dump_config(self.config),
             "train": sha256_of_file(self.own_city / "train.csv"),
             "val": sha256_of_file(self.city / "val.csv"),
         }

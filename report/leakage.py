@@ -21,9 +21,13 @@ def leakage_section(found: Mapping[str, Leakage]) -> Section:
     header += ["closer AUC", "membership AUC (trips)", "membership AUC (likelihood)"]
     header += ["same OD", "same OD and start"]
     rows: list[list[str]] = []
-    for name, leak in found.items():
-        if not rows:
-            rows.append(["held-out real trips", *_closeness(leak.held_out), *["–"] * 5])
+    beside: int | None = None
+    # Models that saw different numbers of trips have yardsticks of their own.
+    for name, leak in sorted(found.items(), key=lambda item: item[1].num_training):
+        if leak.num_training != beside:
+            beside = leak.num_training
+            label = f"held-out real trips, beside {beside:,} training trips"
+            rows.append([label, *_closeness(leak.held_out), *["–"] * 5])
         rows.append(
             [
                 name,

@@ -138,7 +138,7 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
     """Loads the network and settles the student's architecture from its file."""
     path = Path(model_path) if model_path is not None else find_checkpoint(config)
     student = read_student_file(path)
-    config = _with_architecture(config, student, path)
+    config = _as_trained(config, student, path)
     folder = Path(config.data_dir)
     network = RoadNetwork.load(folder, config.data.angle_convention)
     if network.zones is None:
@@ -148,16 +148,17 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
     return City(config, network, path, student.inputs, student.trained_on, student.travel_times)
 
 
-def _with_architecture(config: Config, student: StudentFile, path: Path) -> Config:
-    """`config` with the widths that the file was trained with, and its kind of angles."""
+def _as_trained(config: Config, student: StudentFile, path: Path) -> Config:
+    """`config` with the widths and angles that the file was trained with, and how many trips."""
     tree: dict[str, Any] = config.model_dump(by_alias=True)
     for section, widths in _widths_of(student.state).items():
         tree[section] |= widths
     if student.max_len is not None:
         tree["trajectory_encoder_config"]["max_len"] = student.max_len
     data = student.config.get("data") if student.config is not None else None
-    if isinstance(data, Mapping) and "angle_convention" in data:
-        tree["data"] |= {"angle_convention": data["angle_convention"]}
+    if isinstance(data, Mapping):
+        known = ("angle_convention", "max_train_trips")
+        tree["data"] |= {name: data[name] for name in known if name in data}
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+from config import Config
 from data.road_network import RoadNetwork
 from metrics.leakage import LeakSearch, TripIndex, auc
 from metrics.trips import Trips, read_real_trips
+from search.student import open_city
+from tests.training_helpers import tiny_config
+from tools.leakage import main as leakage_main
+from train_with_distill import train
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +93,29 @@ def test_real_splits_run_through(tiny_city: Path, network: RoadNetwork) -> None:
     leak = LeakSearch(train, test, network.num_roads).leaks(test)
     assert leak.closer_auc == pytest.approx(0.5)
     assert leak.to_json()["generated"] == leak.to_json()["held_out"]
+
+
+def test_members_are_the_trips_that_a_student_saw(
+    tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    saw = {"data__max_train_trips": 5, "optimizer_config__max_epoch": 1}
+    student = train(tiny_config(tiny_city, tmp_path / "save", **saw)).checkpoint
+    city = open_city(Config(data_dir=str(tiny_city)), student)
+    assert city.config.data.max_train_trips == 5
+    words = ["--generated_file", str(_as_generated(tiny_city, tmp_path)), "--data_dir"]
+    words += [str(tiny_city), "--model_path", str(student)]
+    monkeypatch.setattr("sys.argv", ["tools.leakage", *words])
+    leakage_main()
+    assert "beside 5 training trips" in capsys.readouterr().out
+
+
+def _as_generated(city: Path, folder: Path) -> Path:
+    """The test trips as if they had been generated."""
+    file = folder / "generated.csv"
+    with (city / "test.csv").open(newline="") as source, file.open("w", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(["gene_trace_road_id", "gene_trace_datetime"])
+        for row in csv.DictReader(source):
+            roads = [int(road) for road in row["rid_list"].split(",")]
+            writer.writerow([str(roads), str(row["time_list"].split(","))])
+    return file

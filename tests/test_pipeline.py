@@ -106,6 +106,8 @@ def test_groups_searches_and_baselines_of_a_study(
     assert " *" in yardsticks and " of 1" in yardsticks  # a best yardstick, measures won
     assert (results / "plots" / "measures_test.svg").exists()
     leaks = json.loads((results / "leakage.json").read_text())
+    asked = ("vanilla_seed1 beam1", "distilled_seed1 beam1", "markov_1", "fastest_path")
+    assert list(leaks) == [f"{name}, test" for name in asked]  # of one search
     assert leaks["markov_1, test"]["likelihood_auc"] is None
     assert 0 <= leaks["vanilla_seed1 beam1, test"]["likelihood_auc"] <= 1
     assert set(run(folder, **study).values()) == {("up to date", "up to date")}

@@ -4,7 +4,8 @@
     python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo \\
         --model_path save/demo/seed0_distill/best.pth
 
-With a model its likelihood is tried as an attack as well. The pipeline does this for every model
+With a model its likelihood is tried as an attack as well, and the training trips are those that
+it has seen. The pipeline does this for every model
 with `--leakage`.
 """
 
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from config import Config
 from config.arguments import example_parser
@@ -28,6 +31,7 @@ from runtime.files import sha256_of_file, sha256_of_json, write_json
 from runtime.inputs import Inputs
 from runtime.logs import setup_logging
 from runtime.results import Results, add_force_argument
+from search.student import open_city
 
 EXAMPLES = """\
   python -m tools.leakage --generated_file gene/trips.csv --data_dir data/demo
@@ -47,14 +51,18 @@ def main() -> None:
     training, held_out = (
         read_real_trips(arguments.data_dir, split, network) for split in ("train", "test")
     )
-    search = LeakSearch(training, held_out, network.num_roads, arguments.seed)
+    student = None
+    if arguments.model_path is not None:
+        student = open_city(Config(data_dir=arguments.data_dir), Path(arguments.model_path))
+    seen = student.config.data.max_train_trips if student is not None else None
+    members = training.select(np.arange(len(training))[:seen])
+    search = LeakSearch(members, held_out, network.num_roads, arguments.seed)
     found = {}
     for name, file in files.items():
         generated = read_generated(file, network, arguments.on_bad_rows).trips
         found[name] = search.leaks(generated)
-    if arguments.model_path is not None:
-        config = Config(data_dir=arguments.data_dir)
-        score = likelihood_auc(config, Path(arguments.model_path), arguments.seed)
+    if student is not None:
+        score = likelihood_auc(student, arguments.seed)
         found = {name: replace(each, likelihood_auc=score) for name, each in found.items()}
     print(leakage_section(found).to_markdown())
     if results is not None:

@@ -18,6 +18,7 @@ from metrics.leakage import LeakSearch
 from pipeline.likelihood import likelihood_auc
 from pipeline.utility import measure_utility
 from report.score_groups import Members, score_groups
+from search.student import open_city
 
 Seeds = dict[str, list[Run]]  # the students of each kind
 
@@ -39,8 +40,8 @@ def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) ->
     generated = read_generated(trips, study.network).trips
     search = LeakSearch(training, study.trips("test"), study.network.num_roads)
     found = search.leaks(generated)
-    config = study.place.config(run)
-    attack = likelihood_auc(config, study.student_file(run), max_trips=run.size)
+    city = open_city(study.place.config(run), study.student_file(run))
+    attack = likelihood_auc(city)
     return Outcome(replace(found, likelihood_auc=attack).to_json())
 
 

@@ -20,6 +20,7 @@ from pipeline.likelihood import likelihood_auc
 from pipeline.plan import make_plan
 from report.claim import fresh_folder
 from runtime.errors import UserError
+from search.student import open_city
 from tests.robustness.programs import Programs, assert_refused
 from tests.training_helpers import tiny_config
 from train_with_distill import train
@@ -225,5 +226,5 @@ def test_a_student_of_other_trips_is_no_witness(
     shutil.copytree(trained.data_dir, city, ignore=shutil.ignore_patterns(".cache"))
     lines = (city / "train.csv").read_text().splitlines(keepends=True)
     (city / "train.csv").write_text("".join(lines[: len(lines) // 2]))
-    likelihood_auc(Config(data_dir=str(city)), RunFolder.of(trained).best)
+    likelihood_auc(open_city(Config(data_dir=str(city)), RunFolder.of(trained).best))
     assert any("was trained on other trips" in line for line in messages)
