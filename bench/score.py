@@ -76,13 +76,13 @@ def _measure(
     file = teacher or _teacher(network, train, val, scratch)
     judges: list[Judge] = [taught, TeacherJudge("teacher", road_teacher(file, network), network)]
     results = {"positions": float(len(trips.road_ids) - len(trips))}
-    for judge in judges:
-        scorer = JudgeScorer(judge, normality)
+    scorers = [JudgeScorer(judge, normality) for judge in judges]
+    for judge, scorer in zip(judges, scorers):
         results[f"{judge.name}_positions_per_s"] = _rate(scorer, trips)
     results["student_against_one_at_a_time"] = _against_alone(taught, trips)
     before = peak_memory_mib()
     four = _repeated(trips, 4)
-    taught.surprises(four)
+    scorers[0].scores(four)
     results["memory_growth_of_four_times_mib"] = peak_memory_mib() - before
     assert isinstance(taught, StudentJudge)
     results["running_turns_per_s"] = _running_rate(taught, normality, trips)

@@ -13,16 +13,15 @@ import polars as pl
 
 from critics.scoring.scores import ASPECTS, ModelScores
 from critics.scoring.session import ScoreResult
-from critics.scoring.statistics import most_surprising
+from critics.scoring.statistics import RouteSurprise
 from critics.scoring.study import Study
-from critics.scoring.trips import position_offsets
 from data.tables import writable_by_polars
+from metrics.trips import Trips
 from report.geojson import Feature, trip_features, write_feature_collection
 from runtime.errors import UserError
 from runtime.files import replace_atomically, write_json
 from runtime.inputs import KEY
 
-ROADS_NAMED = 5
 # From usual to strange, as fill colours that also colour-blind eyes can order.
 _COLOURS = ("#4575b4", "#91bfdb", "#fee090", "#fc8d59", "#d73027")
 _LEVELS = (0.5, 0.8, 0.95, 0.99)
@@ -59,20 +58,17 @@ def _columns(result: ScoreResult, scores: ModelScores) -> dict[str, Any]:
             columns[f"{aspect}_percentile"] = found.percentile
             columns[f"{aspect}_level"] = found.level
             columns[f"{aspect}_alarm"] = found.alarms(rate)
-    if scores.route is not None and scores.surprises is not None:
+    if scores.route is not None:
         columns["surprise"] = scores.route.total
         columns["surprise_per_decision"] = scores.route.per_decision
-        columns["surprising_roads"] = _surprising_roads(result, scores)
+        columns["surprising_roads"] = _surprising_roads(result.trips, scores.route)
     return columns
 
 
-def _surprising_roads(result: ScoreResult, scores: ModelScores) -> list[str]:
+def _surprising_roads(trips: Trips, route: RouteSurprise) -> list[str]:
     """The roads onto which each trip turned most surprisingly, the strangest first."""
-    assert scores.surprises is not None
-    trips, offsets = result.trips, position_offsets(result.trips)
-    places = most_surprising(scores.surprises.route, offsets, ROADS_NAMED)
     named = []
-    for trip, row in enumerate(places):
+    for trip, row in enumerate(route.strangest):
         roads, _ = trips.trip(trip)
         named.append(" ".join(str(roads[place + 1]) for place in row if place >= 0))
     return named

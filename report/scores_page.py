@@ -5,6 +5,7 @@ One HTML file that needs nothing else, made like the report of an evaluation (`r
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _payload(result: ScoreResult) -> dict[str, Any]:
         "runs": [
             {
                 "model": name,
-                "trips": [_scored(result, scores, trip, place[trip]) for trip in chosen[name]],
+                "trips": _scored_trips(result, scores, chosen[name], place),
             }
             for name, scores in result.models.items()
         ],
@@ -75,8 +76,21 @@ def _payload(result: ScoreResult) -> dict[str, Any]:
     }
 
 
+def _scored_trips(
+    result: ScoreResult, scores: ModelScores, chosen: Sequence[int], place: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """What one model says of the trips that it finds strangest."""
+    found = [_scored(result, scores, trip, place[trip]) for trip in chosen]
+    if scores.judge is not None:
+        shown = result.trips.select(np.asarray(chosen, dtype=np.int64))
+        along, offsets = scores.judge.surprises(shown).route, position_offsets(shown)
+        for number, trip in enumerate(found):
+            trip["surprise"] = np.round(along[offsets[number] : offsets[number + 1]], 3).tolist()
+    return found
+
+
 def _scored(result: ScoreResult, scores: ModelScores, trip: int, place: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    return {
         "trip": place,
         "trip_number": trip,
         "percentile": float(scores.overall.percentile[trip]),
@@ -86,8 +100,3 @@ def _scored(result: ScoreResult, scores: ModelScores, trip: int, place: int) -> 
         "alarm": bool(scores.overall.alarms(result.request.alarm_rate)[trip]),
         "label": None if result.labels is None else str(result.labels[trip]),
     }
-    if scores.surprises is not None:
-        offsets = position_offsets(result.trips)
-        along = scores.surprises.route[offsets[trip] : offsets[trip + 1]]
-        found["surprise"] = np.round(along, 3).tolist()
-    return found

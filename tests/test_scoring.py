@@ -34,7 +34,7 @@ from critics.scoring.opening import open_judge
 from critics.scoring.pace import UsualTimes
 from critics.scoring.perplexity import log_perplexity, token_log_perplexity
 from critics.scoring.running import Reader, RunningScores, StudentReader, TeacherReader
-from critics.scoring.scores import Normality
+from critics.scoring.scores import JudgeScorer, Normality
 from critics.scoring.session import read_any_trips
 from critics.scoring.statistics import largest_window, most_surprising
 from critics.scoring.trips import Surroundings, as_trips, position_offsets
@@ -442,6 +442,20 @@ def test_mistakes_are_said(city: Path, change: dict[str, object], message: str) 
     values: dict[str, object] = {"models": [], "data_dir": city, "split": "train", **change}
     with pytest.raises(UserError, match=message):
         score(ScoreRequest(**values))  # type: ignore[arg-type]
+
+
+def test_trips_are_scored_some_at_a_time_as_at_once(
+    network: RoadNetwork, train: TripDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips = as_trips(train)
+    scorer = JudgeScorer(TransitionJudge(train), Normality.of(network, trips, trips))
+    whole = scorer.scores(trips)
+    monkeypatch.setattr("critics.scoring.scores.TRIPS_AT_ONCE", 7)
+    pieces = scorer.scores(trips)
+    assert pieces.route is not None and whole.route is not None
+    np.testing.assert_allclose(pieces.route.total, whole.route.total, atol=1e-9)
+    np.testing.assert_allclose(pieces.route.stretch, whole.route.stretch, atol=1e-9)
+    np.testing.assert_array_equal(pieces.route.strangest, whole.route.strangest)
 
 
 def test_batches_on_several_threads_are_judged_as_on_one(

@@ -7,6 +7,7 @@ travel time. What follows for whole trips is `statistics`; which trips are norma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +17,14 @@ from scipy.special import ndtr
 
 from critics.choices import Choices, Judgement, edge_counts, judge
 from critics.road_teacher import RoadTeacher
-from critics.scoring.trips import as_dataset, position_offsets
+from critics.scoring.trips import as_dataset, position_offsets, spans
 from data.road_network import RoadNetwork
 from data.sampling import evaluation_batches
 from dataset import TripDataset
 from hoser import HOSER
 from metrics.trips import Trips
 from models.cpu_parallel import run_batches
+from models.road_tables import RoadTables
 from times.conditions import TimeConditions, places
 from times.distribution import TimeDistribution
 
@@ -101,7 +103,7 @@ class TeacherJudge:
         dataset = as_dataset(trips, self.network, (0.0, 1.0))
         offsets = position_offsets(trips)
         found = Surprises.empty(int(offsets[-1]), with_times=False)
-        for first, last in _spans(offsets):
+        for first, last in spans(offsets, TRIPS_AT_ONCE, POSITIONS_AT_ONCE):
             roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
             here, taken = _here_and_taken(roads, trips.lengths[first:last])
             chosen = np.arange(first, last)
@@ -135,8 +137,7 @@ class StudentJudge:
         found = Surprises.empty(int(offsets[-1]), with_times=self.times is not None)
         spec = dataset.evaluation_rows()
         spec = spec[np.flatnonzero(spec.trace_len > 0)]
-        with torch.no_grad():
-            tables = self.model.encode_roads()
+        tables = self._road_tables
 
         @torch.no_grad()
         def work(rows: IntArray) -> None:
@@ -148,7 +149,8 @@ class StudentJudge:
             here = batch.trace_road_id[real].cpu().numpy()
             taken = gathered.road_ids[:, 1:].to(self.device)[real].cpu().numpy()
             row, step = (index.cpu().numpy() for index in real.nonzero(as_tuple=True))
-            where = offsets[part.trip_id[row]] + part.crop_start[row] + step
+            trip = part.trip_id[row]
+            where = offsets[trip] + part.crop_start[row] + step
             choices = Choices.of(self.network, here, taken)
             flat = logits[batch.candidate_mask].cpu().numpy()
             found.put(where, judge(flat, choices), self.network)
@@ -156,10 +158,15 @@ class StudentJudge:
                 predicted = time_pred[batch.candidate_mask].double().cpu().numpy()
                 mean, std = self.time_statistics
                 log1p = predicted * std + mean
-                self._judge_times(found.times, where, choices, log1p, here, trips)
+                self._judge_times(found.times, where, choices, log1p, here, trips, trip)
 
         run_batches(work, evaluation_batches(spec.trace_len, ROWS_AT_ONCE), self.device)
         return found
+
+    @cached_property
+    def _road_tables(self) -> RoadTables:
+        with torch.no_grad():
+            return self.model.encode_roads()
 
     def _judge_times(
         self,
@@ -169,15 +176,16 @@ class StudentJudge:
         predicted_log1p: FloatArray,  # [M]
         here: IntArray,
         trips: Trips,
+        trip: IntArray,
     ) -> None:
         assert self.times is not None
         made = choices.label >= 0
         place, road, log1p = where[made], here[made], predicted_log1p[choices.label[made]]
-        step = place + _trip_of_position(trips)[place]  # the road's place in the flat trips
+        step = place + trip[made]  # the road's place in the flat trips, which have one more each
         seconds = (trips.times[step + 1] - trips.times[step]).astype(np.float64)
         expected_s = np.maximum(np.expm1(log1p), 0.0)
         kind = self.network.road_attr_type[road]
-        since_start = step - trips.offsets[_trip_of_position(trips)[place]]
+        since_start = step - trips.offsets[trip[made]]
         conditions = TimeConditions.of(expected_s, kind, trips.times[step], places(since_start))
         found.density[place] = -self.times.log_density(seconds, conditions)
         found.score[place] = self.times.normal_scores(seconds, conditions)
@@ -200,24 +208,13 @@ class TransitionJudge:
     def surprises(self, trips: Trips) -> Surprises:
         offsets = position_offsets(trips)
         found = Surprises.empty(int(offsets[-1]), with_times=False)
-        for first, last in _spans(offsets):
+        for first, last in spans(offsets, TRIPS_AT_ONCE, POSITIONS_AT_ONCE):
             roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
             here, taken = _here_and_taken(roads, trips.lengths[first:last])
             choices = Choices.of(self.network, here, taken)
             judged = judge(self.logit[choices.edge], choices)
             found.put(slice(offsets[first], offsets[last]), judged, self.network)
         return found
-
-
-def _spans(offsets: IntArray) -> list[tuple[int, int]]:
-    """Trips some at a time: bounded in number and in positions."""
-    spans, first, count = [], 0, len(offsets) - 1
-    while first < count:
-        room = int(np.searchsorted(offsets, offsets[first] + POSITIONS_AT_ONCE, side="right")) - 1
-        last = max(first + 1, min(first + TRIPS_AT_ONCE, room, count))
-        spans.append((first, last))
-        first = last
-    return spans
 
 
 def _here_and_taken(
@@ -229,7 +226,3 @@ def _here_and_taken(
     inner[ends - 1] = False
     here = np.flatnonzero(inner)
     return roads[here].astype(np.int64), roads[here + 1].astype(np.int64)
-
-
-def _trip_of_position(trips: Trips) -> IntArray:
-    return np.repeat(np.arange(len(trips)), trips.lengths - 1)

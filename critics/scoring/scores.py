@@ -15,10 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from critics.scoring.calibration import Calibration, percentile
-from critics.scoring.judges import Judge, Surprises
+from critics.scoring.judges import Judge
 from critics.scoring.pace import UsualTimes
 from critics.scoring.statistics import RouteSurprise, route_surprise, time_surprise, ways_on
-from critics.scoring.trips import OD_CELL_DEGREES, OdSupport, Surroundings, position_offsets
+from critics.scoring.trips import (
+    OD_CELL_DEGREES,
+    OdSupport,
+    Surroundings,
+    position_offsets,
+    spans,
+)
 from critics.scoring.yardsticks import UsualDuration, detour_ratio
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
@@ -28,6 +34,7 @@ IntArray = NDArray[np.int64]
 
 Aspect = Literal["route", "time", "both"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
+TRIPS_AT_ONCE, POSITIONS_AT_ONCE = 8192, 1 << 18
 Raw = dict[Aspect, list[FloatArray]]  # numbers [n] of each trip, by the aspect they speak of
 
 
@@ -64,7 +71,7 @@ class ModelScores:
     name: str
     aspects: dict[Aspect, AspectScores]
     route: RouteSurprise | None  # None for yardsticks, which know no positions
-    surprises: Surprises | None
+    judge: Judge | None  # None for yardsticks: asked again about the positions that are shown
     seconds: float  # that scoring took, fitting not counted
     positions: int
     is_perplexity: bool = False  # `raw` is LM-TAD's measure, which the published rule reads
@@ -153,12 +160,25 @@ class JudgeScorer:
 
     def scores(self, trips: Trips) -> ModelScores:
         started = time.perf_counter()
-        raw, route, surprises = self._raw(trips)
+        raw, route = self._raw(trips)
         aspects = self._calibrated(raw, self.normality.support.surroundings(trips))
         elapsed = time.perf_counter() - started
-        return ModelScores(self.name, aspects, route, surprises, elapsed, len(surprises.route))
+        positions = int(position_offsets(trips)[-1])
+        return ModelScores(self.name, aspects, route, self.judge, elapsed, positions)
 
-    def _raw(self, trips: Trips) -> tuple[Raw, RouteSurprise, Surprises]:
+    def _raw(self, trips: Trips) -> tuple[Raw, RouteSurprise]:
+        """Numbers of each trip; what the judge says of positions is not kept."""
+        pieces = spans(position_offsets(trips), TRIPS_AT_ONCE, POSITIONS_AT_ONCE)
+        raws, routes = zip(
+            *(self._raw_of_some(trips.select(np.arange(*piece))) for piece in pieces)
+        )
+        raw: Raw = {
+            aspect: [np.concatenate(values) for values in zip(*(each[aspect] for each in raws))]
+            for aspect in raws[0]
+        }
+        return raw, RouteSurprise.joined(routes)
+
+    def _raw_of_some(self, trips: Trips) -> tuple[Raw, RouteSurprise]:
         found = self.judge.surprises(trips)
         offsets = position_offsets(trips)
         route = route_surprise(found, offsets, ways_on(trips, self.normality.network.out_degree))
@@ -166,7 +186,7 @@ class JudgeScorer:
         if found.times is not None:
             times = time_surprise(found.times, offsets)
             raw["time"] = [times.per_road, times.stretch, times.drift]
-        return raw, route, found
+        return raw, route
 
 
 class YardstickScorer:

@@ -5,7 +5,8 @@ Raw numbers depend on how long a trip is and how often it is driven; `calibratio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ IntArray = NDArray[np.int64]
 
 # A detour is a stretch of a trip; sums over the whole trip drown a short one in a long trip.
 STRETCH_ROADS = 12
+ROADS_NAMED = 5  # of each trip, the most surprising ones
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class RouteSurprise:
     total: FloatArray  # nats
     per_decision: FloatArray  # nats, over positions with more than one way on
     stretch: FloatArray  # nats beyond what the judge expected, on the worst stretch of roads
+    strangest: IntArray  # [n, ROADS_NAMED], places of the greatest surprises, -1 in shorter trips
+
+    @classmethod
+    def joined(cls, parts: Sequence[RouteSurprise]) -> RouteSurprise:
+        """Those of all parts' trips, one part after the other."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def route_surprise(found: Surprises, offsets: IntArray, ways: IntArray) -> RouteSurprise:
@@ -34,7 +43,8 @@ def route_surprise(found: Surprises, offsets: IntArray, ways: IntArray) -> Route
     total = sums(found.route, offsets)
     decisions = np.maximum(sums((ways > 1).astype(np.float64), offsets), 1.0)
     stretch = largest_window(found.route - found.entropy, offsets, STRETCH_ROADS)
-    return RouteSurprise(total, total / decisions, stretch)
+    strangest = most_surprising(found.route, offsets, ROADS_NAMED)
+    return RouteSurprise(total, total / decisions, stretch, strangest)
 
 
 @dataclass(frozen=True)

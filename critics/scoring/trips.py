@@ -52,6 +52,19 @@ def position_offsets(trips: Trips) -> IntArray:
     return trips.offsets - np.arange(len(trips) + 1)
 
 
+def spans(offsets: IntArray, most_trips: int, most_positions: int) -> list[tuple[int, int]]:
+    """Trips some at a time, from first to last: bounded in number and in positions."""
+    found, first, count = [], 0, len(offsets) - 1
+    if not count:
+        return [(0, 0)]
+    while first < count:
+        room = int(np.searchsorted(offsets, offsets[first] + most_positions, side="right")) - 1
+        last = max(first + 1, min(first + most_trips, room, count))
+        found.append((first, last))
+        first = last
+    return found
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What makes surprises of two trips comparable."""
