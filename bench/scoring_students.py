@@ -35,13 +35,9 @@ class Training:
     """How much every student sees."""
 
     trips: int = 1500
-    epochs: int = 10  # of the taught ones
-    replayed: int = 0  # further trips for each one, driven by the teacher
+    epochs: int = 10  # of as many steps each, with and without a teacher
+    replayed: int = 4  # further trips for each one that the teacher drives, as the demo has it
     seeds: int = 5
-
-    def epochs_of(self, arm: Arm) -> int:
-        """As many steps without a teacher as with one, who drives further trips."""
-        return self.epochs * (1 + self.replayed) if arm == "vanilla" else self.epochs
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def _config(city: Path, teacher: Path, training: Training, student: Student) -> 
         "dataset": "scoring",
         "data_dir": str(city),
         "data.max_train_trips": training.trips,
-        "optimizer_config.max_epoch": training.epochs_of(student.arm),
+        "optimizer_config.max_epoch": training.epochs,
         "training.seed": student.seed,
         "training.device": "cpu",
         "training.progress": False,

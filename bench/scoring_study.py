@@ -73,7 +73,7 @@ def main() -> None:
     ensure_zones(city, 60 if options.data_dir is None else 300)
     teacher = options.teacher or folder / "teacher.pt"
     make_teacher(city, teacher)
-    training = Training(options.max_train_trips, options.epochs, seeds=options.seeds)
+    training = Training(options.max_train_trips, options.epochs, options.replayed, options.seeds)
     if options.quick:
         training = Training(trips=100, epochs=1, replayed=1, seeds=2)
     students = make_students(city, teacher, folder / "students", training, options.processes)
@@ -95,8 +95,14 @@ def _options() -> argparse.Namespace:
     add("--data_dir", type=Path, help="a folder in HOSER's format: no demo city")
     add("--teacher", type=Path, help="its teacher; default: trained on all training trips")
     add("--seeds", type=int, default=Training.seeds)
-    add("--epochs", type=int, default=Training.epochs, help="of the students with a teacher")
+    add("--epochs", type=int, default=Training.epochs, help="of every student")
     add("--max_train_trips", type=int, default=Training.trips, help="that every student sees")
+    add(
+        "--replayed",
+        type=int,
+        default=Training.replayed,
+        help="further ones, by the teacher",
+    )
     add("--max_trips", type=int, help="score only the first N test trips")
     add("--processes", type=int, default=2, help="students trained side by side")
     add("--quick", action="store_true", help="small sizes, for a try")
