@@ -209,7 +209,7 @@ def _answer(result: ScoreResult, comparison: GroupComparison, cases: list[Case])
         f"the widest gap is {gaps[widest]:+.3f} ({widest.title}), the mean "
         f"{np.mean(list(gaps.values())):+.3f}."
     )
-    students = [name for name in result.models if name.endswith("distilled/best")]
+    students = [name for name in result.models if name.endswith("distilled")]
     rates = _rate(result, teacher), float(np.median([_rate(result, name) for name in students]))
     lines.append(
         f"Cost: the teacher reads {rates[0]:,.0f} positions a second, a student {rates[1]:,.0f} "

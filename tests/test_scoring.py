@@ -30,7 +30,7 @@ from critics.scoring.judges import (
     TeacherJudge,
     TransitionJudge,
 )
-from critics.scoring.opening import open_judge
+from critics.scoring.opening import open_judge, unique_names
 from critics.scoring.pace import UsualTimes
 from critics.scoring.perplexity import log_perplexity, token_log_perplexity
 from critics.scoring.running import Reader, RunningScores, StudentReader, TeacherReader
@@ -344,7 +344,7 @@ def test_groups_over_seeds_equal_the_models_own_figures(
     assert {(test["first"], test["second"]) for test in found["tests"]} == {("plain", "taught")}
     assert all(test["difference"] == 0 and test["paired"] for test in found["tests"])
     studies = json.loads((tmp_path / "out" / "scores.json").read_text())["studies"]
-    own = studies[0]["models"]["seed1_plain/best"]["roc_auc"]
+    own = studies[0]["models"]["seed1_plain"]["roc_auc"]
     assert own in found["summaries"][0]["by_seed"].values()
     assert "seeds" in capsys.readouterr().out
     with pytest.raises(UserError, match="No model matches the group x"):
@@ -479,3 +479,16 @@ def test_batches_on_several_threads_are_judged_as_on_one(
         torch.set_num_threads(threads)
     np.testing.assert_allclose(together.route, alone.route, atol=1e-5)
     np.testing.assert_array_equal(together.likeliest, alone.likeliest)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a/teacher.pt", "save/city/seed1/best.pth"], ["teacher", "seed1"]),
+        (["x/seed1/best.pth", "y/seed1/best.pth"], ["x/seed1", "y/seed1"]),
+        (["best.pth"], ["best"]),
+        (["runs/v1.5/best.pth"], ["v1.5"]),
+    ],
+)
+def test_models_have_short_names(files: list[str], names: list[str]) -> None:
+    assert unique_names([Path(file) for file in files]) == names

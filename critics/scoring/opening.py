@@ -19,9 +19,14 @@ from search.student import open_city
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A short name for each file: as much of its path's end as tells it from the others."""
-    for parts in range(1, 1 + max(len(path.parts) for path in paths)):
-        names = ["/".join(path.with_suffix("").parts[-parts:]) for path in paths]
+    """A short name for each file: as much of its path's end as tells it from the others.
+
+    A run's best student goes by the name of its folder.
+    """
+    bare = [path.with_suffix("") for path in paths]
+    named = [path.parent if path.name == "best" and path.parent.name else path for path in bare]
+    for parts in range(1, 1 + max(len(path.parts) for path in named)):
+        names = ["/".join(path.parts[-parts:]) for path in named]
         if len(set(names)) == len(names):
             return names
     raise UserError(f"The model {paths[0]} is named twice.")

@@ -24,13 +24,6 @@ function plainTable(caption, header, rows) {
       el("tbody", {}, rows)));
 }
 
-if (data.study.length) {
-  const body = section("detection", "How well anomalies are found",
-    "ROC-AUC / PR-AUC by kind and strength: the chance that an anomalous trip scores higher than a normal one, and the mean precision. Trips not changed are the normal ones.");
-  for (const { title, header, rows } of data.study)
-    body.append(el("h3", {}, title), plainTable(title, header, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))))));
-}
-
 const mapBody = section("map", "The strangest trips",
   "Colour is the surprise of turning onto a road, from usual (blue) to strange (red); dashed is the way that was to be expected. Drag to move; click the map and scroll to zoom. Keyboard: arrow keys, +, − and 0.");
 const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": "Road map. Arrow keys move, plus and minus zoom, 0 shows everything." });
@@ -45,6 +38,13 @@ const profile = el("figure", {});
 mapBody.append(profile);
 const roadMap = new RoadMap(canvas, hoverRoad);
 const listBody = section("list", "Trips by percentile", "The share of comparable normal trips that are less surprising. Choose a trip to see it on the map.");
+
+if (data.study.length) {
+  const body = section("detection", "How well anomalies are found",
+    "ROC-AUC / PR-AUC by kind and strength: the chance that an anomalous trip scores higher than a normal one, and the mean precision. Trips not changed are the normal ones.");
+  for (const { title, header, rows } of data.study)
+    body.append(el("h3", {}, title), plainTable(title, header, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))))));
+}
 
 const chosen = () => currentRun().trips[state.trip];
 
@@ -116,7 +116,9 @@ function drawList() {
       names.map((name) => el("td", {}, each.percentiles[name] === undefined ? "–" : percent(each.percentiles[name]))),
       el("td", {}, each.alarm ? "yes" : ""), labelled ? el("td", {}, each.label || "") : null);
   });
-  listBody.replaceChildren(plainTable("Trips by percentile", header, rows));
+  const table = plainTable("Trips by percentile", header, rows);
+  table.classList.add("tall");
+  listBody.replaceChildren(table);
 }
 
 drawList();
