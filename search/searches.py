@@ -33,6 +33,7 @@ class Chosen:
     settings: SearchSettings
     width: int
     seed: int
+    rows: int  # partial trips that a pass has room for
 
 
 def _beam(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
@@ -54,7 +55,7 @@ def _sample(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
 
 
 def _best_first(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
-    return BestFirstSearch(graph, num_slots, chosen.settings.max_steps)
+    return BestFirstSearch(graph, num_slots, chosen.settings.max_steps, chosen.rows)
 
 
 def _shortest_path(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
@@ -69,9 +70,11 @@ SEARCHES: dict[SearchName, SearchKind] = {
 }
 
 
-def build_search(settings: SearchSettings, graph: SearchGraph, num_slots: int, seed: int) -> Search:
-    """The search asked for, with room for `num_slots` trips."""
-    chosen = Chosen(settings, rows_per_trip(settings), seed)
+def build_search(
+    settings: SearchSettings, graph: SearchGraph, num_slots: int, seed: int, rows: int = 1
+) -> Search:
+    """The search asked for, with room for `num_slots` trips, and for `rows` where that is more."""
+    chosen = Chosen(settings, rows_per_trip(settings), seed, rows)
     return SEARCHES[settings.name].build(graph, num_slots, chosen)
 
 

@@ -115,4 +115,4 @@ class Session:
         rows = _ROWS_A_PASS_CPU if prefers_loops(self.device) else _ROWS_A_PASS_GPU
         usual = max(1, rows // rows_per_trip(request.search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
-        return build_search(request.search, self.graph, slots, request.seed)
+        return build_search(request.search, self.graph, slots, request.seed, rows)

@@ -76,9 +76,9 @@ class Setup:
         return self.search(search, requests)
 
     def best_first(
-        self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000
+        self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000, rows: int = 1
     ) -> list[GeneratedTrip]:
-        return self.search(BestFirstSearch(self.graph, slots, max_steps), requests)
+        return self.search(BestFirstSearch(self.graph, slots, max_steps, rows), requests)
 
     def shortest_path(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

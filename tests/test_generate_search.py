@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from bench.reference_generate import PlainTrip
 from runtime.errors import UserError
+from search.best_first import BestFirstSearch
+from search.engine import SearchEngine
 from search.interface import PartialTrips
+from search.trips import TripRequests
 from tests.generation_helpers import Request, Setup, epoch, published_setup, random_setup
 
 FRIDAY_EVENING = epoch("2015-11-06T23:58:30Z")
@@ -57,6 +60,26 @@ def test_best_first_equals_the_plain_way(published: Setup, some_requests: list[R
         assert trip.times.tolist() == expected.times
         assert trip.reached == expected.reached
         assert trip.log_prob == pytest.approx(expected.log_prob, abs=1e-4)
+
+
+def test_scoring_ahead_saves_rounds_and_changes_no_trip(
+    published: Setup, some_requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.engine._FIRST_PRUNING", 64)
+    graph = published.graph
+
+    def run(rows: int, max_steps: int) -> tuple[list[tuple[bytes, bytes, float]], int]:
+        scorer = published.scorer()
+        engine = SearchEngine(BestFirstSearch(graph, 3, max_steps, rows), scorer)
+        columns = np.array(some_requests[:6]).T.copy()
+        trips = list(engine.run([TripRequests(0, *columns)]))
+        plain = [(t.road_ids.tobytes(), t.times.tobytes(), t.log_prob) for t in trips]
+        return plain, scorer.cost.forward_passes
+
+    for max_steps in (5000, 7):
+        alone, rounds = run(1, max_steps)
+        ahead, fewer = run(48, max_steps)
+        assert ahead == alone and fewer < rounds
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 16])
@@ -263,8 +286,6 @@ def test_scores_that_are_not_finite_are_the_users_to_know(
 
 def test_memory_does_not_grow_with_the_number_of_trips(published: Setup) -> None:
     from search.beam import BeamSearch
-    from search.engine import SearchEngine
-    from search.trips import TripRequests
 
     scorer = published.scorer()
     engine = SearchEngine(BeamSearch(published.graph, 4, 1, 24), scorer)

@@ -1,8 +1,9 @@
 """The loops of best-first search over all slots.
 
-Every slot has a pool of entries (parent node, road, seconds; log-probability) that only grows, and
-a binary heap of entry numbers. The heap moves its items exactly as Python's `heapq` does, because
-the original's order among equal log-probabilities follows from that.
+Every slot has a pool of entries that only grows, and a binary heap of entry numbers (`layout`). The
+heap moves its items exactly as Python's `heapq` does, because the original's order among equal
+log-probabilities follows from that. An entry may be scored before its turn: its candidates then
+stand in the pool, and are queued when the entry is taken from the heap.
 """
 
 from __future__ import annotations
@@ -56,109 +57,177 @@ def pop(heap, size, log_prob):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def begin_heaps(  # type: ignore[no-untyped-def]
-    slots, origin, start, best, visited, heap, heap_size, pool_at, pool_log_prob, pool_size
-):  # fmt: skip
+def begin_heaps(slots, origin, start, state, queues):  # type: ignore[no-untyped-def]
     """Clears the slots and puts each trip's first road into its heap."""
     for i in range(len(slots)):
         s = slots[i]
-        best[s, :] = -np.inf
-        visited[s, :] = False
-        best[s, origin[i]] = 0.0
-        pool_at[s, 0, 0] = -1
-        pool_at[s, 0, 1] = origin[i]
-        pool_at[s, 0, 2] = start[i]
-        pool_log_prob[s, 0] = 0.0
-        pool_size[s] = 1
-        heap[s, 0] = 0
-        heap_size[s] = 1
+        state.best[s, :] = -np.inf
+        state.visited[s, :] = False
+        state.best[s, origin[i]] = 0.0
+        queues.at[s, 0, 0] = -1
+        queues.at[s, 0, 1] = origin[i]
+        queues.at[s, 0, 2] = start[i]
+        queues.log_prob[s, 0] = 0.0
+        queues.candidates[s, 0] = -1
+        queues.size[s] = 1
+        queues.heap[s, 0] = 0
+        queues.heap_size[s] = 1
+        queues.waiting[s] = -1
+        queues.nearest[s] = 0
+        queues.nearest_m[s] = np.inf
 
 
 @kernel()
-def select_heads(  # type: ignore[no-untyped-def]
-    active, destination, steps, max_steps, heap, heap_size, pool_at, pool_log_prob,
-    nearest, nearest_m, visited, offsets, lon, lat,
-    out, out_log_prob, ended, ended_log_prob, ended_reached,
-):  # fmt: skip
-    """Takes from every heap the next entry to continue, or ends the search.
+def select_heads(state, queues, roads, max_steps, ahead, out, out_entry, ended, reached):  # type: ignore[no-untyped-def]
+    """Takes from every heap what is scored already, then lists the next entry, or ends the search.
 
-    out and ended: rows (slot, parent, road, seconds). Returns the numbers of both.
+    Up to `ahead` further entries of each slot, next in its heap, are listed to be scored before
+    their turn. Returns the numbers of rows in `out` and in `ended`.
     """
     num_out, num_ended = 0, 0
-    for s in range(len(active)):
-        if not active[s]:
+    frontier = np.empty(3 * ahead + 2, np.int64)
+    for s in range(len(state.active)):
+        if not state.active[s]:
             continue
-        entry, reached = -1, False
-        while heap_size[s] > 0 and steps[s] < max_steps:
-            head, heap_size[s] = pop(heap[s], heap_size[s], pool_log_prob[s])
-            road = pool_at[s, head, 1]
-            if visited[s, road]:
-                continue
-            visited[s, road] = True
-            if road == destination[s]:
-                entry, reached = head, True
-                break
-            metres = distance_m(lon, lat, road, destination[s])
-            if metres < nearest_m[s]:
-                nearest_m[s] = metres
-                nearest[s] = head
-            if offsets[road + 1] > offsets[road]:
-                entry = head
-                break
-        if entry >= 0 and not reached:
-            steps[s] += 1
-            out[0, num_out] = s
-            out[1:, num_out] = pool_at[s, entry]
-            out_log_prob[num_out] = pool_log_prob[s, entry]
-            num_out += 1
+        if queues.waiting[s] >= 0:
+            _queue_candidates(s, queues.waiting[s], state, queues, roads)
+            queues.waiting[s] = -1
+        entry, arrived = _take(s, state, queues, roads, max_steps)
+        if entry >= 0 and not arrived:
+            queues.waiting[s] = entry
+            _list(s, entry, queues, out, out_entry, num_out)
+            num_out = _list_ahead(
+                s, ahead, frontier, state, queues, roads, out, out_entry, num_out + 1
+            )
             continue
-        active[s] = False
-        entry = entry if reached else nearest[s]
-        ended[0, num_ended] = s
-        ended[1:, num_ended] = pool_at[s, entry]
-        ended_log_prob[num_ended] = pool_log_prob[s, entry]
-        ended_reached[num_ended] = reached
+        state.active[s] = False
+        entry = entry if arrived else queues.nearest[s]
+        ended.at[0, num_ended] = s
+        ended.at[1:, num_ended] = queues.at[s, entry]
+        ended.log_prob[num_ended] = queues.log_prob[s, entry]
+        reached[num_ended] = arrived
         num_ended += 1
     return num_out, num_ended
 
 
 @kernel()
-def update_heaps(  # type: ignore[no-untyped-def]
-    slot, road, node, next_log_prob, next_seconds, offsets, targets,
-    best, heap, heap_size, pool_at, pool_log_prob, pool_size,
-):  # fmt: skip
-    """Pushes the candidates whose road was not reached before or by a worse path."""
-    for n in range(len(slot)):
-        s = slot[n]
-        first = offsets[road[n]]
-        for c in range(offsets[road[n] + 1] - first):
-            target, log_prob = targets[first + c], next_log_prob[n, c]
-            if not log_prob > best[s, target]:
-                continue
-            best[s, target] = log_prob
-            entry = pool_size[s]
-            pool_size[s] = entry + 1
-            pool_at[s, entry, 0] = node[n]
-            pool_at[s, entry, 1] = target
-            pool_at[s, entry, 2] = next_seconds[n, c]
-            pool_log_prob[s, entry] = log_prob
-            heap_size[s] = push(heap[s], heap_size[s], pool_log_prob[s], entry)
+def _take(s, state, queues, roads, max_steps):  # type: ignore[no-untyped-def]
+    """The next entry that has to be scored, or the arrival (and True); -1: there is neither."""
+    while queues.heap_size[s] > 0 and state.steps[s] < max_steps:
+        head, queues.heap_size[s] = pop(queues.heap[s], queues.heap_size[s], queues.log_prob[s])
+        road = queues.at[s, head, 1]
+        if state.visited[s, road]:
+            continue
+        state.visited[s, road] = True
+        if road == state.destination[s]:
+            return head, True
+        metres = distance_m(roads.lon, roads.lat, road, state.destination[s])
+        if metres < queues.nearest_m[s]:
+            queues.nearest_m[s] = metres
+            queues.nearest[s] = head
+        if roads.offsets[road + 1] == roads.offsets[road]:
+            continue
+        state.steps[s] += 1
+        if queues.candidates[s, head] < 0:
+            return head, False
+        _queue_candidates(s, head, state, queues, roads)
+    return -1, False
 
 
 @kernel()
-def open_parents(  # type: ignore[no-untyped-def]
-    active, heap, heap_size, pool_at, visited, nearest, out
-):  # fmt: skip
-    """Lists the parents of all entries that are still open or nearest; returns their number."""
-    count = 0
-    for s in range(len(active)):
-        if not active[s]:
+def _queue_candidates(s, entry, state, queues, roads):  # type: ignore[no-untyped-def]
+    """Pushes the candidates whose road was not reached before or by a worse path."""
+    road, first = queues.at[s, entry, 1], queues.candidates[s, entry]
+    for candidate in range(first, first + roads.offsets[road + 1] - roads.offsets[road]):
+        target, log_prob = queues.at[s, candidate, 1], queues.log_prob[s, candidate]
+        if log_prob > state.best[s, target]:
+            state.best[s, target] = log_prob
+            queues.heap_size[s] = push(
+                queues.heap[s], queues.heap_size[s], queues.log_prob[s], candidate
+            )
+
+
+@kernel()
+def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_out):  # type: ignore[no-untyped-def]
+    """Lists the next entries of a heap as far as they will have to be scored by what is known.
+
+    Walks down the heap from its root, best first; nothing beyond the destination is ever taken.
+    """
+    heap, size = queues.heap[s], queues.heap_size[s]
+    open_places, looked_at, end = 0, 0, num_out + limit
+    if limit > 0 and size > 0:
+        frontier[0] = 0
+        open_places = 1
+    while num_out < end and open_places > 0 and looked_at < 3 * limit:
+        best = 0
+        for i in range(1, open_places):
+            if queues.log_prob[s, heap[frontier[i]]] > queues.log_prob[s, heap[frontier[best]]]:
+                best = i
+        place = frontier[best]
+        open_places -= 1
+        frontier[best] = frontier[open_places]
+        for child in range(2 * place + 1, min(2 * place + 3, size)):
+            frontier[open_places] = child
+            open_places += 1
+        looked_at += 1
+        entry = heap[place]
+        road = queues.at[s, entry, 1]
+        if state.visited[s, road] or queues.log_prob[s, entry] < state.best[s, road]:
             continue
-        for i in range(heap_size[s]):
-            if not visited[s, pool_at[s, heap[s, i], 1]]:
-                out[count] = pool_at[s, heap[s, i], 0]
+        if road == state.destination[s]:
+            break
+        if queues.candidates[s, entry] < 0 and roads.offsets[road + 1] > roads.offsets[road]:
+            _list(s, entry, queues, out, out_entry, num_out)
+            num_out += 1
+    return num_out
+
+
+@kernel()
+def _list(s, entry, queues, out, out_entry, num_out):  # type: ignore[no-untyped-def]
+    out.at[0, num_out] = s
+    out.at[1:, num_out] = queues.at[s, entry]
+    out.log_prob[num_out] = queues.log_prob[s, entry]
+    out_entry[num_out] = entry
+
+
+@kernel()
+def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped-def]
+    """Puts the scored candidates of the listed entries into their slots' pools."""
+    for n in range(len(entry)):
+        s = continued.slot[n]
+        first = roads.offsets[continued.road[n]]
+        queues.candidates[s, entry[n]] = queues.size[s]
+        for c in range(roads.offsets[continued.road[n] + 1] - first):
+            place = queues.size[s]
+            queues.size[s] = place + 1
+            queues.at[s, place, 0] = continued.node[n]
+            queues.at[s, place, 1] = roads.targets[first + c]
+            queues.at[s, place, 2] = continued.seconds[n, c]
+            queues.log_prob[s, place] = continued.log_prob[n, c]
+            queues.candidates[s, place] = -1
+
+
+@kernel()
+def open_histories(state, queues, out):  # type: ignore[no-untyped-def]
+    """Lists the nodes of all entries that are still open or nearest; returns their number.
+
+    An entry's are its parent and, where it is scored, itself.
+    """
+    count = 0
+    for s in range(len(state.active)):
+        if not state.active[s]:
+            continue
+        for i in range(queues.heap_size[s]):
+            entry = queues.heap[s, i]
+            if not state.visited[s, queues.at[s, entry, 1]]:
+                out[count] = queues.at[s, entry, 0]
                 count += 1
-        if nearest[s] >= 0:
-            out[count] = pool_at[s, nearest[s], 0]
+                if queues.candidates[s, entry] >= 0:
+                    out[count] = queues.at[s, queues.candidates[s, entry], 0]
+                    count += 1
+        out[count] = queues.at[s, queues.nearest[s], 0]
+        count += 1
+        if queues.waiting[s] >= 0 and queues.candidates[s, queues.waiting[s]] >= 0:
+            out[count] = queues.at[s, queues.candidates[s, queues.waiting[s]], 0]
             count += 1
     return count

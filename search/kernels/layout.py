@@ -61,6 +61,22 @@ class Beams(NamedTuple):
     arrival_log_prob: FloatArray  # [S], -inf for none
 
 
+class Queues(NamedTuple):
+    """The partial trips of every slot by log-probability: a pool that grows, and a heap of it."""
+
+    heap: IntArray  # [S, P], entries of the pool, the best one at the root
+    heap_size: IntArray  # [S]
+    at: IntArray  # [S, P, 3]: parent, road, seconds
+    log_prob: FloatArray  # [S, P]
+    size: IntArray  # [S], of the pool
+    candidates: (
+        IntArray  # [S, P], where an entry's scored candidates begin in the pool; -1: nowhere
+    )
+    waiting: IntArray  # [S], the entry taken from the heap whose candidates are not queued yet
+    nearest: IntArray  # [S], the entry that came nearest
+    nearest_m: NDArray[np.float64]  # [S]
+
+
 class Draws(NamedTuple):
     """What drawing adds to a beam: the perturbed log-probability that it is ordered by."""
 
