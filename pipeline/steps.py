@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from config.loading import dump_config
+from data.generation_record import read_record, record_path
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
@@ -100,6 +101,10 @@ class Pipeline:
             logger.info("%s is up to date.", job.generated_file)
             return "up to date"
         resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
+        if entry.path.exists() and read_record(job.generated_file) is None:
+            # Trips that the ledger knows are ours, so is their record: it is damaged.
+            record_path(job.generated_file).unlink(missing_ok=True)
+            resume = False
         entry.begin()
         latency_file(job).unlink(missing_ok=True)
         statistics = run_generator(job, self.plan, resume=resume, progress=sys.stderr.isatty())

@@ -79,7 +79,7 @@ def run_workers(
     workers: list[BaseProcess] = [
         context.Process(
             target=_work,
-            args=(request, output, share, threads, os.getpid(), messages),
+            args=(request, output, share, threads, messages),
             daemon=True,
         )
         for share in shares
@@ -126,13 +126,14 @@ def _work(
     output: Path,
     share: list[Range],
     num_threads: int,
-    parent: int,
     messages: Any,
 ) -> None:
     """What a worker process does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def report(tally: Tally) -> None:
-        if os.getppid() != parent:
+        if not parent.is_alive():
             os._exit(1)
         messages.put(("progress", tally))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from runtime.logs import ROOT
+
+if TYPE_CHECKING:
+    from train_with_distill import TrainResult
 
 HERE = Path(__file__).parent
 
@@ -30,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: the others fill what they leave at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries hold lives as long as the tests: no collection looks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +79,15 @@ def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_demo_city(tmp_path_factory.mktemp("city") / "tiny", 200, 120, 0, progress=False)
     ensure_zones(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def vanilla_run(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """`tiny_config` trained to its end, without a teacher; not to be changed."""
+    from tests.training_helpers import tiny_config
+    from train_with_distill import train
+
+    return train(tiny_config(tiny_city, tmp_path_factory.mktemp("vanilla")))
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,18 @@ ELSEWHERE = re.compile(
     r"|\.venv|tensorboard|optuna-dashboard|\bpip\b|\bwandb sync|hf download|python -m bench"
     r"|(?m:^make )"
 )
+# A student of a demo that trains in a second, to be put below `trajectory_encoder_config`.
+NARROW_SECTIONS = """
+navigator_config: {hidden_dim: 32}
+road_network_encoder_config:
+  road_id_emb_dim: 16
+  len_emb_dim: 4
+  type_emb_dim: 4
+  lon_emb_dim: 4
+  lat_emb_dim: 4
+  intersection_emb_dim: 32
+  zone_id_emb_dim: 32
+"""
 OTHER_TOOLS = {"source", "tensorboard", "optuna-dashboard", "pip", "wandb", "hf", "wait"}
 
 
@@ -204,9 +216,11 @@ def lay_out(folder: Path) -> None:
     for file in [*ROOT.glob("*.py"), *ROOT.glob("*.sh")]:
         shutil.copy2(file, folder / file.name)
     shutil.copytree(ROOT / "config", folder / "config")
-    _shorten(folder / "config" / "demo.yaml", "max_epoch: 6\n", "max_epoch: 1\n")
-    _shorten(folder / "config" / "demo.yaml", "trips: 6000", "trips: 60")
-    _shorten(folder / "config" / "demo.yaml", "  final_run:\n", "  final_run:\n    num_gene: 20\n")
+    demo = folder / "config" / "demo.yaml"
+    _shorten(demo, "max_epoch: 6\n", "max_epoch: 1\n")
+    _shorten(demo, "trips: 6000", "trips: 60")
+    _shorten(demo, "  final_run:\n", "  final_run:\n    num_gene: 20\n")
+    _shorten(demo, "  max_len: 256\n", f"  max_len: 256\n  hidden_dim: 32\n{NARROW_SECTIONS}")
     (folder / "data").mkdir()
     for file in (ROOT / "data").glob("*.py"):
         shutil.copy2(file, folder / "data" / file.name)

@@ -10,17 +10,20 @@ This process must never start a thread, which would not survive a fork.
 
     python -m tests.program_server SOCKET [--libraries]
 
-serves each connection to SOCKET: a request comes with the program's three streams, its process
-number and later its exit code go back. It ends with its own standard input.
+serves each connection to SOCKET: a request comes with the program's open files, its process
+number and later its exit code go back. It ends with its own standard input. Processes that
+`multiprocessing` spawns in a program are forks as well, where a `python` lies beside SOCKET.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import multiprocessing.process
 import os
 import pkgutil
@@ -40,6 +43,7 @@ from typing import Any, NoReturn
 from tests.program_client import LENGTH
 
 REPOSITORY = Path(__file__).parent.parent
+MOST_FILES = 64  # that a program may be handed
 STARTS_THREADS = ("polars",)  # programs import these themselves
 LIBRARIES = (
     "torch",
@@ -107,8 +111,8 @@ def set_up_libraries() -> None:
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A request and the program's streams."""
-    head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
+    """A request and the program's open files."""
+    head, files, _, _ = socket.recv_fds(connection, LENGTH.size, MOST_FILES)
     missing = LENGTH.unpack(head)[0]
     parts = []
     while missing:
@@ -116,7 +120,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if not parts[-1]:
             raise ConnectionResetError("the request ends early")
         missing -= len(parts[-1])
-    return json.loads(b"".join(parts)), streams
+    return json.loads(b"".join(parts)), files
 
 
 class Server:
@@ -158,7 +162,7 @@ class Server:
     def start(self) -> None:
         connection, _ = self.listener.accept()
         try:
-            request, streams = receive(connection)
+            request, files = receive(connection)
         except (OSError, struct.error, ValueError):  # who asked has died in the middle of it
             connection.close()
             return
@@ -167,9 +171,9 @@ class Server:
             self.selector.close()
             for other in (self.listener, self.bell, self.ringing, *self.programs.values()):
                 other.close()
-            become(request, streams, connection)
-        for stream in streams:
-            os.close(stream)
+            become(request, files, connection)
+        for file in files:
+            os.close(file)
         self.programs[pid] = connection
         self.selector.register(connection, selectors.EVENT_READ, pid)
 
@@ -200,7 +204,7 @@ def tell(connection: socket.socket, **answer: int) -> None:
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def become(request: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
+def become(request: dict[str, Any], files: list[int], connection: socket.socket) -> NoReturn:
     """Makes this fork the program and ends with it."""
     code = 1
     try:
@@ -208,11 +212,9 @@ def become(request: dict[str, Any], streams: list[int], connection: socket.socke
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
         tell(connection, pid=os.getpid())
         connection.close()
+        take_over(files, request["numbers"])
         settle(request)
         code = run(request["argv"])
         code = leave(code)
@@ -220,6 +222,16 @@ def become(request: dict[str, Any], streams: list[int], connection: socket.socke
         report(error)
     finally:
         os._exit(code)
+
+
+def take_over(files: list[int], numbers: list[int]) -> None:
+    """Gives the open files the numbers by which the program knows them."""
+    aside = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, max(*numbers, *files) + 1) for file in files]
+    for file in files:
+        os.close(file)
+    for number, file in zip(numbers, aside, strict=True):
+        os.dup2(file, number)
+        os.close(file)
 
 
 def settle(request: dict[str, Any]) -> None:
@@ -230,6 +242,9 @@ def settle(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # type: ignore[attr-defined]
     tempfile.tempdir = None
+    python = Path(sys.argv[1]).with_name("python")
+    if python.exists():
+        multiprocessing.set_executable(str(python))
     first, *rest = request["argv"]
     sys.argv = [first, *rest]
     sys.path[0] = str(Path(first).resolve().parent) if first.endswith(".py") else request["cwd"]

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import json
+import multiprocessing
 import os
 import select
 import shutil
@@ -19,11 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from tests.program_client import send_request
+from tests.program_client import ADDRESS, send_request
 from tests.program_server import REPOSITORY
 
 TIMEOUT_S = 120.0
@@ -36,12 +37,23 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **extra}
 
 
+def install_python(folder: Path, address: str) -> Path:
+    """Puts a `python` into `folder` which has the server start what it is given."""
+    folder.mkdir(exist_ok=True)
+    client = f'"{sys.executable}" -S -E "{REPOSITORY / "tests" / "program_client.py"}"'
+    for name in ("python3", "python"):
+        (folder / name).write_text(f'#!/bin/sh\nexport {ADDRESS}="{address}"\nexec {client} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder / "python"
+
+
 class ProgramServer:
     """The process that forks, for as long as this one lives; see `tests.program_server`."""
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="programs"))
         self.address = str(self.folder / "socket")
+        self.python = install_python(self.folder, self.address)
         self.environment = environment(NUMBA_NUM_THREADS="1")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.program_server", self.address, *options],
@@ -72,21 +84,23 @@ class ProgramServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def forked_workers() -> Iterator[None]:
+    """Processes that `multiprocessing` spawns in this process are the server's forks meanwhile."""
+    server().wait_until_ready()
+    multiprocessing.set_executable(str(server().python))
+    try:
+        yield
+    finally:
+        multiprocessing.set_executable(sys.executable)
+
+
 @functools.cache
 def server() -> ProgramServer:
     """The server of this process; it ends when this process does."""
     made = ProgramServer()
     atexit.register(made.close)
     return made
-
-
-def install_python(folder: Path) -> None:
-    """Puts a `python` for shells into `folder`, which has a server start what it is given."""
-    folder.mkdir()
-    client = f'"{sys.executable}" -S -E "{REPOSITORY / "tests" / "program_client.py"}"'
-    for name in ("python", "python3"):
-        (folder / name).write_text(f'#!/bin/sh\nexec {client} "$@"\n')
-        (folder / name).chmod(0o755)
 
 
 class Program:

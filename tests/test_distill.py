@@ -21,6 +21,7 @@ from dataset import Batch, TripDataset
 from hoser import HOSER
 from runtime.errors import UserError
 from tests.teacher_helpers import small_weights
+from tests.training_helpers import NARROW
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,14 @@ def dataset(network: RoadNetwork, tmp_path_factory: pytest.TempPathFactory) -> T
     return TripDataset.load(network.folder, "train", network, cache_dir=cache)
 
 
-def config_with(**distill: Any) -> Config:
+def config_with(sizes: dict[str, Any] | None = None, /, **distill: Any) -> Config:
     overrides = {f"distill.{name.rstrip('_')}": value for name, value in distill.items()}
     base = {
         "distill.cache": False,
         "road_network_encoder_config.zone_id_num_embeddings": 12,
         "trajectory_encoder_config.max_len": 64,
     }
-    return load_config(None, {**base, **overrides})
+    return load_config(None, {**base, **(sizes or {}), **overrides})
 
 
 def grid_teacher(network: RoadNetwork, cells: int = 7, window: Any = "full") -> LMTADRoadTeacher:
@@ -206,11 +207,11 @@ def test_weight_zero_leaves_the_supervised_loss_alone(
 
 
 def test_a_heavy_weight_makes_the_student_mimic(network: RoadNetwork, dataset: TripDataset) -> None:
-    config = config_with(lambda_=10.0, temperature=1.0)
+    config = config_with(NARROW, lambda_=10.0, temperature=1.0)
     torch.manual_seed(0)
     manager = DistillationManager(config, network, teacher=grid_teacher(network, 200, window=1))
     student = HOSER(config, network)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3, weight_decay=0.0)
     batch = dataset.batch(range(8))
     targets = manager.targets(batch)
     history = []
@@ -225,7 +226,9 @@ def test_a_heavy_weight_makes_the_student_mimic(network: RoadNetwork, dataset: T
         output.total(supervised).backward()
         optimizer.step()
         history.append(output.loss.item())
-    assert history[-1] < 0.1 * history[0]
+        if history[-1] < 0.1 * history[0]:
+            return
+    pytest.fail(f"The student is no nearer to its teacher: {history[0]} to {history[-1]}")
 
 
 def test_a_hoser_teacher(

@@ -37,8 +37,7 @@ from tests.docs_helpers import (
     run_program,
     split_program,
 )
-from tests.program_client import ADDRESS
-from tests.programs import ProgramServer, install_python
+from tests.programs import ProgramServer
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 PROGRAMS = [
@@ -70,15 +69,10 @@ FILE = re.compile(r"\.(py|md|html|json|yaml|csv|log|pth?)$")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
     folder = tmp_path_factory.mktemp("docs") / "project"
     lay_out(folder)
-    commands = folder.parent / "bin"
     server = ProgramServer("--libraries")  # our modules are those of the copy
     server.wait_until_ready()
-    install_python(commands)
-    environment = {
-        **server.environment,
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
-        ADDRESS: server.address,
-    }
+    path = f"{server.folder}{os.pathsep}{os.environ['PATH']}"
+    environment = {**server.environment, "PATH": path}
     made = Scratch(folder, environment)
     command = "python -m data.demo_city --out data/demo --roads 200 --trips 200 --quiet"
     failure = made.run(Block("a tiny demo city", 0, "bash", command))

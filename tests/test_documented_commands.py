@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,8 @@ from config import dump_config, load_config
 from config.finding import find_config
 from pipeline.plan import find_models
 from runtime.errors import UserError
-from tests.training_helpers import REPOSITORY, environment, tiny_config
+from tests import programs
+from tests.training_helpers import REPOSITORY, tiny_config
 
 Run = Callable[..., int | None]
 
@@ -126,13 +126,12 @@ def test_the_pipeline_from_within_an_evaluation_folder(run: Run, trained: Path) 
     flags = ["--num-gene", "4", "--seed", "42", "--models", "distilled", "--od-source", "test"]
     quick = ["--set", "bootstrap=0", "--set", "report=false", "--set", "device=cpu"]
     script = [sys.executable, "python_pipeline.py", "--config", "config/evaluation.yaml"]
-    commands = [["./run_gene_eval_pipeline.sh", *flags, *quick], [*script, *flags, *quick]]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command in commands:
-        done = subprocess.run(
-            command, cwd="study", env=environment(PATH=path), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+    first = ["./run_gene_eval_pipeline.sh", *flags, *quick]
+    begun = programs.run_for_real(first, "study", env=programs.environment(PATH=path))
+    assert begun.returncode == 0, begun.stderr
+    done = programs.run([*script, *flags, *quick], Path("study").resolve())
+    assert done.returncode == 0, done.stderr
     assert "up to date" in done.stdout  # the second found what the first had made
     evaluated = {file.parent.parent.name for file in Path("study").rglob("results.json")}
     assert evaluated == {"distilled_seed1", "distilled_seed2"}

@@ -32,7 +32,7 @@ from search.od import ListedOD, SampledOD
 from search.workers import share_out
 from search.writer import COLUMNS
 from tests.generation_helpers import epoch, read_rows
-from tests.programs import TIMEOUT_S, call, free_port, rank_environment
+from tests.programs import TIMEOUT_S, call, forked_workers, free_port, rank_environment
 from tests.wandb_helpers import read_wandb
 
 NUM_TRIPS = 40
@@ -113,7 +113,8 @@ def test_the_file_depends_on_nothing_but_the_request(
 ) -> None:
     for options in ({"batch_size": 3}, {"batch_size": 64}, {"processes": 2}):
         output = tmp_path / "trips.csv"
-        run(tiny_city, model, output, **options)
+        with forked_workers():
+            run(tiny_city, model, output, **options)
         assert output.read_bytes() == whole.read_bytes(), options
     assert not list(tmp_path.glob("*.part-*"))
     run(tiny_city, model, output, seed=6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -17,9 +18,11 @@ from pipeline.plan import make_plan
 from python_pipeline import main, run_pipeline
 from runtime.errors import UserError
 from runtime.wandb_sync import BackgroundSync
+from tests.programs import environment, server
 from tests.training_helpers import tiny_config
 
 ROOT = Path(__file__).parent.parent
+SCRIPTS = ("run_gene_eval_pipeline.sh", "run_all_seeds.sh")
 BASE = {"dataset": "parity", "data_dir": "city", "num_gene": 8, "bootstrap": 50, "beam_width": 2}
 
 
@@ -265,18 +268,22 @@ def test_names_follow_the_search(folder: Path) -> None:
     assert job.eval_run == "eval_distilled_seed7_trainod"
 
 
-def shell(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-
-
 def test_shell_scripts_pass_their_flags_on(folder: Path) -> None:
+    for name in (*SCRIPTS, "python_pipeline.py"):
+        shutil.copy(ROOT / name, folder / name)  # where there is no .venv: `python3` is taken
+    path = f"{server().folder}{os.pathsep}{os.environ['PATH']}"
+    server().wait_until_ready()
+
+    def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command, env = [f"./{script}", *arguments], environment(PATH=path)
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+    one_seed, all_seeds = SCRIPTS
     flags = ["--models", "missing", "--eval-dir", ".", "--data-dir", "city"]
-    one = shell("run_gene_eval_pipeline.sh", *flags, cwd=folder)
+    one = shell(one_seed, *flags)
     assert one.returncode == 2 and "no model missing" in one.stderr
-    several = shell("run_all_seeds.sh", "--seeds", "1,2", *flags, cwd=folder)
+    several = shell(all_seeds, "--seeds", "1,2", *flags)
     assert several.returncode == 1
     assert several.stderr.count("no model missing") == 2
     assert "Failed seeds: 1 2" in several.stderr
-    assert shell("run_all_seeds.sh", "--seeds", "1 x", cwd=folder).returncode == 2
+    assert shell(all_seeds, "--seeds", "1 x").returncode == 2

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from bench import students
 from bench.city_study import page, questions
 from bench.city_study.plain_training import PlainTraining
 from bench.city_study.settings import FOLLOWED, LONG, PLAIN, StudySettings
 from bench.city_study.steps import Cost, Diary, Forecast, Outcome, Step, carry_out
 from bench.real_city import main
+from config import dump_config, load_config
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
 from models.checkpoint import load_student_state
 from runtime.files import read_json
-from tests.training_helpers import tiny_config
+from tests.training_helpers import NARROW, tiny_config
 from train_with_distill import train
 from training.folder import RunFolder
 from training.resources import ResourcePool
@@ -31,8 +33,11 @@ PAGE = "# A city\n\n<!-- bench: {} -->\n<!-- end -->\n\nText that stays.\n"
 
 @pytest.mark.slow
 def test_a_study_runs_through_and_is_not_done_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    narrow = tmp_path / "narrow.yaml"  # students that learn as well what is asked here
+    narrow.write_text(dump_config(load_config(students.DEMO, NARROW)))
+    monkeypatch.setattr(students, "DEMO", narrow)
     settings = DemoCitySettings(200, 260, val=24, test=110)
     city = make_demo_city(tmp_path / "city", settings=settings, progress=False)
     before = sorted(city.rglob("*"))

@@ -16,7 +16,7 @@ from models.losses import mask_candidates
 from runtime.distributed import Processes
 from runtime.precision import Precision
 from tests.training_helpers import assert_same_weights, final_weights, replayed, tiny_config
-from train_with_distill import train
+from train_with_distill import TrainResult, train
 from training.accumulation import AccumulationStep, GroupResult
 from training.calibration import calibrate, likeliest_temperature
 from training.compilation import compile_student
@@ -77,14 +77,23 @@ def test_replayed_trips_have_a_weight_of_their_own(tiny_city: Path, tmp_path: Pa
         assert heard[name] == pytest.approx(silent[name], rel=1e-5), name
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A run of two epochs that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train(tiny_config(tiny_city, folder, **replayed(tiny_city)))
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_killed_between_epochs_goes_on_exactly(
-    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    tiny_city: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: TrainResult,
+    when: str,
 ) -> None:
     """Before the next epoch's trips are written, or after that and before its first step."""
-    settings = replayed(tiny_city)
-    whole = train(tiny_config(tiny_city, tmp_path / "whole", **settings))
-    config = tiny_config(tiny_city, tmp_path / "killed", **settings)
+    config = tiny_config(tiny_city, tmp_path / "killed", **replayed(tiny_city))
     begin_epoch = Replay.begin_epoch
 
     def killed(replay: Replay, epoch: int, steps_done: int, model: HOSER) -> None:

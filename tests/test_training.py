@@ -174,11 +174,12 @@ def test_precision_choices() -> None:
 
 
 @pytest.mark.parametrize("amp", ["bfloat16", "float16"])
-def test_mixed_precision_trains(tiny_city: Path, tmp_path: Path, amp: str) -> None:
+def test_mixed_precision_trains(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult, amp: str
+) -> None:
     result = train(tiny_config(tiny_city, tmp_path, training__amp_dtype=amp))
-    reference = train(tiny_config(tiny_city, tmp_path / "full"))
     assert result.history[-1]["train_loss"] == pytest.approx(
-        reference.history[-1]["train_loss"], rel=0.02
+        vanilla_run.history[-1]["train_loss"], rel=0.02
     )
 
 
@@ -197,24 +198,26 @@ def test_workers_gather_the_batches(
         return gather(plan, spec)
 
     monkeypatch.setattr(EpochPlan, "gather", spy)
-    one = train(tiny_config(tiny_city, tmp_path / "1", dataloader__num_workers=0))
+    short = {"optimizer_config__max_epoch": 1}
+    one = train(tiny_config(tiny_city, tmp_path / "1", dataloader__num_workers=0, **short))
     assert set(calls) == {"MainThread"}
     calls.clear()
-    two = train(tiny_config(tiny_city, tmp_path / "2", dataloader__num_workers=3))
+    two = train(tiny_config(tiny_city, tmp_path / "2", dataloader__num_workers=3, **short))
     assert len(set(calls)) == 3 and "MainThread" not in calls
     assert_same_weights(final_weights(one.folder), final_weights(two.folder))
 
 
-def test_zero_lambda_is_the_vanilla_run(tiny_city: Path, tmp_path: Path) -> None:
-    vanilla = train(tiny_config(tiny_city, tmp_path / "vanilla"))
+def test_zero_lambda_is_the_vanilla_run(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
     silent = {**distilled(tiny_city), "distill__lambda": 0.0}
     muted = train(tiny_config(tiny_city, tmp_path / "muted", **silent))
-    assert_same_weights(final_weights(vanilla.folder), final_weights(muted.folder))
+    assert_same_weights(final_weights(vanilla_run.folder), final_weights(muted.folder))
     assert muted.folder.name == "seed0"
 
 
 def test_distillation_changes_the_run_and_is_reported(tiny_city: Path, tmp_path: Path) -> None:
-    faster = {"optimizer_config__max_epoch": 4, "optimizer_config__learning_rate": 0.01}
+    faster = {"optimizer_config__max_epoch": 2, "optimizer_config__learning_rate": 0.02}
     weights, divergence = [], []
     for weight in (1e-9, 5.0):
         settings = distilled(tiny_city, distill__lambda=weight, **faster)
@@ -227,7 +230,7 @@ def test_distillation_changes_the_run_and_is_reported(tiny_city: Path, tmp_path:
 
 
 def test_the_teacher_cache_changes_nothing_visible(tiny_city: Path, tmp_path: Path) -> None:
-    settings = distilled(tiny_city)
+    settings = distilled(tiny_city, optimizer_config__max_epoch=1)
     cached = train(tiny_config(tiny_city, tmp_path / "a", **settings))
     live = train(tiny_config(tiny_city, tmp_path / "b", **settings, distill__cache=False))
     for one, other in zip(cached.history, live.history, strict=True):
@@ -235,12 +238,13 @@ def test_the_teacher_cache_changes_nothing_visible(tiny_city: Path, tmp_path: Pa
         assert one["val_kl"] == pytest.approx(other["val_kl"], abs=2e-3)
 
 
-def test_grad_checkpointing_gives_the_same_weights(tiny_city: Path, tmp_path: Path) -> None:
-    plain = train(tiny_config(tiny_city, tmp_path / "a"))
+def test_grad_checkpointing_gives_the_same_weights(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
     saving = train(
         tiny_config(tiny_city, tmp_path / "b", trajectory_encoder_config__grad_checkpoint=True)
     )
-    assert_same_weights(final_weights(plain.folder), final_weights(saving.folder))
+    assert_same_weights(final_weights(vanilla_run.folder), final_weights(saving.folder))
 
 
 def test_profiling_interval(tiny_city: Path, tmp_path: Path, messages: list[str]) -> None:
@@ -292,9 +296,11 @@ def naive_validation(result: TrainResult, config: Config, split: str) -> dict[st
 
 
 @pytest.mark.parametrize("top_k", [0, 1])
-def test_validation_figures(tiny_city: Path, tmp_path: Path, top_k: int) -> None:
+def test_validation_figures(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult, top_k: int
+) -> None:
     config = tiny_config(tiny_city, tmp_path, data__candidate_top_k=top_k)
-    result = train(config)
+    result = train(config) if top_k else vanilla_run
     for name, value in naive_validation(result, config, "val").items():
         assert result.metrics[name] == pytest.approx(value, rel=1e-4), name
     if top_k == 1:  # one candidate is always chosen: only those that fell out are wrong

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.programs import TIMEOUT_S, environment, free_port, rank_environment, start
+from tests.programs import TIMEOUT_S, environment, free_port, rank_environment, server, start
 from tests.training_helpers import (
     REPOSITORY,
     command_line,
@@ -156,15 +156,8 @@ def test_two_processes_train_as_one(tiny_city: Path, tmp_path: Path, kind: str) 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=500)
-    process = subprocess.Popen(
-        torchrun(command_line(config, tmp_path / "program")),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = torchrun(command_line(config, tmp_path / "program"))
+    process = start(command, tmp_path, environment(PYTHON_EXEC=str(server().python)))
     latest = RunFolder.of(config).latest
     deadline = time.monotonic() + 60
     while not latest.exists() and time.monotonic() < deadline and process.poll() is None:
@@ -173,6 +166,6 @@ def test_a_process_that_dies_ends_the_run(tiny_city: Path, tmp_path: Path) -> No
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     subprocess.run(["kill", "-KILL", children[-1]], check=True)
-    _, errors = process.communicate(timeout=60)
+    errors = process.communicate(60)[1]
     assert process.returncode != 0
     assert "exitcode" in errors or "SIGKILL" in errors or "Signal 9" in errors

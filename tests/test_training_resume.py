@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -18,12 +19,13 @@ from tests.programs import Program, start
 from tests.training_helpers import (
     assert_same_weights,
     command_line,
+    copy_run,
     distilled,
     final_weights,
     run_program,
     tiny_config,
 )
-from train_with_distill import train
+from train_with_distill import TrainResult, train
 from training.folder import RunFolder
 
 
@@ -102,11 +104,11 @@ def test_a_stopped_run_goes_on_in_the_same_process(tiny_city: Path, tmp_path: Pa
         if epoch == 2:
             raise Pause
 
-    config = saving_often(tiny_city, tmp_path / "paused")
+    config = saving_often(tiny_city, tmp_path / "paused", optimizer_config__max_epoch=3)
     with pytest.raises(Pause):
         train(config, on_epoch_end=pause)
     resumed = train(config, resume=True)
-    whole = train(saving_often(tiny_city, tmp_path / "whole"))
+    whole = train(saving_often(tiny_city, tmp_path / "whole", optimizer_config__max_epoch=3))
     assert_same_weights(final_weights(whole.folder), final_weights(resumed.folder))
 
     def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,21 +117,22 @@ def test_a_stopped_run_goes_on_in_the_same_process(tiny_city: Path, tmp_path: Pa
     assert timeless(resumed.history) == timeless(whole.history)
 
 
-def test_a_finished_run_is_not_trained_again(tiny_city: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
     config = tiny_config(tiny_city, tmp_path)
-    first = train(config)
-    before = first.checkpoint.stat().st_mtime_ns
+    best = copy_run(vanilla_run.folder, config).best
+    before = best.stat().st_mtime_ns
     again = train(config)
-    assert again.finished and again.history == first.history
-    assert first.checkpoint.stat().st_mtime_ns == before
+    assert again.finished and again.history == vanilla_run.history
+    assert again.checkpoint == best and best.stat().st_mtime_ns == before
 
 
 def test_a_run_killed_at_its_very_end_still_says_how_its_times_spread(
-    tiny_city: Path, tmp_path: Path
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
 ) -> None:
     config = tiny_config(tiny_city, tmp_path)
-    whole = train(config)
-    latest = RunFolder.of(config).latest
+    latest = copy_run(vanilla_run.folder, config).latest
     state = torch.load(latest, weights_only=True)
     for record in state["progress"]["history"]:  # as saved before the best student was told
         for name in [name for name in record if name.startswith(("val_time_c", "val_time_l"))]:
@@ -137,15 +140,17 @@ def test_a_run_killed_at_its_very_end_still_says_how_its_times_spread(
     torch.save(state, latest)
     again = train(config)
     assert "val_time_crps_s" in again.metrics
-    assert again.history == whole.history
+    assert again.history == vanilla_run.history
 
 
-def test_fresh_moves_the_earlier_run_aside(tiny_city: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_city, tmp_path)
-    first = train(config)
-    old = first.checkpoint.read_bytes()
+def test_fresh_moves_the_earlier_run_aside(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
+    config = tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=1)
+    first = copy_run(vanilla_run.folder, config)
+    old = first.best.read_bytes()
     train(config, resume=False)
-    aside = [path for path in first.folder.parent.glob("seed0.*") if path.is_dir()]
+    aside = [path for path in first.path.parent.glob("seed0.*") if path.is_dir()]
     assert len(aside) == 1
     assert (aside[0] / "best.pth").read_bytes() == old
 
@@ -166,10 +171,13 @@ def test_resume_needs_an_earlier_run(tiny_city: Path, tmp_path: Path) -> None:
     ],
 )
 def test_checkpoints_of_other_runs_are_refused_and_kept(
-    tiny_city: Path, tmp_path: Path, overrides: dict[str, Any], named: str
+    tiny_city: Path,
+    tmp_path: Path,
+    vanilla_run: TrainResult,
+    overrides: dict[str, Any],
+    named: str,
 ) -> None:
-    first = train(tiny_config(tiny_city, tmp_path))
-    content = (first.folder / "checkpoint_latest.pth").read_bytes()
+    content = (vanilla_run.folder / "checkpoint_latest.pth").read_bytes()
     config = tiny_config(tiny_city, tmp_path, **overrides)
     target = RunFolder.of(config)
     target.path.mkdir(parents=True, exist_ok=True)
@@ -181,22 +189,23 @@ def test_checkpoints_of_other_runs_are_refused_and_kept(
     assert target.latest.read_bytes() == content
 
 
-def test_a_vanilla_checkpoint_is_no_distilled_one(tiny_city: Path, tmp_path: Path) -> None:
-    first = train(tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=1))
-    config = tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=1, **distilled(tiny_city))
+def test_a_vanilla_checkpoint_is_no_distilled_one(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
+    config = tiny_config(tiny_city, tmp_path, **distilled(tiny_city))
     target = RunFolder.of(config)
     target.path.mkdir(parents=True)
-    target.latest.write_bytes((first.folder / "checkpoint_latest.pth").read_bytes())
+    shutil.copyfile(vanilla_run.folder / "checkpoint_latest.pth", target.latest)
     with pytest.raises(UserError, match="mode is vanilla there"):
         train(config)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "empty", "foreign"])
 def test_damaged_checkpoints_are_refused_and_kept(
-    tiny_city: Path, tmp_path: Path, damage: str
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult, damage: str
 ) -> None:
     config = tiny_config(tiny_city, tmp_path)
-    latest = train(config).folder / "checkpoint_latest.pth"
+    latest = copy_run(vanilla_run.folder, config).latest
     raw = latest.read_bytes()
     if damage == "foreign":
         torch.save({"weights": torch.zeros(3)}, latest)
@@ -216,7 +225,7 @@ def test_other_distillation_settings_are_refused_on_resume(tiny_city: Path, tmp_
     def pause(epoch: int, metrics: dict[str, Any]) -> None:
         raise Pause
 
-    settings = distilled(tiny_city, optimizer_config__max_epoch=3)
+    settings = distilled(tiny_city, optimizer_config__max_epoch=2)
     whole = train(tiny_config(tiny_city, tmp_path / "whole", **settings))
     config = tiny_config(tiny_city, tmp_path / "run", **settings)
     with pytest.raises(Pause):
@@ -254,10 +263,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tiny_city: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_city, tmp_path)
-    first = train(config)
-    latest = first.folder / "checkpoint_latest.pth"
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    tiny_city: Path, tmp_path: Path, vanilla_run: TrainResult
+) -> None:
+    latest = copy_run(vanilla_run.folder, tiny_config(tiny_city, tmp_path)).latest
     longer = saving_often(tiny_city, tmp_path, optimizer_config__max_epoch=2)
     content = torch.load(latest, weights_only=True)
     content["progress"].update(finished=False, epoch=0, group=0, step=0, history=[])

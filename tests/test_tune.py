@@ -156,18 +156,25 @@ def test_a_finished_study_trains_nothing_again(finished: Finished, pool: Resourc
 def test_a_study_grows_and_phase_2_alone_finishes_it(
     city: TinyCity, pool: ResourcePool, tmp_path: Path
 ) -> None:
-    first = tune(city.config(tmp_path, optuna__n_trials=1), phase2=False, pool=pool)
+    short = {"optuna__max_epochs": 1, "optuna__final_run__seeds": [42]}
+    first = tune(city.config(tmp_path, **short, optuna__n_trials=1), phase2=False, pool=pool)
     assert len(first.trials) == 1 and first.final is None
-    second = tune(city.config(tmp_path, optuna__n_trials=2), phase2=False, pool=pool)
+    second = tune(city.config(tmp_path, **short, optuna__n_trials=2), phase2=False, pool=pool)
     assert [t.mode for t in second.trials] == ["vanilla", "distilled"]
-    last = tune(city.config(tmp_path, optuna__n_trials=0), pool=pool)
+    last = tune(city.config(tmp_path, **short, optuna__n_trials=0), pool=pool)
     assert len(last.trials) == 2 and last.final is not None and last.final.finished
 
 
 def test_phase_2_trains_only_what_is_open(
     city: TinyCity, pool: ResourcePool, tmp_path: Path
 ) -> None:
-    config = city.config(tmp_path, optuna__n_trials=2, optuna__final_run__seeds=[1])
+    config = city.config(
+        tmp_path,
+        optuna__n_trials=2,
+        optuna__max_epochs=1,
+        optuna__final_run__max_epochs=1,
+        optuna__final_run__seeds=[1],
+    )
     result = tune(config, pool=pool)
     runs = result.folder / "final_runs"
     untouched = (runs / "vanilla_seed1" / "model" / "best.pth").stat().st_mtime_ns
@@ -208,7 +215,12 @@ def test_a_bad_trial_is_recorded_and_the_study_goes_on(
 ) -> None:
     broken = tmp_path / "teacher.pt"
     broken.write_bytes(b"not a teacher")
-    config = city.config(tmp_path, distill__ckpt=str(broken))
+    config = city.config(
+        tmp_path,
+        distill__ckpt=str(broken),
+        optuna__max_epochs=1,
+        optuna__final_run__max_epochs=1,
+    )
     result = tune(config, pool=pool)
     assert [trial.state for trial in result.trials] == ["complete", "failed", "failed"]
     assert "is not a weights-only file" in str(result.trials[1].failure)
@@ -249,7 +261,8 @@ def test_a_mistake_ends_the_study_before_its_first_trial(
 def test_other_data_under_the_same_study_is_refused(
     city: TinyCity, pool: ResourcePool, tmp_path: Path
 ) -> None:
-    tune(city.config(tmp_path, optuna__n_trials=1), phase2=False, pool=pool)
+    short = {"optuna__n_trials": 1, "optuna__max_epochs": 1}
+    tune(city.config(tmp_path, **short), phase2=False, pool=pool)
     other = tmp_path / "city"
     other.mkdir()
     for file in city.data_dir.glob("*"):
@@ -267,6 +280,7 @@ def test_several_objectives_give_a_front(
     config = city.config(
         tmp_path,
         optuna__objectives=["accuracy", "throughput", "latency"],
+        optuna__n_trials=2,
         optuna__final_run__seeds=[42],
         optuna__plots=True,
     )
@@ -284,7 +298,10 @@ def test_several_objectives_give_a_front(
 @pytest.mark.parametrize("storage", ["memory", "journal://{folder}/study.journal"])
 def test_other_stores(storage: str, city: TinyCity, pool: ResourcePool, tmp_path: Path) -> None:
     config = city.config(
-        tmp_path, optuna__n_trials=2, optuna__storage=storage.format(folder=tmp_path)
+        tmp_path,
+        optuna__n_trials=2,
+        optuna__max_epochs=1,
+        optuna__storage=storage.format(folder=tmp_path),
     )
     result = tune(config, phase2=False, pool=pool)
     assert [trial.state for trial in result.trials] == ["complete", "complete"]
@@ -320,7 +337,11 @@ def test_wandb_has_a_run_for_each_trial_in_the_study_s_group(
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     config = city.config(
-        tmp_path, optuna__n_trials=1, optuna__study_name="grouped", wandb__mode="offline"
+        tmp_path,
+        optuna__n_trials=1,
+        optuna__max_epochs=1,
+        optuna__study_name="grouped",
+        wandb__mode="offline",
     )
     config.wandb.enable = True
     result = tune(config, phase2=False, pool=pool)

@@ -58,14 +58,14 @@ def test_two_workers_share_a_study(storage: str, city: TinyCity, tmp_path: Path)
     config = city.config(
         tmp_path,
         optuna__storage=storage.format(folder=tmp_path),
-        optuna__n_trials=4,
+        optuna__n_trials=3,
         optuna__final_run__seeds=[42, 43],
     )
     workers = [start_worker(config, tmp_path) for _ in range(2)]
     outputs = [worker.communicate(timeout=240) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     study = open_study(config)
-    check_shared(study.records(), tmp_path, 4)
+    check_shared(study.records(), tmp_path, 3)
     for _, log in outputs:
         assert "Traceback" not in log
     summary = summary_of(tmp_path)
@@ -77,12 +77,12 @@ def test_two_workers_share_a_study(storage: str, city: TinyCity, tmp_path: Path)
 def test_the_trial_of_a_killed_worker_is_tried_again_from_where_it_was(
     city: TinyCity, pool: ResourcePool, tmp_path: Path
 ) -> None:
-    epochs = 12
+    epochs = 8
     config = city.config(tmp_path, optuna__n_trials=2, optuna__max_epochs=epochs)
     config.optuna.pruner.kind = "none"
     worker = start_worker(config, tmp_path, "--skip-phase2")
     run = tmp_path / "trials" / "trial_001_distilled_running"
-    wait_until(lambda: epochs_done(run) >= 3, worker)
+    wait_until(lambda: epochs_done(run) >= 2, worker)
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
     done = epochs_done(run)
@@ -125,7 +125,7 @@ def test_a_trial_is_not_tried_more_often_than_configured(
 def test_an_interrupted_trial_goes_on_in_its_own_folder(
     city: TinyCity, pool: ResourcePool, tmp_path: Path
 ) -> None:
-    config = city.config(tmp_path, optuna__n_trials=1, optuna__max_epochs=12)
+    config = city.config(tmp_path, optuna__n_trials=1, optuna__max_epochs=8)
     config.optuna.pruner.kind = "none"
     worker = start_worker(config, tmp_path, "--skip-phase2")
     run = tmp_path / "trials" / "trial_000_vanilla_running"
@@ -136,7 +136,7 @@ def test_an_interrupted_trial_goes_on_in_its_own_folder(
     assert "go on with --study_name" in log
     assert [trial["state"] for trial in summary_of(tmp_path)["trials"]] == ["waiting"]
     result = tune(config, phase2=False, pool=pool)
-    assert [(trial.state, trial.epochs) for trial in result.trials] == [("complete", 12)]
+    assert [(trial.state, trial.epochs) for trial in result.trials] == [("complete", 8)]
     assert trial_names(tmp_path) == ["trial_000_vanilla_complete"]
     train_log = tmp_path / "trials" / "trial_000_vanilla_complete" / "log" / "train.log"
     assert "Going on in epoch" in train_log.read_text()
@@ -148,7 +148,8 @@ def test_an_interrupted_final_run_goes_on(
     config = city.config(
         tmp_path,
         optuna__n_trials=1,
-        optuna__final_run__max_epochs=12,
+        optuna__max_epochs=1,
+        optuna__final_run__max_epochs=8,
         optuna__final_run__seeds=[1, 2],
     )
     worker = start_worker(config, tmp_path)
@@ -207,10 +208,10 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 
 def test_two_workers_on_a_postgresql_server(postgres: str, city: TinyCity, tmp_path: Path) -> None:
-    config = city.config(tmp_path, optuna__storage=postgres, optuna__n_trials=4)
+    config = city.config(tmp_path, optuna__storage=postgres, optuna__n_trials=3)
     workers = [start_worker(config, tmp_path, "--skip-phase2") for _ in range(2)]
     outputs = [worker.communicate(timeout=240) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
-    check_shared(open_study(config).records(), tmp_path, 4)
+    check_shared(open_study(config).records(), tmp_path, 3)
     shown = summary_of(tmp_path)["storage"]
     assert "tuner@127.0.0.1" in shown and "secret" not in shown

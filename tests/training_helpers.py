@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from critics.lmtad import LMTAD, LMTADConfig
 from critics.weights import TeacherWeights, save_weights
 from data.road_network import RoadNetwork
 from tests.programs import REPOSITORY, environment, run
+from training.folder import RunFolder
 
 NARROW: dict[str, Any] = {
     "road_network_encoder_config.road_id_emb_dim": 16,
@@ -117,6 +119,13 @@ def random_teacher(city: Path, destination_prefix: bool = False) -> Path:
         weights = TeacherWeights(model.state_dict(), config.to_dict(), dataset_config)
         save_weights(path, weights)
     return path
+
+
+def copy_run(run: Path, config: Config) -> RunFolder:
+    """A finished run where that of `config` is looked for."""
+    folder = RunFolder.of(config)
+    shutil.copytree(run, folder.path, dirs_exist_ok=True)
+    return folder
 
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:

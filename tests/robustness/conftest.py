@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,21 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     return Programs(tmp_path_factory.mktemp("programs"))
 
 
+@pytest.fixture(scope="session")
+def trained_once(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of one epoch."""
+    folder = tmp_path_factory.mktemp("trained_once")
+    train(tiny_config(tiny_city, folder, optimizer_config__max_epoch=1))
+    return folder
+
+
 @pytest.fixture(scope="module")
-def trained(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+def trained(
+    trained_once: Path, tiny_city: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
     """The configuration of a student that is trained."""
     folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(trained_once, folder / "save")
     config = tiny_config(tiny_city, folder / "save", optimizer_config__max_epoch=1)
-    train(config)
     (folder / "config.yaml").write_text(dump_config(config))
     return config

@@ -36,9 +36,13 @@ def generation(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search", ["beam", "astar", "shortest_path"])
-def test_generation(programs: Programs, trained: Config, tmp_path: Path, search: str) -> None:
-    options = ("--num_gene", "120", "--search", search, "--batch_size", "16")
+@pytest.mark.parametrize(
+    ("search", "num_gene"), [("beam", 80), ("astar", 40), ("shortest_path", 120)]
+)
+def test_generation(
+    programs: Programs, trained: Config, tmp_path: Path, search: str, num_gene: int
+) -> None:
+    options = ("--num_gene", str(num_gene), "--search", search, "--batch_size", "8")
     generation(programs, trained, tmp_path, *options).endure(kills=6, seed=6)
 
 
@@ -46,7 +50,7 @@ def test_generation(programs: Programs, trained: Config, tmp_path: Path, search:
 def test_generation_in_several_processes(
     programs: Programs, trained: Config, tmp_path: Path
 ) -> None:
-    options = ("--num_gene", "240", "--batch_size", "8", "--processes", "2")
+    options = ("--num_gene", "120", "--batch_size", "8", "--processes", "2")
     generation(programs, trained, tmp_path, *options, runs=1).endure(kills=2, seed=7)
 
 

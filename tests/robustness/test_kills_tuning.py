@@ -23,7 +23,7 @@ def test_tuning(programs: Programs, parity_city: Path, tmp_path: Path, storage: 
         config = city.config(
             folder,
             optuna__storage=storage,
-            optuna__n_trials=3,
+            optuna__n_trials=2,
             optuna__max_epochs=2,
             optuna__final_run__max_epochs=1,
             optuna__max_retries=50,
