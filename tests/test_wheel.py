@@ -43,12 +43,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run(installed: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run(
+    installed: Path, folder: Path, *command: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     program = str(installed / "bin" / command[0])
     return subprocess.run(
         [program, *command[1:]],
         cwd=folder,
-        env=environment(PYTHONPATH=str(installed)),
+        env=environment(PYTHONPATH=str(installed), **more),
         capture_output=True,
         text=True,
         timeout=120,
@@ -80,6 +82,7 @@ def test_it_works_from_another_folder(installed: Path, tmp_path: Path) -> None:
         installed,
         tmp_path,
         *["hoser-demo-city", "--out", "city", "--roads", "200", "--trips", "60"],
+        NUMBA_DISABLE_JIT="1",  # compiling the loops anew here takes longer than running them
     )
     assert made.returncode == 0, made.stderr
     shown = run(installed, tmp_path, "hoser-train", "--data_dir", "city", "--print_config")
