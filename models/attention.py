@@ -5,6 +5,9 @@ With r_ij = [distance_ij, interval_ij] the scores are q_i.k_j + distance_ij (q_i
 so nothing of size steps x steps x width is formed. The weights a_ij themselves are needed for the
 two row sums, which fused attention functions do not return; the explicit product below keeps one
 tensor of weights for the backward pass and nothing else of that size.
+
+What a position may look at, and with which weights, stands here in tensors, for whole trips and
+for one position at a time, and in `models/path_kernels.py` as the compiled loop of the latter.
 """
 
 from __future__ import annotations
@@ -78,6 +81,24 @@ def _weights(
     future = torch.ones(num_steps, num_steps, dtype=torch.bool, device=scores.device).triu(1)
     scores = scores.masked_fill_(future, -torch.inf)
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+
+
+def attend_path(
+    q: Tensor,  # [N, H, d], already divided by sqrt(d)
+    keys: Tensor,  # [N, H, T, d]
+    values: Tensor,  # [N, H, T, d]
+    query_relation: Tensor,  # [N, H, 2]
+    distance: Tensor,  # [N, T]
+    interval: Tensor,  # [N, T]
+    depth: Tensor,  # int64 [N]
+) -> tuple[Tensor, Tensor]:
+    """Context [N, H, d] and row sums [N, H, 2] of the last of `depth` positions of N trips."""
+    relations = torch.stack([distance, interval], dim=-1).to(q.dtype)  # [N, T, 2]
+    scores = (keys @ q.unsqueeze(-1)).squeeze(-1) + query_relation @ relations.transpose(1, 2)
+    beyond = torch.arange(scores.shape[-1], device=q.device) >= depth.unsqueeze(1)
+    scores = scores.float().masked_fill(beyond.unsqueeze(1), -torch.inf)
+    weights = scores.softmax(dim=-1).to(q.dtype)  # [N, H, T]
+    return (weights.unsqueeze(2) @ values).squeeze(2), weights @ relations
 
 
 class CausalSelfAttention(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.features import MAX_DISTANCE_M, MAX_INTERVAL_MINUTES
 from data.geometry import EARTH_RADIUS_M
+from models.attention import attend_path
 from models.cpu_parallel import even_chunks, run_chunks
 from models.road_tables import RoadTables
 from models.trajectory_encoder import Block, TrajectoryEncoder
@@ -136,16 +137,11 @@ class TripDecoder:
         distance: Tensor,
         interval: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        tree, steps = self.tree, distance.shape[1]
-        path = tree.path[nodes, :steps].long()
+        tree = self.tree
+        path = tree.path[nodes, : distance.shape[1]].long()
         keys = tree.keys[layer][path].transpose(1, 2)  # [N, H, T, d]
         values = tree.values[layer][path].transpose(1, 2)
-        relations = torch.stack([distance, interval], dim=-1).to(q.dtype)  # [N, T, 2]
-        scores = (keys @ q.unsqueeze(-1)).squeeze(-1) + relation @ relations.transpose(1, 2)
-        beyond = torch.arange(steps, device=q.device) >= tree.depth[nodes].unsqueeze(1)
-        scores = scores.float().masked_fill(beyond.unsqueeze(1), -torch.inf)
-        weights = scores.softmax(dim=-1).to(q.dtype)  # [N, H, T]
-        return (weights.unsqueeze(2) @ values).squeeze(2), weights @ relations
+        return attend_path(q, keys, values, relation, distance, interval, tree.depth[nodes])
 
 
 def _is_compiled(q: Tensor) -> bool:
