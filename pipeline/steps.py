@@ -108,7 +108,7 @@ class Pipeline:
         resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
         if entry.path.exists() and read_record(job.generated_file) is None:
             # Trips that the ledger knows are ours, so is their record: it is damaged.
-            record_path(job.generated_file).unlink(missing_ok=True)
+            clear(record_path(job.generated_file))
             resume = False
         entry.begin()
         clear(latency_file(job))

@@ -18,6 +18,7 @@ from runtime.files import read_json, sha256_of_file, write_json
 from runtime.inputs import KEY, Inputs, short
 from runtime.logs import get_logger
 from runtime.placing import make_way
+from runtime.written import is_as_written, known_files
 from search.od import ODSource
 from search.writer import HEADER, ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
 
@@ -98,7 +99,7 @@ class Output:
         """Whether the trips that are there were generated, and by nobody changed since."""
         record = read_record(self.path)
         if record is None:
-            return False
+            return is_as_written(known_files(self.path.parent).get(self.path.name), self.path)
         begun = record["status"] == "running"
         return begun or record.get("sha256") in (None, sha256_of_file(self.path))
 
