@@ -120,11 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     for alias, name in (("--beam_search", "beam"), ("--nx_astar", "shortest_path")):
         text = f"the same as --search {name}"
         add(alias, dest="search", action="store_const", const=name, help=text)
-    text = "of beam (default: 4; 1 is greedy) and sample (default: 2; 1 draws road by road)"
+    text = "of beam (default: 4; 1 is greedy) and sample (default: exact; 1 draws road by road)"
     add("--beam_width", type=int, metavar="B", help=text)
     text = "what a beam trip ends with: the best arrival (default) or the first"
     add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
-    text = "of the distribution that sample draws from; below 1 likelier routes (default: 1)"
+    text = "of the routes that sample draws from; below 1 likelier ones (default: 1)"
     add("--temperature", type=float, default=1.0, metavar="T", help=text)
     text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
     add("--routes_per_od", type=int, default=1, metavar="K", help=text)

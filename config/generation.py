@@ -30,7 +30,7 @@ class SearchSettings:
     """How a trip is looked for."""
 
     name: SearchName = "beam"
-    beam_width: int | None = None  # None: what suits the search
+    beam_width: int | None = None  # None: 4 for beam; sample has no beam then, and draws exactly
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
     arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
     temperature: float = 1.0  # of the distribution that `sample` draws from

@@ -13,12 +13,17 @@ same; only the rounds are fewer.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 
 from search.beam import continued
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, Outcomes, PartialTrips
 from search.kernels.layout import Partial, Queues, Slots
+
+Pool = TypeVar("Pool", bound=NDArray[Any])
 
 _BYTES_PER_ROAD = 5
 _FIRST_POOL_SIZE = 512
@@ -39,11 +44,13 @@ class BestFirstSearch:
             best=np.empty((slots, graph.num_roads), dtype=np.float32),
             visited=np.zeros((slots, graph.num_roads), dtype=bool),
         )
+        log_prob = np.empty((slots, _FIRST_POOL_SIZE), dtype=np.float32)
         self.queues = Queues(
             heap=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.int64),
             heap_size=np.zeros(slots, dtype=np.int64),
             at=np.empty((slots, _FIRST_POOL_SIZE, 3), dtype=np.int64),
-            log_prob=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.float32),
+            log_prob=log_prob,
+            priority=log_prob,
             size=np.zeros(slots, dtype=np.int64),
             candidates=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.int64),
             waiting=np.full(slots, NO_NODE, dtype=np.int64),
@@ -115,13 +122,19 @@ class BestFirstSearch:
         return nodes[nodes != NO_NODE]
 
     def _reserve(self, size: int) -> None:
-        capacity = self.queues.heap.shape[1]
-        if size <= capacity:
-            return
-        extra = max(size - capacity, capacity)
-        grown = {}
-        for name in ("heap", "at", "log_prob", "candidates"):
-            pool = getattr(self.queues, name)
-            room = np.empty((pool.shape[0], extra, *pool.shape[2:]), dtype=pool.dtype)
-            grown[name] = np.concatenate([pool, room], axis=1)
-        self.queues = self.queues._replace(**grown)
+        """Room for so many entries in every pool."""
+        if size > self.queues.heap.shape[1]:
+            self.queues = self.queues._replace(
+                heap=with_room(self.queues.heap, size),
+                at=with_room(self.queues.at, size),
+                log_prob=with_room(self.queues.log_prob, size),
+                candidates=with_room(self.queues.candidates, size),
+            )
+            self.queues = self.queues._replace(priority=self.queues.log_prob)
+
+
+def with_room(pool: Pool, size: int) -> Pool:
+    """A pool [S, P, ...] with room for `size` entries a slot, at least twice what it had."""
+    capacity = pool.shape[1]
+    room = np.empty((len(pool), max(size - capacity, capacity), *pool.shape[2:]), pool.dtype)
+    return np.concatenate([pool, room], axis=1)  # type: ignore[return-value]

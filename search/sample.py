@@ -23,7 +23,7 @@ from search.kernels.layout import Draws, Partial
 _BYTES_PER_ROAD = 8
 
 
-class _Parents(NamedTuple):
+class Parents(NamedTuple):
     """What the partial trips being continued had in the beam."""
 
     perturbed: NDArray[np.float64]  # [N]
@@ -52,10 +52,11 @@ class SampleSearch(BeamSearch):
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((slots, graph.num_roads)))
         self.draws = Draws(
+            value=np.zeros((slots, width)),
             perturbed=np.zeros((slots, width)),
             tempered=np.zeros((slots, width)),
             key=np.zeros((slots, width), dtype=np.uint64),
-            arrival_perturbed=np.zeros(slots),
+            arrival_value=np.zeros(slots),
         )
         self._place = np.zeros(slots * width, dtype=np.int64)
 
@@ -101,9 +102,7 @@ class SampleSearch(BeamSearch):
         from search.kernels.sample import update_draws
 
         at, draws = (selected.slot, self._place[: len(selected)]), self.draws
-        parents = _Parents(
-            draws.perturbed[at], draws.tempered[at], selected.log_prob, draws.key[at]
-        )
+        parents = Parents(draws.perturbed[at], draws.tempered[at], selected.log_prob, draws.key[at])
         update_draws(
             continued(selected, scores),
             parents,

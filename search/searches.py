@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from config.generation import SearchName, SearchSettings
 from search.beam import BeamSearch
 from search.best_first import BestFirstSearch
+from search.draw import DrawSearch
 from search.graph import SearchGraph
 from search.interface import Search
 from search.sample import SampleSearch
@@ -23,7 +24,8 @@ class SearchKind:
     """One way to look for a trip."""
 
     build: Callable[[SearchGraph, int, Chosen], Search]
-    width: int | None = None  # of its beam unless another is asked for; None: it has no beam
+    width: int | None = None  # of its beam unless another is asked for; None: it has no beam then
+    may_have_beam: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,12 @@ def _beam(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
 
 
 def _sample(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
-    settings = chosen.settings
-    return SampleSearch(
-        graph,
-        num_slots,
-        chosen.width,
-        settings.max_steps,
-        temperature=settings.temperature,
-        seed=chosen.seed,
-    )
+    settings, seed = chosen.settings, chosen.seed
+    steps, temperature = settings.max_steps, settings.temperature
+    if settings.beam_width is None:
+        return DrawSearch(graph, num_slots, steps, chosen.rows, temperature=temperature, seed=seed)
+    width = settings.beam_width
+    return SampleSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
 
 
 def _best_first(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
@@ -63,9 +62,9 @@ def _shortest_path(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search
 
 
 SEARCHES: dict[SearchName, SearchKind] = {
-    "beam": SearchKind(_beam, width=4),
+    "beam": SearchKind(_beam, width=4, may_have_beam=True),
     "astar": SearchKind(_best_first),
-    "sample": SearchKind(_sample, width=2),
+    "sample": SearchKind(_sample, may_have_beam=True),
     "shortest_path": SearchKind(_shortest_path),
 }
 
@@ -80,21 +79,25 @@ def build_search(
 
 def label_of(settings: SearchSettings) -> str:
     """How files and runs are named after a search: `beam4`, `astar`."""
-    has_beam = SEARCHES[settings.name].width is not None
-    return f"{settings.name}{rows_per_trip(settings)}" if has_beam else settings.name
+    return f"{settings.name}{rows_per_trip(settings)}" if has_beam(settings) else settings.name
+
+
+def has_beam(settings: SearchSettings) -> bool:
+    """Whether the search keeps a beam of some width."""
+    kind = SEARCHES[settings.name]
+    return kind.may_have_beam and (settings.beam_width or kind.width) is not None
 
 
 def rows_per_trip(settings: SearchSettings) -> int:
     """How many partial trips of one trip are continued at a time."""
     usual = SEARCHES[settings.name].width
-    return 1 if usual is None else settings.beam_width or usual
+    return (settings.beam_width or usual or 1) if has_beam(settings) else 1
 
 
 def identity_of(settings: SearchSettings) -> dict[str, object]:
     """What of the settings decides which trips come out, as plain data."""
-    kind = SEARCHES[settings.name]
     own: dict[str, object] = {}
-    if kind.width is not None:
+    if has_beam(settings):
         own["beam_width"] = rows_per_trip(settings)
     if settings.name == "beam":
         own["arrival"] = settings.arrival

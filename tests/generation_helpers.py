@@ -14,6 +14,7 @@ import torch
 from bench.reference_generate import PlainGenerator
 from bench.reference_student import PlainHOSER
 from config import Config
+from config.generation import SearchSettings
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
@@ -22,8 +23,8 @@ from search.best_first import BestFirstSearch
 from search.engine import SearchEngine
 from search.graph import SearchGraph
 from search.interface import Search
-from search.sample import SampleSearch
 from search.scorer import Scorer
+from search.searches import build_search
 from search.shortest_path import ShortestPath
 from search.student import open_city
 from search.trips import GeneratedTrip, TripRequests
@@ -67,13 +68,13 @@ class Setup:
     def sample(
         self,
         requests: Sequence[Request],
-        width: int = 4,
+        width: int | None = None,
         slots: int = 8,
         temperature: float = 1.0,
         seed: int = 0,
     ) -> list[GeneratedTrip]:
-        search = SampleSearch(self.graph, slots, width, 5000, temperature=temperature, seed=seed)
-        return self.search(search, requests)
+        chosen = SearchSettings("sample", width, temperature=temperature)
+        return self.search(build_search(chosen, self.graph, slots, seed), requests)
 
     def best_first(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000, rows: int = 1

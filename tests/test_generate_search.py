@@ -348,7 +348,7 @@ def test_the_best_arrival_is_at_least_as_probable_as_the_first(
 def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
     published: Setup, some_requests: list[Request]
 ) -> None:
-    for width in (1, 4):
+    for width in (1, 4, None):
         trips = published.sample(some_requests, width=width)
         again = published.sample(some_requests, width=width, slots=3)
         for trip, same in zip(trips, again, strict=True):
@@ -356,6 +356,7 @@ def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
             assert len(set(trip.road_ids.tolist())) == len(trip.road_ids)
             for road, following in itertools.pairwise(trip.road_ids.tolist()):
                 assert following in published.network.candidates(road)
+    assert all(trip.reached for trip in trips)
     other = published.sample(some_requests, seed=1)
     assert any(a.road_ids.tolist() != b.road_ids.tolist() for a, b in zip(trips, other))
     cold = published.sample(some_requests, width=1, temperature=1e-3)
@@ -363,16 +364,25 @@ def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
     arrived = [(a, b) for a, b in zip(cold, greedy, strict=True) if b.reached]
     assert arrived
     assert all(a.road_ids.tolist() == b.road_ids.tolist() for a, b in arrived)
+    cold = published.sample(some_requests, temperature=1e-3)
+    best = published.best_first(some_requests)
+    equal = [a.road_ids.tolist() == b.road_ids.tolist() for a, b in zip(cold, best, strict=True)]
+    assert sum(equal) >= len(equal) - 1
 
 
-def test_routes_are_drawn_in_their_proportions(published: Setup) -> None:
+@pytest.mark.parametrize(("width", "temperature"), [(8, 1.0), (None, 1.0), (None, 0.5)])
+def test_routes_are_drawn_in_their_proportions(
+    published: Setup, width: int | None, temperature: float
+) -> None:
     """Against all routes between two near roads, whose probabilities the model multiplies out."""
     request = near_request(published)
     probability = route_probabilities(published, request)
-    trips = published.sample([request] * 600, width=8, slots=64)
+    assert sum(probability.values()) > 0.05
+    probability = {route: value ** (1 / temperature) for route, value in probability.items()}
+    trips = published.sample([request] * 600, width=width, slots=64, temperature=temperature)
     drawn = Counter(tuple(trip.road_ids.tolist()) for trip in trips if trip.reached)
     total = sum(drawn.values())
-    assert total > 500 and sum(probability.values()) > 0.05
+    assert total > 500
     whole = sum(probability.values())
     for route, expected in probability.items():
         share = expected / whole

@@ -15,12 +15,12 @@ from search.kernels.common import distance_m
 
 
 @kernel()
-def _sift_up_to_root(heap, log_prob, place):  # type: ignore[no-untyped-def]
+def _sift_up_to_root(heap, priority, place):  # type: ignore[no-untyped-def]
     """Moves the item at `place` towards the root past worse ones."""
     item = heap[place]
     while place > 0:
         parent = (place - 1) >> 1
-        if not log_prob[item] > log_prob[heap[parent]]:
+        if not priority[item] > priority[heap[parent]]:
             break
         heap[place] = heap[parent]
         place = parent
@@ -28,15 +28,15 @@ def _sift_up_to_root(heap, log_prob, place):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def push(heap, size, log_prob, item):  # type: ignore[no-untyped-def]
-    """Adds an entry; the best one (greatest log-probability) stays at the root."""
+def push(heap, size, priority, item):  # type: ignore[no-untyped-def]
+    """Adds an entry; the best one (greatest priority) stays at the root."""
     heap[size] = item
-    _sift_up_to_root(heap, log_prob, size)
+    _sift_up_to_root(heap, priority, size)
     return size + 1
 
 
 @kernel()
-def pop(heap, size, log_prob):  # type: ignore[no-untyped-def]
+def pop(heap, size, priority):  # type: ignore[no-untyped-def]
     """Takes the best entry; returns it and the new size."""
     size -= 1
     last = heap[size]
@@ -46,13 +46,13 @@ def pop(heap, size, log_prob):  # type: ignore[no-untyped-def]
     place, child = 0, 1
     while child < size:
         right = child + 1
-        if right < size and not log_prob[heap[child]] > log_prob[heap[right]]:
+        if right < size and not priority[heap[child]] > priority[heap[right]]:
             child = right
         heap[place] = heap[child]
         place = child
         child = 2 * place + 1
     heap[place] = last
-    _sift_up_to_root(heap, log_prob, place)
+    _sift_up_to_root(heap, priority, place)
     return top, size
 
 
@@ -68,6 +68,7 @@ def begin_heaps(slots, origin, start, state, queues):  # type: ignore[no-untyped
         queues.at[s, 0, 1] = origin[i]
         queues.at[s, 0, 2] = start[i]
         queues.log_prob[s, 0] = 0.0
+        queues.priority[s, 0] = 0.0
         queues.candidates[s, 0] = -1
         queues.size[s] = 1
         queues.heap[s, 0] = 0
@@ -114,7 +115,7 @@ def select_heads(state, queues, roads, max_steps, ahead, out, out_entry, ended, 
 def _take(s, state, queues, roads, max_steps):  # type: ignore[no-untyped-def]
     """The next entry that has to be scored, or the arrival (and True); -1: there is neither."""
     while queues.heap_size[s] > 0 and state.steps[s] < max_steps:
-        head, queues.heap_size[s] = pop(queues.heap[s], queues.heap_size[s], queues.log_prob[s])
+        head, queues.heap_size[s] = pop(queues.heap[s], queues.heap_size[s], queues.priority[s])
         road = queues.at[s, head, 1]
         if state.visited[s, road]:
             continue
@@ -139,11 +140,11 @@ def _queue_candidates(s, entry, state, queues, roads):  # type: ignore[no-untype
     """Pushes the candidates whose road was not reached before or by a worse path."""
     road, first = queues.at[s, entry, 1], queues.candidates[s, entry]
     for candidate in range(first, first + roads.offsets[road + 1] - roads.offsets[road]):
-        target, log_prob = queues.at[s, candidate, 1], queues.log_prob[s, candidate]
-        if log_prob > state.best[s, target]:
-            state.best[s, target] = log_prob
+        target, priority = queues.at[s, candidate, 1], queues.priority[s, candidate]
+        if priority > state.best[s, target]:
+            state.best[s, target] = priority
             queues.heap_size[s] = push(
-                queues.heap[s], queues.heap_size[s], queues.log_prob[s], candidate
+                queues.heap[s], queues.heap_size[s], queues.priority[s], candidate
             )
 
 
@@ -161,7 +162,7 @@ def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_ou
     while num_out < end and open_places > 0 and looked_at < 3 * limit:
         best = 0
         for i in range(1, open_places):
-            if queues.log_prob[s, heap[frontier[i]]] > queues.log_prob[s, heap[frontier[best]]]:
+            if queues.priority[s, heap[frontier[i]]] > queues.priority[s, heap[frontier[best]]]:
                 best = i
         place = frontier[best]
         open_places -= 1
@@ -172,7 +173,7 @@ def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_ou
         looked_at += 1
         entry = heap[place]
         road = queues.at[s, entry, 1]
-        if state.visited[s, road] or queues.log_prob[s, entry] < state.best[s, road]:
+        if state.visited[s, road] or queues.priority[s, entry] < state.best[s, road]:
             continue
         if road == state.destination[s]:
             break
@@ -204,6 +205,7 @@ def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped
             queues.at[s, place, 1] = roads.targets[first + c]
             queues.at[s, place, 2] = continued.seconds[n, c]
             queues.log_prob[s, place] = continued.log_prob[n, c]
+            queues.priority[s, place] = continued.log_prob[n, c]
             queues.candidates[s, place] = -1
 
 

@@ -62,12 +62,13 @@ class Beams(NamedTuple):
 
 
 class Queues(NamedTuple):
-    """The partial trips of every slot by log-probability: a pool that grows, and a heap of it."""
+    """The partial trips of every slot by priority: a pool that grows, and a heap of it."""
 
     heap: IntArray  # [S, P], entries of the pool, the best one at the root
     heap_size: IntArray  # [S]
     at: IntArray  # [S, P, 3]: parent, road, seconds
     log_prob: FloatArray  # [S, P]
+    priority: NDArray[np.floating]  # [S, P]; of best-first search the log-probability itself
     size: IntArray  # [S], of the pool
     candidates: (
         IntArray  # [S, P], where an entry's scored candidates begin in the pool; -1: nowhere
@@ -78,9 +79,18 @@ class Queues(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What drawing adds to a beam: the perturbed log-probability that it is ordered by."""
+    """What drawing adds to a beam, which is ordered by `value`."""
 
-    perturbed: NDArray[np.float64]  # [S, W]
+    value: NDArray[np.float64]  # [S, W], between log-probability and `perturbed`
+    perturbed: NDArray[np.float64]  # [S, W], the greatest of all routes that begin so
     tempered: NDArray[np.float64]  # [S, W], log-probability at the temperature
     key: NDArray[np.uint64]  # [S, W], of the random numbers below
-    arrival_perturbed: NDArray[np.float64]  # [S]
+    arrival_value: NDArray[np.float64]  # [S]
+
+
+class Noise(NamedTuple):
+    """What drawing adds to the entries of queues; see `Draws`."""
+
+    perturbed: NDArray[np.float64]  # [S, P]
+    tempered: NDArray[np.float64]  # [S, P]
+    key: NDArray[np.uint64]  # [S, P]

@@ -31,15 +31,35 @@ def _gumbel(key):  # type: ignore[no-untyped-def]
 
 
 @kernel()
+def _key_of_trip(seed, number):  # type: ignore[no-untyped-def]
+    return _mix(_mix(seed) + (np.uint64(number) + np.uint64(1)) * _GOLDEN)
+
+
+@kernel()
+def _key_of_child(key, place):  # type: ignore[no-untyped-def]
+    return _mix(key + np.uint64(place + 1) * _GOLDEN)
+
+
+@kernel()
+def _below(ahead, noisy, greatest):  # type: ignore[no-untyped-def]
+    """A noisy value among siblings, moved so that the greatest of them is `ahead`."""
+    if not noisy < greatest:
+        return ahead
+    short = ahead - noisy + math.log1p(-math.exp(noisy - greatest))
+    return ahead - max(0.0, short) - math.log1p(math.exp(-abs(short)))
+
+
+@kernel()
 def begin_draws(slots, origin, start, number, seed, state, beams, draws):  # type: ignore[no-untyped-def]
     """Clears the slots and puts each trip's first road into its beam."""
     for i in range(len(slots)):
         s = slots[i]
         begin_beam(s, origin[i], start[i], state, beams)
-        draws.perturbed[s, 0] = 0.0
+        draws.value[s, 0] = 0.0
         draws.tempered[s, 0] = 0.0
-        draws.key[s, 0] = _mix(_mix(seed) + (np.uint64(number[i]) + np.uint64(1)) * _GOLDEN)
-        draws.arrival_perturbed[s] = -np.inf
+        draws.key[s, 0] = _key_of_trip(seed, number[i])
+        draws.perturbed[s, 0] = _gumbel(draws.key[s, 0])
+        draws.arrival_value[s] = -np.inf
 
 
 @kernel()
@@ -58,7 +78,7 @@ def select_draws(state, beams, draws, roads, max_steps, out, out_beam, ended, re
             _look(s, state.destination[s], beams, draws, roads)
             for b in range(beams.filled[s]):
                 road = beams.at[1, s, b]
-                if not draws.perturbed[s, b] > draws.arrival_perturbed[s]:
+                if not draws.value[s, b] > draws.arrival_value[s]:
                     break
                 if roads.offsets[road + 1] == roads.offsets[road]:
                     continue
@@ -69,7 +89,7 @@ def select_draws(state, beams, draws, roads, max_steps, out, out_beam, ended, re
             state.steps[s] += num_out - first_out
             continue
         state.active[s] = False
-        arrived = draws.arrival_perturbed[s] > -np.inf
+        arrived = draws.arrival_value[s] > -np.inf
         end_search(s, arrived, beams, ended, reached, num_ended)
         num_ended += 1
     return num_out, num_ended
@@ -81,8 +101,8 @@ def _look(s, destination, beams, draws, roads):  # type: ignore[no-untyped-def]
     for b in range(beams.filled[s]):
         road = beams.at[1, s, b]
         if road == destination:
-            if draws.perturbed[s, b] > draws.arrival_perturbed[s]:
-                draws.arrival_perturbed[s] = draws.perturbed[s, b]
+            if draws.value[s, b] > draws.arrival_value[s]:
+                draws.arrival_value[s] = draws.value[s, b]
                 beams.arrival_at[:, s] = beams.at[:, s, b]
                 beams.arrival_log_prob[s] = beams.log_prob[s, b]
             continue
@@ -99,11 +119,13 @@ def update_draws(continued, parent, temperature, roads, state, beams, draws):  #
 
     parent: what each row of `continued` had in `draws` and `beams` (perturbed, tempered, log_prob,
     key), copied, since its place is written to. A child's perturbed log-probability is that of a
-    Gumbel variable whose maximum over all children is the parent's.
+    Gumbel variable whose maximum over all children is the parent's. Below a temperature of one the
+    noise alone shrinks; above it the choices at each crossing become more alike.
     """
     width = beams.log_prob.shape[1]
-    most = continued.log_prob.shape[1]
-    tempered, noisy = np.empty(most), np.empty(most)
+    noise, flattening = min(temperature, 1.0), max(temperature, 1.0)
+    tempered = np.empty(continued.log_prob.shape[1])
+    noisy = np.empty(continued.log_prob.shape[1])
     previous = -1
     for n in range(len(continued.slot)):
         s = continued.slot[n]
@@ -112,45 +134,87 @@ def update_draws(continued, parent, temperature, roads, state, beams, draws):  #
             previous = s
         first = roads.offsets[continued.road[n]]
         count = roads.offsets[continued.road[n] + 1] - first
-        key = parent.key[n]
-        top = -np.inf
-        for c in range(count):
-            tempered[c] = (continued.log_prob[n, c] - parent.log_prob[n]) / temperature
-            top = max(top, tempered[c])
-        total = 0.0
-        for c in range(count):
-            total += math.exp(tempered[c] - top)
-        shift = parent.tempered[n] - top - math.log(total)
-        greatest = -np.inf
-        for c in range(count):
-            tempered[c] += shift
-            noisy[c] = tempered[c] + _gumbel(key + np.uint64(c + 1) * _GOLDEN)
-            greatest = max(greatest, noisy[c])
+        greatest = _perturb(continued.log_prob[n, :count], parent, n, flattening, tempered, noisy)
         for c in range(count):
             target = roads.targets[first + c]
-            ahead = parent.perturbed[n]
-            if noisy[c] < greatest:
-                value = ahead - noisy[c] + math.log1p(-math.exp(noisy[c] - greatest))
-                ahead -= max(0.0, value) + math.log1p(math.exp(-abs(value)))
-            if not ahead > state.best[s, target]:
+            perturbed = _below(parent.perturbed[n], noisy[c], greatest)
+            value = noise * perturbed + (1.0 - noise) * continued.log_prob[n, c]
+            if not value > state.best[s, target]:
                 continue
             used = beams.filled[s]
-            if used == width and not ahead > draws.perturbed[s, used - 1]:
+            if used == width and not value > draws.value[s, used - 1]:
                 continue
-            state.best[s, target] = ahead
-            place = min(used, width - 1)
-            while place > 0 and ahead > draws.perturbed[s, place - 1]:
-                beams.at[:, s, place] = beams.at[:, s, place - 1]
-                beams.log_prob[s, place] = beams.log_prob[s, place - 1]
-                draws.perturbed[s, place] = draws.perturbed[s, place - 1]
-                draws.tempered[s, place] = draws.tempered[s, place - 1]
-                draws.key[s, place] = draws.key[s, place - 1]
-                place -= 1
+            state.best[s, target] = value
+            place = _make_room(s, value, beams, draws)
             beams.at[0, s, place] = continued.node[n]
             beams.at[1, s, place] = target
             beams.at[2, s, place] = continued.seconds[n, c]
             beams.log_prob[s, place] = continued.log_prob[n, c]
-            draws.perturbed[s, place] = ahead
+            draws.value[s, place] = value
+            draws.perturbed[s, place] = perturbed
             draws.tempered[s, place] = tempered[c]
-            draws.key[s, place] = _mix(key + np.uint64(c + 1) * _GOLDEN)
-            beams.filled[s] = min(used + 1, width)
+            draws.key[s, place] = _key_of_child(parent.key[n], c)
+
+
+@kernel()
+def _perturb(log_prob, parent, n, flattening, tempered, noisy):  # type: ignore[no-untyped-def]
+    """Log-probabilities of row n's children, and the same with noise; the greatest of those."""
+    top, total, greatest = -np.inf, 0.0, -np.inf
+    for c in range(len(log_prob)):
+        tempered[c] = (log_prob[c] - parent.log_prob[n]) / flattening
+        top = max(top, tempered[c])
+    for c in range(len(log_prob)):
+        total += math.exp(tempered[c] - top)
+    shift = parent.tempered[n] - top - math.log(total)
+    for c in range(len(log_prob)):
+        tempered[c] += shift
+        noisy[c] = tempered[c] + _gumbel(parent.key[n] + np.uint64(c + 1) * _GOLDEN)
+        greatest = max(greatest, noisy[c])
+    return greatest
+
+
+@kernel()
+def _make_room(s, value, beams, draws):  # type: ignore[no-untyped-def]
+    """The place in the slot's beam for a partial trip of this value; worse ones move down."""
+    width = beams.log_prob.shape[1]
+    place = min(beams.filled[s], width - 1)
+    beams.filled[s] = place + 1
+    while place > 0 and value > draws.value[s, place - 1]:
+        beams.at[:, s, place] = beams.at[:, s, place - 1]
+        beams.log_prob[s, place] = beams.log_prob[s, place - 1]
+        draws.value[s, place] = draws.value[s, place - 1]
+        draws.perturbed[s, place] = draws.perturbed[s, place - 1]
+        draws.tempered[s, place] = draws.tempered[s, place - 1]
+        draws.key[s, place] = draws.key[s, place - 1]
+        place -= 1
+    return place
+
+
+@kernel()
+def begin_noise(slots, number, seed, noise):  # type: ignore[no-untyped-def]
+    """The noise of each trip's first road: a free one, the greatest of all routes."""
+    for i in range(len(slots)):
+        key = _key_of_trip(seed, number[i])
+        noise.tempered[slots[i], 0] = 0.0
+        noise.key[slots[i], 0] = key
+        noise.perturbed[slots[i], 0] = _gumbel(key)
+
+
+@kernel()
+def order_candidates(continued, entry, parent, temperature, roads, queues, noise):  # type: ignore[no-untyped-def]
+    """Gives the candidates of the listed entries their priorities; see `update_draws`."""
+    share, flattening = min(temperature, 1.0), max(temperature, 1.0)
+    tempered = np.empty(continued.log_prob.shape[1])
+    noisy = np.empty(continued.log_prob.shape[1])
+    for n in range(len(entry)):
+        s, road = continued.slot[n], continued.road[n]
+        count = roads.offsets[road + 1] - roads.offsets[road]
+        first = queues.candidates[s, entry[n]]
+        greatest = _perturb(continued.log_prob[n, :count], parent, n, flattening, tempered, noisy)
+        for c in range(count):
+            perturbed = _below(parent.perturbed[n], noisy[c], greatest)
+            mean = (1.0 - share) * continued.log_prob[n, c]
+            queues.priority[s, first + c] = share * perturbed + mean
+            noise.perturbed[s, first + c] = perturbed
+            noise.tempered[s, first + c] = tempered[c]
+            noise.key[s, first + c] = _key_of_child(parent.key[n], c)

@@ -1,0 +1,177 @@
+"""Drawn routes of a demo city, held against what its drivers do when they are sent out again.
+
+    python -m bench.route_draws --data_dir data/demo --models A/best.pth B/best.pth [--quick]
+
+Every pair of roads of a sample of test trips is driven many times: by the city's drivers (the real
+side), by them once more (the bound), and by each student with each search. A search that always
+returns the same trip is asked once a pair. Figures are means over the students.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench._common import parser, print_table, save
+from config import Config
+from config.generation import PairSettings, SearchSettings
+from data.demo_city.oracle import DemoCityOracle
+from data.demo_city.settings import MANIFEST_NAME, DemoCitySettings
+from data.road_network import RoadNetwork
+from metrics.distributions import bin_edges, bin_index, jensen_shannon
+from metrics.local import measure_local
+from metrics.measures import QUANTITIES
+from metrics.od import OdGrid, pair_trips
+from metrics.route_choice import route_choice
+from metrics.trips import Trips
+from runtime.errors import UserError, run_main
+from runtime.files import read_json
+from search.request import GenerationRequest
+from search.searches import label_of
+from search.session import Session
+
+CELL_DEGREES = 0.001
+SEARCHES = [
+    SearchSettings("astar"),
+    SearchSettings("beam", 4),
+    SearchSettings("beam", 16),
+    *(
+        SearchSettings("sample", width, temperature=temperature)
+        for width in (1, 2, 4, None)
+        for temperature in (1.0, 0.7, 0.5)
+    ),
+]
+COLUMNS = {
+    "route_divergence": ("route choice, nats", "{:.3f}"),
+    "routes": ("routes a pair", "{:.1f}"),
+    "distance_jsd": ("distance JSD", "{:.4f}"),
+    "hausdorff_km": ("Hausdorff, km", "{:.3f}"),
+    "dtw_km": ("DTW, km", "{:.2f}"),
+    "roads": ("roads", "{:.1f}"),
+    "reached": ("reached", "{:.1%}"),
+    "trips_per_cpu_s": ("trips a core-second", "{:.0f}"),
+}
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the drivers do between the pairs, and how trips differ from it."""
+
+    network: RoadNetwork
+    real: Trips
+    grid: OdGrid
+
+    def measure(self, trips: Trips) -> Row:
+        """The figures of trips between the same pairs, pair after pair."""
+        choice = route_choice(self.real, trips, self.grid)
+        assert choice is not None
+        pairs = pair_trips(self.real, trips, self.grid)
+        local = measure_local(self.real, trips, pairs, self.network)
+        (distance,) = [each for each in QUANTITIES if each.name == "distance"]
+        real, made = (distance.of(side, self.network).values for side in (self.real, trips))
+        edges = bin_edges(real)
+        counts = [np.bincount(bin_index(v, edges), minlength=len(edges) - 1) for v in (real, made)]
+        return {
+            "route_divergence": choice.divergence,
+            "routes": choice.generated_routes,
+            "distance_jsd": float(jensen_shannon(*counts)),
+            "hausdorff_km": float(local.hausdorff_km.mean()),
+            "dtw_km": float(local.dtw_km.mean()),
+            "roads": float(trips.lengths.mean()),
+        }
+
+
+def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trips, Row]:
+    """`per_pair` trips of each pair by a search, and what they took."""
+    times = per_pair if search.name == "sample" else 1
+    request = replace(session.request, search=search, pairs=PairSettings(routes_per_od=times))
+    other = Session(request, session.device)
+    other.__dict__["scorer"] = session.scorer
+    list(other.generate(0, 2))
+    start = time.process_time()
+    found = list(other.generate(0, len(other.source)))
+    seconds = time.process_time() - start
+    whole = Trips.from_lengths(
+        np.concatenate([trip.road_ids for trip in found]),
+        np.concatenate([trip.times for trip in found]),
+        np.array([len(trip.road_ids) for trip in found]),
+    )
+    repeated = whole.select(np.repeat(np.arange(len(whole)), per_pair // times))
+    reached = float(np.mean([trip.reached for trip in found]))
+    return repeated, {"reached": reached, "trips_per_cpu_s": len(found) / seconds}
+
+
+def drivers(data_dir: Path, session: Session, per_pair: int) -> tuple[Trips, Trips]:
+    """`per_pair` real trips of each pair, and as many again."""
+    manifest = read_json(data_dir / MANIFEST_NAME)
+    oracle = DemoCityOracle(DemoCitySettings(**manifest["settings"]))
+    blocks = list(session.source.requests(0, len(session.source)))
+    origin, destination, start = (
+        np.repeat(np.concatenate([getattr(block, name) for block in blocks]), 2 * per_pair)
+        for name in ("origin", "destination", "start")
+    )
+    table = oracle.drive(origin, destination, start)
+    if not table.length.all():
+        raise UserError("Some pairs are too near for the drivers; take another seed.")
+    inside = np.arange(table.roads.shape[1]) < table.length[:, None]
+    times = (start[:, None] + table.elapsed_s).astype(np.int64)[inside]
+    trips = Trips.from_lengths(table.roads[inside], times, table.length)
+    second = np.arange(len(trips)) % (2 * per_pair) >= per_pair
+    return trips.select(~second), trips.select(second)
+
+
+def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -> list[Row]:
+    """A row for each search, the drivers last; means over the students."""
+    found: dict[str, list[Row]] = {}
+    for model in models:
+        config = Config(dataset="demo", data_dir=str(data_dir))
+        search = SearchSettings("astar", times="expected")
+        request = GenerationRequest(config, model, pairs, search=search)
+        session = Session(request, torch.device("cpu"))
+        real, again = drivers(data_dir, session, per_pair)
+        network = session.city.network
+        judge = Judge(network, real, OdGrid.over(network, CELL_DEGREES))
+        for each in SEARCHES:
+            trips, cost = drive(session, per_pair, replace(each, times="expected"))
+            name = label_of(each)
+            name += f", temperature {each.temperature:g}" if each.name == "sample" else ""
+            found.setdefault(name, []).append({**judge.measure(trips), **cost})
+            print(name, found[name][-1], flush=True)
+        found.setdefault("drivers again", []).append(judge.measure(again))
+    return [
+        {"search": name, **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]}}  # type: ignore[dict-item]
+        for name, rows in found.items()
+    ]
+
+
+def main() -> None:
+    """Measures, prints and keeps the figures."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--data_dir", type=Path, help="a demo city")
+    arguments.add_argument("--models", type=Path, nargs="+", help="its students")
+    arguments.add_argument("--pairs", type=int, default=100)
+    options = arguments.parse_args()
+    if options.data_dir is None or not options.models:
+        raise UserError("Give --data_dir and --models.")
+    pairs, per_pair = (10, 10) if options.quick else (options.pairs, 20)
+    rows = compare(options.data_dir, options.models, pairs, per_pair)
+    header = ["search", *(title for title, _ in COLUMNS.values())]
+    cells = [
+        [row["search"], *(style.format(row[key]) if key in row else "-"
+                          for key, (_, style) in COLUMNS.items())]
+        for row in rows
+    ]  # fmt: skip
+    print_table("Drawn routes", header, cells)
+    if not options.no_save:
+        size = {"students": len(options.models), "pairs": pairs, "per_pair": per_pair}
+        save("route_draws", {**size, "rows": rows})
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,87 @@
+"""Draws routes exactly: best-first search over perturbed log-probabilities.
+
+The noise is that of stochastic beam search (`search.sample`), but no partial trip is ever dropped:
+the one that is ahead of all is continued until one stands on the destination. At temperature 1 that
+trip is a fair draw from the student's distribution over the routes that arrive. Below, the noise
+shrinks against the log-probability, as if whole routes were drawn with their probabilities to the
+power of 1 / temperature; with no noise left this is best-first search.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.beam import continued
+from search.best_first import BestFirstSearch, with_room
+from search.graph import SearchGraph
+from search.interface import IntArray, NextRoads, PartialTrips
+from search.kernels.layout import Noise
+from search.sample import Parents
+
+_BYTES_PER_ROAD = 9
+
+
+class DrawSearch(BestFirstSearch):
+    """The queues of `num_slots` draws; see `search.interface.Search`."""
+
+    def __init__(
+        self,
+        graph: SearchGraph,
+        num_slots: int,
+        max_steps: int,
+        rows: int = 1,
+        *,
+        temperature: float,
+        seed: int,
+    ) -> None:
+        super().__init__(graph, graph.limit_slots(num_slots, _BYTES_PER_ROAD), max_steps, rows)
+        self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
+        shape = self.queues.log_prob.shape
+        # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
+        self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
+        self.queues = self.queues._replace(priority=np.empty(shape))
+        self.noise = Noise(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.uint64))
+
+    def start(
+        self,
+        slots: IntArray,
+        number: IntArray,
+        origin: IntArray,
+        destination: IntArray,
+        start: IntArray,
+    ) -> None:
+        """Begins new trips in free slots."""
+        from search.kernels.sample import begin_noise
+
+        super().start(slots, number, origin, destination, start)
+        begin_noise(slots, number, self.seed, self.noise)
+
+    def update(self, selected: PartialTrips, scores: NextRoads) -> None:
+        """Keeps the candidates, with noise, until their partial trip is taken from its queue."""
+        from search.kernels.sample import order_candidates
+
+        super().update(selected, scores)
+        entry = self._entry[: len(selected)]
+        at, noise = (selected.slot, entry), self.noise
+        parents = Parents(noise.perturbed[at], noise.tempered[at], selected.log_prob, noise.key[at])
+        order_candidates(
+            continued(selected, scores),
+            entry,
+            parents,
+            self.temperature,
+            self.graph.roads,
+            self.queues,
+            noise,
+        )
+
+    def _reserve(self, size: int) -> None:
+        if size > self.queues.heap.shape[1]:
+            priority = with_room(self.queues.priority, size)
+            super()._reserve(size)
+            self.queues = self.queues._replace(priority=priority)
+            noise = self.noise
+            self.noise = Noise(
+                with_room(noise.perturbed, size),
+                with_room(noise.tempered, size),
+                with_room(noise.key, size),
+            )
