@@ -46,6 +46,7 @@ from runtime.files import sha256_of_file
 from runtime.inputs import KEY, Inputs
 from runtime.logs import get_logger, setup_logging
 from runtime.names import readable
+from runtime.placing import placing
 from runtime.wandb_run import start_run
 
 logger = get_logger("evaluation")
@@ -102,7 +103,7 @@ def evaluate(
     _warn_where_nothing_matches(assessment)
     metadata = _metadata(file, reference, od_source, run_dir)
     folder = _output_folder(output_dir, run_dir)
-    with claimed(folder):
+    with claimed(folder), placing("evaluation.py", folder, force=replace):
         if not replace:
             refuse_other_results(folder, metadata)
         metrics = write_results(assessment, metadata, folder)
@@ -228,12 +229,25 @@ def main(argv: list[str] | None = None) -> int:
     folder = _output_folder(arguments.output_dir, arguments.run_dir)
     if len(names) > 1 and not arguments.force:
         refuse_other_comparison(folder, list(names), arguments.od_source)
-    with discarded_if_unused(folder if arguments.output_dir is None else None):
-        found = _evaluate_all(arguments, names, folder, reference)
-    for each in found:
-        name = each.assessment.name
-        track(each, _wandb_settings(arguments), f"eval_{name}", each.folder)
-    _print(found)
+    with placing("evaluation.py", folder, force=arguments.force):
+        with discarded_if_unused(folder if arguments.output_dir is None else None):
+            found = _evaluate_all(arguments, names, folder, reference)
+        for each in found:
+            name = each.assessment.name
+            track(each, _wandb_settings(arguments), f"eval_{name}", each.folder)
+        _print(found)
+        _write_all(arguments, found, settings, folder)
+    print(f"\nResults are in {folder}")
+    return 0
+
+
+def _write_all(
+    arguments: argparse.Namespace,
+    found: list[EvaluationResult],
+    settings: Settings,
+    folder: Path,
+) -> None:
+    """Writes what is said of all files together."""
     comparisons = []
     if len(found) > 1:
         comparisons.append(_compare(found, arguments.od_source, settings, folder))
@@ -241,8 +255,6 @@ def main(argv: list[str] | None = None) -> int:
         curves = learning_curves(arguments.run_dir)
         runs = [Run(each.assessment, arguments.od_source, curves) for each in found]
         write_report(folder, runs, comparisons)
-    print(f"\nResults are in {folder}")
-    return 0
 
 
 def _evaluate_all(

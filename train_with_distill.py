@@ -20,6 +20,7 @@ from runtime.files import FolderLock, remove_leftovers
 from runtime.launched import is_main_process
 from runtime.logs import setup_logging
 from runtime.memory import out_of_memory_advice
+from runtime.placing import placing
 from runtime.shutdown import ShutdownSignals
 from training.folder import RunFolder
 from training.result import EpochCallback, TrainResult
@@ -74,7 +75,11 @@ def train(
                 f"--resume: there is no checkpoint {folder.latest}; start without --resume."
             )
         processes.barrier()
-        with ShutdownSignals() as signals, out_of_memory_advice(MEMORY_ADVICE):
+        with (
+            placing("train_with_distill.py", folder.path),
+            ShutdownSignals() as signals,
+            out_of_memory_advice(MEMORY_ADVICE),
+        ):
             run = TrainingRun(
                 config, folder, device, processes, signals, pool or ResourcePool(), on_epoch_end
             )

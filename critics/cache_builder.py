@@ -18,8 +18,6 @@ from tqdm import tqdm
 
 from critics.road_teacher import RoadTeacher
 from critics.teacher_cache import (
-    MANIFEST,
-    VALUES,
     CacheKey,
     CacheLayout,
     TeacherCache,
@@ -30,6 +28,7 @@ from critics.teacher_cache import (
     read_journal,
     verify_chunks,
 )
+from data.cache_files import JOURNAL, MANIFEST, VALUES, claim
 from data.cache_tidying import note_use, tidy
 from dataset import TripDataset
 from runtime.errors import UserError
@@ -38,7 +37,6 @@ from runtime.logs import get_logger
 from runtime.shutdown import Stopped, stop_if_asked
 
 logger = get_logger("teacher_cache")
-JOURNAL = "journal.json"
 POSITIONS_PER_CHUNK = 16_384
 SHARING_FACTOR = 16  # larger chunks where positions share histories: more of them are met again
 SECONDS_PER_COMMIT = 10.0
@@ -65,6 +63,7 @@ def open_or_build(
         cache, reason = open_cache(folder, key, layout, teacher.device)  # built while we waited?
         if cache is not None:
             return cache
+        claim(folder)
         if (folder / MANIFEST).exists():
             logger.warning("The teacher cache %s is rebuilt: %s.", folder, reason)
             for name in (MANIFEST, JOURNAL, VALUES):  # who has the old values mapped keeps them

@@ -20,13 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data.cache_files import MANIFEST, VALUES
 from dataset import Batch, TripDataset
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_json
 
 FORMAT_VERSION = 1
-VALUES = "values.f16"
-MANIFEST = "manifest.json"
 DEVICE_SHARE = 0.2  # of a GPU's free memory that the values may take
 SMALLEST = -6e4  # float16 ends a little below
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import cache_files
 from runtime.errors import UserError
 from runtime.files import FolderLock, is_abandoned
 from runtime.logs import get_logger
@@ -50,13 +50,19 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
         name = _CACHE.fullmatch(path.name)
         if name is None or not path.is_dir():
             continue
-        files = [file for file in path.iterdir() if file.is_file()]
+        files = [f for f in path.iterdir() if f.is_file() and _belongs(f)]
+        if not files and any(path.iterdir()):
+            continue  # only what somebody else left in it
         stats = [file.stat() for file in files]
         manifest = path / "manifest.json"
         used = max((stat.st_mtime for stat in stats), default=path.stat().st_mtime)
         size = sum(stat.st_blocks * 512 for stat in stats)
         found.append(CacheEntry(path, name[1], name[2], size, used, manifest.exists()))
     return sorted(found, key=lambda entry: -entry.used)
+
+
+def _belongs(file: Path) -> bool:
+    return file.name in cache_files.FILES or file.name.startswith(".")
 
 
 def tidy(cache_dir: Path, kind: str, split: str, *, used: Path | None = None) -> int:
@@ -95,8 +101,7 @@ def _remove(entry: CacheEntry) -> int:
     """Removes a cache that nobody is building; who reads it just now keeps what is open."""
     try:
         with FolderLock(entry.path):
-            (entry.path / "manifest.json").unlink(missing_ok=True)
-            shutil.rmtree(entry.path)
+            cache_files.remove(entry.path)
     except (UserError, OSError):  # in use, or not ours to remove
         return 0
     logger.info(

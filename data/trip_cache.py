@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import OnBadRows
+from data.cache_files import MANIFEST, claim
 from data.cache_tidying import note_use, tidy
 from data.road_network import RoadNetwork
 from data.trip_csv import BadRows, read_trips
@@ -32,7 +33,6 @@ from runtime.logs import get_logger
 logger = get_logger("data")
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 COLUMNS: dict[str, type[np.generic]] = {
     "road_ids": np.int32,  # [S]
     "seconds": np.int32,  # [S], since the trip's start
@@ -136,12 +136,13 @@ def _build(
     sizes = dict.fromkeys(COLUMNS, 0)
     checksums = dict.fromkeys(COLUMNS, 0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder)
         (folder / MANIFEST).unlink(missing_ok=True)
-    except OSError as error:
+    except (UserError, OSError) as error:
+        reason = error.__cause__ or error
         raise UserError(
-            f"The trip cache {folder} cannot be written ({error.strerror or error}); choose "
-            "another place with data.cache_dir."
+            f"The trip cache {folder} cannot be written ({getattr(reason, 'strerror', reason)}); "
+            "choose another place with data.cache_dir."
         ) from error
     with _ColumnWriter(folder) as writer:
         for chunk in read_trips(trip_file, network, on_bad_rows, bad_rows):

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_file, sha256_of_json, write_json
+from runtime.placing import adopt
 
 FORMAT_VERSION = 1
 SOURCES = Path(__file__).parent.parent
@@ -53,7 +54,8 @@ class Entry:
         return record is not None and record.get("key") == self.key
 
     def begin(self) -> None:
-        """Writes down that the step is under way."""
+        """Writes down that the step is under way; what it left before is its own to replace."""
+        self._adopt()
         self._write("begun", {})
 
     def finish(self, outputs: list[Path]) -> None:
@@ -64,6 +66,19 @@ class Entry:
     def _write(self, state: str, outputs: dict[str, str]) -> None:
         record = {"state": state, "key": self.key, "inputs": self.inputs, "outputs": outputs}
         write_json(self.path, record)
+
+    def _adopt(self) -> None:
+        """Vouches for the ledger and for those outputs that are as it says."""
+        record = self._record()
+        if record is None or not {"key", "state"} <= record.keys():
+            return
+        outputs = record.get("outputs")
+        files = {
+            self.path.parent / name: checksum
+            for name, checksum in (outputs.items() if isinstance(outputs, dict) else ())
+        }
+        same = [f for f, known in files.items() if f.is_file() and sha256_of_file(f) == known]
+        adopt(self.path, *same)
 
     def _record(self) -> dict[str, Any] | None:
         try:

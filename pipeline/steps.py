@@ -28,6 +28,7 @@ from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
 from runtime.inputs import Inputs
 from runtime.logs import get_logger
+from runtime.placing import clear, placing
 from runtime.wandb_run import start_run
 from search.searches import identity_of
 
@@ -59,6 +60,10 @@ class Pipeline:
 
     def run(self) -> list[JobResult]:
         """Does every job, then compares the models."""
+        with placing("python_pipeline.py", self.plan.eval_dir, force=self.config.force):
+            return self._run()
+
+    def _run(self) -> list[JobResult]:
         _ = self.material.network  # a broken dataset is no fault of a model's: it stops everything
         clock = Clock(len(self.plan.jobs))
         results = []
@@ -103,10 +108,10 @@ class Pipeline:
         resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
         if entry.path.exists() and read_record(job.generated_file) is None:
             # Trips that the ledger knows are ours, so is their record: it is damaged.
-            record_path(job.generated_file).unlink(missing_ok=True)
+            clear(record_path(job.generated_file))
             resume = False
         entry.begin()
-        latency_file(job).unlink(missing_ok=True)
+        clear(latency_file(job))
         statistics = run_generator(job, self.plan, resume=resume, progress=sys.stderr.isatty())
         entry.finish([job.generated_file])
         run = start_run(
@@ -192,6 +197,7 @@ class Pipeline:
             result.results = read_json(job.evaluation_folder / "results.json")
             result.evaluation = "up to date"
             return
+        entry.begin()
         evaluated = evaluate(
             job.generated_file,
             od_source=job.od_source,

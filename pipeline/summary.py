@@ -52,6 +52,7 @@ class Summary:
         if not self.config.force and entry.is_done():
             logger.info("The comparison in %s is up to date.", folder)
             return
+        entry.begin()
         shown = [result for result in evaluated if self.material.is_shown(result.job)]
         comparisons = [self._compare(source, shown) for source in _sources(shown)]
         write_comparison(folder, comparisons, _tables(shown))

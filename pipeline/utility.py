@@ -30,7 +30,7 @@ from runtime.device import resolve_device
 from runtime.errors import UserError
 from runtime.files import read_json, replace_atomically, sha256_of_file, write_json
 from runtime.logs import get_logger
-from runtime.results import Results
+from runtime.placing import clear, make_way, placing
 from search.student import open_city
 from train_with_distill import train
 from training.folder import RunFolder
@@ -42,9 +42,20 @@ MIN_TRIPS = 10
 
 
 def measure_utility(
-    config: Config, generated: GeneratedTrips, network: RoadNetwork, folder: Path
+    config: Config,
+    generated: GeneratedTrips,
+    network: RoadNetwork,
+    folder: Path,
+    force: bool = False,
 ) -> Utility:
     """Trains a vanilla student on each kind of trips and measures it; done ones are found."""
+    with placing("tools.utility", folder.parent, force=force):
+        return _measure(config, generated, network, folder)
+
+
+def _measure(
+    config: Config, generated: GeneratedTrips, network: RoadNetwork, folder: Path
+) -> Utility:
     seed = config.training.seed
     synthetic = generated.trips.select(
         np.flatnonzero((generated.unjoined == 0) & (generated.trips.lengths > 1))
@@ -65,8 +76,7 @@ def measure_utility(
         ],
     }
     real_test, synthetic_test = network.folder / "test.csv", folder / "synthetic_test.csv"
-    with Results.file(synthetic_test, "utility").written():
-        write_trips_csv(synthetic_test, [chosen[1]])
+    write_trips_csv(synthetic_test, [chosen[1]])
     students = {
         # As many real trips teach the same, whichever generated ones they are held against.
         name: _Student(
@@ -137,7 +147,7 @@ class _Student:
         result = train(self.config, resume=None if self.model.latest.exists() else False)
         if not result.finished:
             raise SystemExit(result.exit_code)  # interrupted: it goes on at the next start
-        self._figures.unlink(missing_ok=True)
+        clear(self._figures)
         entry.finish([self.model.best])
 
     @property
@@ -175,6 +185,7 @@ def _make_city(folder: Path, city: Path, trips: Sequence[Trips]) -> None:
 
 
 def _link(place: Path, target: Path) -> None:
+    make_way(place)
     place.unlink(missing_ok=True)
     place.symlink_to(target.resolve())
 

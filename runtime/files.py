@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +29,9 @@ POLL_S = 0.02
 MAX_JSON_BYTES = 1 << 30
 DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
+# Told of a place, of what it leads to, and of the finished file that is about to go there.
+before_replacing: list[Callable[[Path, Path, Path], None]] = []
+
 
 @contextlib.contextmanager
 def writing_to(path: str | Path) -> Iterator[None]:
@@ -45,7 +48,8 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
 
     A link stays: what it leads to is replaced.
     """
-    path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    place = Path(path)
+    path = Path(os.path.realpath(place)) if place.is_symlink() else place
     with writing_to(path):
         # A rename would take the place of a device, or of a link that leads in a circle.
         if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -61,6 +65,8 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
+            for each in before_replacing:
+                each(place, path, temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -232,6 +238,20 @@ class FolderLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def move_aside(path: Path) -> Path:
+    """Gives what lies at `path` another name beside it, the time added; returns that."""
+    first = path.with_name(f"{path.name}.{timestamp()}")
+    target, counter = first, 1
+    while target.exists() or target.is_symlink():
+        counter += 1
+        target = first.with_name(f"{first.name}-{counter}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise UserError(f"{path} cannot be moved aside: {error.strerror or error}.") from error
+    return target
 
 
 def timestamp() -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -11,13 +13,33 @@ from runtime.errors import UserError, printable
 from runtime.secrets import mask_secrets
 
 ROOT = "hoser_distil"
+_PLACEHOLDER = re.compile(r"%[^a-zA-Z]*[a-zA-Z]")
 
 
 class _Formatter(logging.Formatter):
-    """Lines that move no cursor and give no password away, whatever a file's name holds."""
+    """Lines that move no cursor and give no password away, whatever a file's name holds.
+
+    A message is one line, or as many as its own words have; names in the first break none.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        record = copy.copy(record)
+        record.msg, record.args = _message(record), None
         return mask_secrets(printable(super().format(record)))
+
+
+def _message(record: logging.LogRecord) -> str:
+    words, breaks, rest = str(record.msg).partition("\n")
+    args = record.args if isinstance(record.args, tuple) else ()
+    if not breaks or not args:
+        text = record.getMessage()
+        return text if breaks else _unbroken(text)
+    count = len(_PLACEHOLDER.findall(words.replace("%%", "")))
+    return f"{_unbroken(words % args[:count])}\n{rest % args[count:]}"
+
+
+def _unbroken(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 class _ConsoleHandler(logging.Handler):

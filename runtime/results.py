@@ -1,7 +1,8 @@
 """The one writer of what `--output` names: it replaces only what a program of ours wrote there.
 
-A folder with results has a record of them, `.results.json`: each file's SHA-256, the program, and
-what it was made from. A file without an entry, or one that was changed since, is somebody's own.
+Anything else in the way is refused in a line before any work is done, or replaced with `--force`.
+What lies in folders that a program lays out itself is moved aside instead: `runtime.placing`. Both
+go by the folder's record, `runtime.written`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
-from runtime.files import FolderLock, read_json, sha256_of_file, write_json
+from runtime.files import sha256_of_file
 from runtime.inputs import KEY, UNKNOWN, Inputs
-
-RECORD_NAME = ".results.json"
-LOCK_NAME = ".results.lock"
-_BEGUN = "begun"
+from runtime.written import BEGUN, changed_record, is_as_written, known_files
 
 
 def add_force_argument(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +51,7 @@ class Results:
 
     def check(self) -> None:
         """Refuses what is in the way, before any work is done; writes nothing."""
-        known = self._known()
+        known = known_files(self.folder)
         for name in self.names:
             self._refuse_foreign(name, known.get(name))
 
@@ -68,11 +66,11 @@ class Results:
     @contextmanager
     def written(self) -> Iterator[None]:
         """Around the writing: from here on the files are the program's, also of a killed one."""
-        with self._record() as known:
+        with changed_record(self.folder) as known:
             for name in self.names:
                 self._refuse_foreign(name, known.get(name))
             foreign = {n for n in self.names if n not in known and (self.folder / n).exists()}
-            known |= {name: {"program": self.program, "sha256": _BEGUN} for name in self.names}
+            known |= {name: {"program": self.program, "sha256": BEGUN} for name in self.names}
         try:
             yield
         except BaseException:
@@ -82,7 +80,7 @@ class Results:
 
     def _note(self, ours: set[str]) -> None:
         """Writes down what our files hold, those that are there."""
-        with self._record() as known:
+        with changed_record(self.folder) as known:
             for name in self.names:
                 known.pop(name, None)
                 if name in ours and (self.folder / name).is_file():
@@ -98,26 +96,10 @@ class Results:
             raise UserError(f"{path} is a folder; give the name of a file.")
         if self.force or not path.exists():
             return
-        known = entry.get("sha256") if isinstance(entry, dict) else None
-        if known != _BEGUN and known != sha256_of_file(path):
+        if not is_as_written(entry, path):
+            known = isinstance(entry, dict)
             changed = "was changed since it was written" if known else "is not of this program"
             raise UserError(
                 f"{path} is in the way and {changed}; choose another output, or replace it with "
                 "--force."
             )
-
-    @contextmanager
-    def _record(self) -> Iterator[dict[str, Any]]:
-        """The folder's record to be changed, while nobody else does."""
-        with FolderLock(self.folder, name=LOCK_NAME, wait=True):
-            known = self._known()
-            yield known
-            write_json(self.folder / RECORD_NAME, known)
-
-    def _known(self) -> dict[str, Any]:
-        """The folder's record; without one, or with a damaged one, nothing is known to be ours."""
-        try:
-            content = read_json(self.folder / RECORD_NAME)
-        except UserError:
-            return {}
-        return content if isinstance(content, dict) else {}

@@ -6,21 +6,25 @@ process wrote them and whenever it was killed, file and parts together say what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.generation_record import is_record_of, record_path
+from data.generation_record import is_record_of, read_record, record_path
 from runtime.errors import UserError
-from runtime.files import read_json, write_json
+from runtime.files import read_json, sha256_of_file, write_json
 from runtime.inputs import KEY, Inputs, short
 from runtime.logs import get_logger
+from runtime.placing import make_way
+from runtime.written import is_as_written, known_files
 from search.od import ODSource
 from search.writer import HEADER, ORPHAN_PATIENCE_S, Tally, TripWriter, parse_row
 
 logger = get_logger("generate")
 
+PART_DIGITS = 12
 Range = tuple[int, int]  # first request number, one past the last
 
 
@@ -53,8 +57,10 @@ class Output:
         has_rows = self.path.exists() and self.path.stat().st_size > 0
         if resume and (has_rows or self._part_files()):
             self._check_identity()
-        elif has_rows:
+        elif has_rows and self._is_as_generated():
             logger.warning("%s is overwritten.", self.path)
+        elif has_rows:
+            make_way(Path(os.path.realpath(self.path)))
         self._writer = TripWriter(self.path, append=resume)
         if resume:
             self.tally = self._writer.existing_rows(self.source, 0)
@@ -89,6 +95,14 @@ class Output:
                 "--output."
             )
 
+    def _is_as_generated(self) -> bool:
+        """Whether the trips that are there were generated, and by nobody changed since."""
+        record = read_record(self.path)
+        if record is None:
+            return is_as_written(known_files(self.path.parent).get(self.path.name), self.path)
+        begun = record["status"] == "running"
+        return begun or record.get("sha256") in (None, sha256_of_file(self.path))
+
     def _check_identity(self) -> None:
         hint = "leave out --resume to start over, or choose another --output"
         if not self.performance.exists():
@@ -111,12 +125,11 @@ class Output:
             )
 
     def _part_files(self) -> list[Path]:
-        return sorted(self.path.parent.glob(f"{_escape(self.path.name)}.part-*"))
+        numbered = "[0-9]" * PART_DIGITS
+        return sorted(self.path.parent.glob(f"{_escape(self.path.name)}.part-{numbered}"))
 
     def _open_part(self, path: Path) -> _Part:
         number = path.name.rpartition("-")[2]
-        if not number.isdigit():
-            raise UserError(f"{path} is not a part of generated trips; remove it.")
         # A worker of a killed run may still be writing it until it notices that it is alone.
         with TripWriter(path, append=True, header=False, patience_s=ORPHAN_PATIENCE_S) as part:
             return _Part(int(number), path, part.existing_rows(self.source, int(number)))
@@ -174,7 +187,7 @@ class Output:
 
 def part_path(output: Path, begin: int) -> Path:
     """Where a process puts the rows from request `begin` on."""
-    return output.with_name(f"{output.name}.part-{begin:012d}")
+    return output.with_name(f"{output.name}.part-{begin:0{PART_DIGITS}d}")
 
 
 def _numbered_lines(part: _Part) -> Iterator[tuple[int, bytes]]:

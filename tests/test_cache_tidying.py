@@ -65,6 +65,25 @@ def test_cleaning_leaves_what_is_newest_or_being_built(
     assert clean(cache) >= 0 and tidy(cache, "trips", "train") == 0
 
 
+def test_what_somebody_keeps_in_a_cache_s_place_stays(city: Path) -> None:
+    network, trips, cache = RoadNetwork.load(city), city / "train.csv", city / ".cache"
+    folder = open_trips(trips, network, "error", cache).folder
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "starts.bin").write_text("mine")
+    assert open_trips(trips, network, "error", cache).folder == folder
+    (folder / "seconds.bin").write_bytes(b"damaged")
+    (folder / "manifest.json").write_text("damaged")
+    assert open_trips(trips, network, "error", cache).folder == folder
+    shutil.copytree(folder, cache / f"trips-train-{'1' * 16}")
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))
+    clean(cache)
+    (mine,) = folder.iterdir()
+    assert mine.name.startswith("starts.bin.2") and mine.read_text() == "mine"
+    assert folder not in [entry.path for entry in entries(cache)]
+
+
 def test_caches_elsewhere_are_those_that_are_named(
     city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

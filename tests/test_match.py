@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,27 @@ def test_work_is_gone_on_with_after_a_kill(
     assert len(done) - before > 1
 
 
-def test_forms_of_output(city: Path, tmp_path: Path) -> None:
-    """Parquet holds the trips of the CSV; local time is written; points tell their road."""
+def test_forms_of_output(city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet holds the trips of the CSV; local time is written; points tell their road.
+
+    Also after a kill while the parts of a file were joined, whatever parts that left.
+    """
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
     folder = empty_copy(city, tmp_path / "city")
     points = points_of(city, 30, 5)
     run(points, folder)
     plain = trips_of(folder)
-    report = run(
-        points, folder, "--format", "parquet", "--timezone", "Asia/Shanghai", "--keep_points"
-    )
+    options = ("--format", "parquet", "--timezone", "Asia/Shanghai", "--keep_points")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("data.match.trip_output.join_parquet", dies)
+        run(points, folder, *options)
+    (part,) = (folder / ".match" / "out-train").glob("*.parquet")
+    shutil.copy(part, part.with_name(f"{9:012d}.parquet"))
+    match(["--gps", str(folder / "points.parquet"), "--data_dir", str(folder), "--quiet", *options])
+    report = json.loads((folder / "match_report.json").read_text())
     trips = pl.concat(pl.read_parquet(folder / f"{s}.parquet") for s in ("train", "val", "test"))
     assert trips["rid_list"].to_list() == [roads for roads, _ in plain]
     shifted = trips["time_list"].explode().dt.epoch("s") - 8 * 3600

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from critics import cache_builder, road_teacher
-from critics.cache_builder import JOURNAL, open_or_build
+from critics.cache_builder import open_or_build
 from critics.lmtad_teacher import LMTADTeacher
 from critics.road_teacher import LMTADRoadTeacher
-from critics.teacher_cache import MANIFEST, VALUES, CacheLayout, encode_values
+from critics.teacher_cache import CacheLayout, encode_values
+from data.cache_files import JOURNAL, MANIFEST, VALUES
 from data.road_network import RoadNetwork
 from dataset import RowSpec, TripDataset
 from tests.programs import TIMEOUT_S, Program, call

@@ -26,7 +26,16 @@ def test_real_trips_have_the_utility_of_real_trips(
     config = tiny_config(tiny_city, tmp_path / "save", optimizer_config__max_epoch=1)
     none = np.zeros(len(trips), dtype=np.int64)
     generated = GeneratedTrips(trips, none, None, None, None)
+    mine = [tmp_path / "utility" / "synthetic_test.csv"]
+    student = tmp_path / f"real_trips_{len(trips)}"
+    mine += [student / "figures.json", student / "city" / "roadmap.geo"]
+    for place in mine:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("mine")
     found = measure_utility(config, generated, network, tmp_path / "utility")
+    for place in mine:
+        (aside,) = place.parent.glob(f"{place.name}.2*")
+        assert aside.read_text() == "mine" and place.exists()
     assert found.num_trips == len(trips)
     for name in MEASURED:
         # The same trips in another order: only the course of training differs.

@@ -42,7 +42,7 @@ def main() -> None:
     found = {}
     for name, file in files.items():
         generated = read_generated(file, network, config.data.on_bad_rows)
-        found[name] = measure_utility(config, generated, network, folder / name)
+        found[name] = measure_utility(config, generated, network, folder / name, arguments.force)
     print(utility_section(found).to_markdown())
     inputs = Inputs(
         network=network.content_hash,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.schema import Config
-from runtime.errors import UserError
-from runtime.files import timestamp
+from runtime.files import move_aside
 from runtime.logs import get_logger
 from runtime.names import safe_name
 
@@ -70,19 +69,13 @@ class RunFolder:
         """Whether there is a student or its figures, of whoever put them there."""
         return self.best.exists() or self.metrics.exists()
 
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """What a run writes and replaces while it goes on."""
+        return self.best, self.latest, self.metrics, self.config, self.replay
+
     def set_aside(self) -> None:
         """Moves an earlier run's folder away under a new name; nothing is deleted."""
         if not self.path.exists():
             return
-        target = self.path.with_name(f"{self.path.name}.{timestamp()}")
-        counter = 1
-        while target.exists():
-            counter += 1
-            target = self.path.with_name(f"{self.path.name}.{timestamp()}-{counter}")
-        try:
-            self.path.rename(target)
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be moved aside: {error.strerror or error}."
-            ) from error
-        logger.info("The earlier run was moved to %s.", target)
+        logger.info("The earlier run was moved to %s.", move_aside(self.path))

@@ -23,6 +23,7 @@ from models.checkpoint import TrainingData
 from runtime.distributed import Processes
 from runtime.errors import UserError
 from runtime.logs import add_log_file, get_logger, remove_log_file
+from runtime.placing import adopt
 from runtime.precision import Precision
 from runtime.random_state import random_state, restore_random_state
 from runtime.shutdown import ShutdownSignals, Stopped
@@ -129,6 +130,8 @@ class TrainingRun:
         inputs = run_inputs(config, self.resources, self.teacher)
         if state is not None:
             check_inputs(state, inputs, self.folder.latest)
+            if self.processes.is_main:
+                adopt(*self.folder.results, only_without_record=True)
             self._take_up(state)
         self.replay = self._build_replay()
         self._build_step()

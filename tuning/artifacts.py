@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import UserError
-from runtime.files import FolderLock, atomic_write_text, read_json, timestamp, write_json
+from runtime.files import FolderLock, atomic_write_text, move_aside, read_json, write_json
 from runtime.logs import get_logger
+from runtime.placing import make_way
 from training.folder import RunFolder
 from tuning.records import Mode
 
@@ -178,15 +179,7 @@ def _move_aside(root: Path) -> None:
     for lock in root.glob(".*_running.lock"):
         with FolderLock(root, name=lock.name, guards=root):
             pass
-    target = root.with_name(f"{root.name}.{timestamp()}")
-    counter = 1
-    while target.exists():
-        counter += 1
-        target = root.with_name(f"{root.name}.{timestamp()}-{counter}")
-    try:
-        root.rename(target)
-    except OSError as error:
-        raise UserError(f"{root} cannot be moved aside: {error.strerror or error}.") from error
+    target = move_aside(root)
     logger.info("The trials of an earlier study of this name were moved to %s.", target)
 
 
@@ -198,6 +191,7 @@ def write_failure(folder: TrialFolder, text: str) -> None:
 
 def link(path: Path, target: Path) -> None:
     """Points `path` at `target` by a relative link, replacing an earlier one."""
+    make_way(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.schema import Config
+from runtime.written import LOCK_NAME, RECORD_NAME
 from training.demo import demo_city_is_missing
 from training.folder import RunFolder
 from training.reporting import format_duration
@@ -167,7 +168,7 @@ def _on_links(config: Config, folder: Path) -> Config:
         target.mkdir()
         files = source.glob("*") if source == data_dir else source.rglob("*")
         for file in files:
-            if file.is_file():
+            if file.is_file() and file.name not in (RECORD_NAME, LOCK_NAME):
                 link = target / file.relative_to(source)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(file.resolve())

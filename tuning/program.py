@@ -10,6 +10,7 @@ from pipeline.study import compare_final_models
 from runtime.errors import UserError
 from runtime.launched import num_processes
 from runtime.logs import add_log_file, get_logger, remove_log_file
+from runtime.placing import placing
 from runtime.shutdown import ShutdownSignals, Stopped
 from training.resources import ResourcePool
 from tuning.artifacts import TrialFolders, drop_dangling
@@ -42,15 +43,17 @@ def run_study(
     with storage_errors(StorageAddress.parse(config.optuna.storage)):
         study = open_study(config)
         log_file = add_log_file(study.folder / "study.log")
+        places = (study.folder, Path(config.optuna.trials_dir))
         try:
-            with ShutdownSignals() as signals:
-                try:
-                    result = _run_phases(study, train, pool, signals, search, final)
-                except Stopped:
-                    return _report(study, None, signals.exit_code, interrupted=True)
-            # From here on signals end the program at once: a repeated command goes on.
-            _compare_groups(study, result)
-            return result
+            with placing("tune_hoser.py", *places):
+                with ShutdownSignals() as signals:
+                    try:
+                        result = _run_phases(study, train, pool, signals, search, final)
+                    except Stopped:
+                        return _report(study, None, signals.exit_code, interrupted=True)
+                # From here on signals end the program at once: a repeated command goes on.
+                _compare_groups(study, result)
+                return result
         finally:
             remove_log_file(log_file)
 

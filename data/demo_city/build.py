@@ -28,6 +28,7 @@ from runtime.files import (
     write_json,
 )
 from runtime.logs import get_logger
+from runtime.placing import clear
 
 if TYPE_CHECKING:
     from data.demo_city.streets import Streets
@@ -71,6 +72,11 @@ def make_demo_city(
 
 def _refuse_foreign_files(folder: Path) -> None:
     """Only what the generator wrote, and nobody changed since, may be replaced."""
+    if (folder / MANIFEST_NAME).exists() and not _is_ours(folder / MANIFEST_NAME):
+        raise UserError(
+            f"{folder / MANIFEST_NAME} is in the way and not of a demo city; choose another folder "
+            "for the demo city, or move the file away."
+        )
     present = [name for name in CITY_FILES if (folder / name).exists()]
     records = [name for name in (MANIFEST_NAME, UNFINISHED_NAME) if (folder / name).exists()]
     for name in present:
@@ -81,6 +87,14 @@ def _refuse_foreign_files(folder: Path) -> None:
             )
     if present:
         logger.info("%s holds another or an unfinished demo city, which is replaced.", folder)
+
+
+def _is_ours(manifest: Path) -> bool:
+    try:
+        content = read_json(manifest)
+    except UserError:
+        return False
+    return isinstance(content, dict) and {"generator_version", "settings"} <= content.keys()
 
 
 def _wrote(folder: Path, record: str, name: str) -> bool:
@@ -101,8 +115,9 @@ def _put_in_place(folder: Path, staging: Path, manifest: dict[str, Any]) -> None
     """Moves the finished files to their names; a record of them is there before the first one."""
     write_json(folder / UNFINISHED_NAME, manifest)
     try:
-        for name in (MANIFEST_NAME, *_DERIVED_FILES):
-            (folder / name).unlink(missing_ok=True)
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+        for name in _DERIVED_FILES:
+            clear(folder / name)
         for name in CITY_FILES:
             (staging / name).replace(folder / name)
     except OSError as error:

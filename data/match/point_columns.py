@@ -93,7 +93,7 @@ def check_timezone(name: str | None, option: str) -> None:
         return
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError, RecursionError) as error:
         raise UserError(
             f"{option} {name!r} is not a time zone; expected a name like America/Los_Angeles."
         ) from error

@@ -16,6 +16,7 @@ from data.match.splits import Splitter
 from data.splits import SPLITS, SUFFIXES
 from data.tables import join_parquet, writable_by_polars
 from runtime.files import replace_atomically
+from runtime.placing import clear
 from runtime.results import Results
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def write_trips(
         for suffix in SUFFIXES:
             (folder / f"train{suffix}").unlink(missing_ok=True)
     other = "parquet" if kind == "csv" else "csv"
-    for name in (_PASSAGES_NAME, *(f"{split}.{other}" for split in SPLITS)):
-        (folder / name).unlink(missing_ok=True)
+    clear(folder / _PASSAGES_NAME)
+    for split in SPLITS:
+        (folder / f"{split}.{other}").unlink(missing_ok=True)
     return counts
 
 

@@ -15,6 +15,7 @@ from data.splits import SPLITS, has_split
 from runtime.errors import UserError
 from runtime.files import FolderLock, atomic_write_bytes, read_json, sha256_of_file, write_json
 from runtime.logs import get_logger
+from runtime.placing import clear
 
 logger = get_logger("osm")
 
@@ -100,10 +101,7 @@ def _guard(folder: Path, known: dict[str, Any], force: bool) -> None:
 
 def _remove_derived(folder: Path) -> None:
     for name in _DERIVED_FILES:
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder / name} cannot be removed: {error.strerror}.") from error
+        clear(folder / name)
 
 
 def _report(

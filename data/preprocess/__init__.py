@@ -6,15 +6,17 @@ does the same by hand. The two steps also run by themselves, as modules of this 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.zone_record import PARTITION_NAME, RECORD_NAME
 from runtime.files import FolderLock
+from runtime.placing import placing
 
 if TYPE_CHECKING:
     from config.choices import OnBadRows
 
-PARTITION_NAME = "road_network_partition"
 ZONE_COUNTS_NAME = "zone_trans_mat.npy"
 DEFAULT_ZONES = 300
 
@@ -43,9 +45,16 @@ def ensure_zones(
     with FolderLock(folder, name=".zones.lock", wait=True):
         if not force and _has_zones(folder):
             return
-        if force or not (folder / PARTITION_NAME).exists():
-            write_partition(folder, num_zones, seed)
-        write_zone_trans_mat(folder, on_bad_rows=on_bad_rows, cache_dir=cache_dir)
+        with placing_zones(folder, force=force):
+            if force or not (folder / PARTITION_NAME).exists():
+                write_partition(folder, num_zones, seed)
+            write_zone_trans_mat(folder, on_bad_rows=on_bad_rows, cache_dir=cache_dir)
+
+
+def placing_zones(folder: Path, force: bool = False) -> AbstractContextManager[None]:
+    """Around the making of zones: somebody else's are moved aside, not replaced."""
+    names = (PARTITION_NAME, ZONE_COUNTS_NAME, RECORD_NAME)
+    return placing("data.preprocess", *(folder / name for name in names), force=force)
 
 
 def _has_zones(folder: Path) -> bool:

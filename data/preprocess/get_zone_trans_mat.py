@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from config.arguments import example_parser
 from config.choices import OnBadRows
-from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME
+from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME, placing_zones
 from data.road_network import RoadNetwork
 from data.roadmap_files import read_partition
 from data.splits import split_file
@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     setup_logging()
-    write_zone_trans_mat(arguments.data_dir, on_bad_rows=arguments.on_bad_rows)
+    with placing_zones(arguments.data_dir):
+        write_zone_trans_mat(arguments.data_dir, on_bad_rows=arguments.on_bad_rows)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from config.arguments import example_parser
-from data.preprocess import DEFAULT_ZONES, PARTITION_NAME, ZONE_COUNTS_NAME
+from data.preprocess import DEFAULT_ZONES, PARTITION_NAME, ZONE_COUNTS_NAME, placing_zones
 from data.road_network import RoadNetwork
 from data.zone_record import write_zone_record
 from runtime.errors import UserError, run_main
 from runtime.files import atomic_write_bytes
 from runtime.logs import get_logger, setup_logging
+from runtime.placing import clear
 
 logger = get_logger("preprocess")
 
@@ -106,20 +107,13 @@ def write_partition(folder: str | Path, num_zones: int = DEFAULT_ZONES, seed: in
     folder = Path(folder)
     network = RoadNetwork.load(folder, with_zones=False)
     zones = partition_roads(network, num_zones, seed)
-    _remove(folder / ZONE_COUNTS_NAME)
+    clear(folder / ZONE_COUNTS_NAME)
     text = "\n".join(str(zone) for zone in zones.tolist()) + "\n"
     atomic_write_bytes(folder / PARTITION_NAME, text.encode())
     write_zone_record(folder, network.content_hash)
     count = int(zones.max()) + 1
     logger.info("%s: %d roads in %d zones.", folder / PARTITION_NAME, len(zones), count)
     return count
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be replaced: {error.strerror or error}.") from error
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -134,7 +128,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the partitioner")
     arguments = parser.parse_args(argv)
     setup_logging()
-    write_partition(arguments.data_dir, arguments.zones, arguments.seed)
+    with placing_zones(arguments.data_dir):
+        write_partition(arguments.data_dir, arguments.zones, arguments.seed)
 
 
 if __name__ == "__main__":

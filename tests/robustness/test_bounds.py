@@ -59,6 +59,7 @@ def test_a_setting_has_bounds(key: str, value: object) -> None:
     ("program", "arguments", "reason"),
     [
         ("data.match.__main__", ["--gps", "x", "--seed=-1"], "--seed is -1; expected a whole"),
+        ("data.match.__main__", ["--gps=x", f"--timezone={'a/' * 999}"], "is not a time zone"),
         ("tools.leakage", ["--seed=-1"], "--seed is -1; expected a whole"),
         ("tools.baselines", ["--num_gene=-1"], "--num_gene is -1; expected a whole"),
         ("tools.baselines", [f"--seed={10**23}"], "--seed is 1000"),

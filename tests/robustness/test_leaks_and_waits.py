@@ -80,8 +80,15 @@ def test_logs_move_no_cursor_and_tell_no_password(
     handler = add_log_file(tmp_path / "log.txt")
     logger = logging.getLogger("hoser_distil.test")
     logger.warning("Reading %s from postgresql://ann:secret@host/x, caf\udce9.", ODD)
+    logger.info("%d %% of %s:\n\n%s", 100, "a city\nof two lines", "a table\nof two rows")
+    logger.info("%s is done.", Path("a city\nof two lines"))
     remove_log_file(handler)
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    *_, first, nothing, table, row, last = text.splitlines()
+    assert first.endswith(r"100 % of a city\nof two lines:") and last.endswith(
+        r"of two lines is done."
+    )
+    assert (nothing, table, row) == ("", "a table", "of two rows")
     assert "\x1b" not in text and "secret" not in text and "ann:***@host" in text
 
 

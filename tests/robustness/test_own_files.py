@@ -11,20 +11,25 @@ from typing import Any
 import pytest
 
 from config import Config, load_evaluation_config
+from data.demo_city import make_demo_city
 from data.osm.export import export_osm
+from data.preprocess import ensure_zones
 from evaluation import evaluate
 from evaluation import main as evaluation_main
 from gene import Execution, generate
 from metrics.reference import Settings
 from pipeline.likelihood import likelihood_auc
 from pipeline.plan import make_plan
+from python_pipeline import run_pipeline
 from report.claim import fresh_folder
 from runtime.errors import UserError
+from runtime.written import RECORD_NAME
 from search.student import open_city
 from tests.robustness.programs import Programs, assert_refused
-from tests.training_helpers import tiny_config
+from tests.training_helpers import distilled, tiny_config
 from train_with_distill import train
 from training.folder import RunFolder
+from tune_hoser import tune
 
 NO_INTERVALS = Settings(bootstrap=0)
 
@@ -170,17 +175,119 @@ def test_trips_changed_after_their_generation_are_said(
     assert any("was changed after gene.py" in line for line in messages)
 
 
+def put(*places: Path) -> None:
+    """Somebody's own file at each place."""
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"mine at {place.name}")
+
+
+def assert_kept(*places: Path) -> None:
+    """Each of them was moved aside, and something else is in its place."""
+    for place in places:
+        asides = list(place.parent.glob(f"{place.name}.2*"))
+        assert [aside.read_text() for aside in asides] == [f"mine at {place.name}"], place
+        assert place.read_bytes() != asides[0].read_bytes()
+
+
 def test_a_student_without_a_state_is_moved_aside(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path / "save", optimizer_config__max_epoch=1)
     folder = RunFolder.of(config)
-    folder.path.mkdir(parents=True)
-    folder.best.write_text("a published student")
+    put(folder.best)
     train(config)
     (moved,) = folder.path.parent.glob(f"{folder.path.name}.*")
-    assert (moved / "best.pth").read_text() == "a published student"
+    assert (moved / "best.pth").read_text() == "mine at best.pth"
     written = folder.best.read_bytes()
     train(config)  # its own is found again
     assert folder.best.read_bytes() == written and folder.latest.exists()
+    put(folder.config)
+    train(config)
+    assert_kept(folder.config)
+
+
+def test_own_files_in_an_evaluation_folder_are_moved_aside(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.latency.PATIENCE_S", 0.1)
+    (tmp_path / "models").mkdir()
+    shutil.copy(RunFolder.of(trained).best, tmp_path / "models" / "vanilla.pth")
+    trips = tmp_path / "gene" / "vanilla" / "seed42" / "testod_beam1.csv"
+    comparison = tmp_path / "eval" / "seed42"
+    results = comparison / "vanilla" / "testod_beam1"
+    mine = [comparison / f"comparison.{kind}" for kind in ("json", "md", "png")]
+    mine += [comparison / f"{name}.json" for name in ("groups", "searches", "yardsticks")]
+    mine += [comparison / "leakage.json", trips.with_suffix(".latency.json")]
+    mine += [results / name for name in ("results.json", "ledger.json", "trajectory_metrics.json")]
+    put(*mine)
+    published = make_trips(trained, tmp_path / "published.csv").read_bytes()
+    trips.parent.mkdir(parents=True, exist_ok=True)
+    trips.write_bytes(published)
+    changes: dict[str, Any] = {"data_dir": trained.data_dir, "eval_dir": str(tmp_path)}
+    changes |= {"od_sources": ["test"], "num_gene": 8, "bootstrap": 0, "max_steps": 40}
+    changes |= {"searches": ["beam:1", "shortest_path"], "baselines": ["fastest_path"]}
+    changes |= {"groups": "auto", "leakage": True, "report": False}
+
+    def run(**more: Any) -> set[str]:
+        done = run_pipeline(load_evaluation_config(None, {**changes, **more}))
+        assert not [each.error for each in done if each.error]
+        return {each.evaluation for each in done}
+
+    assert run() == {"done"}
+    assert_kept(*mine)
+    (aside,) = trips.parent.glob(f"{trips.name}.2*")
+    assert aside.read_bytes() == published != trips.read_bytes()
+    listing = {path for path in tmp_path.rglob("*") if path.name != RECORD_NAME}
+    assert run() == {"up to date"}
+    put(results / "results.json", comparison / "comparison.md")
+    assert run(force=True) == {"done"}
+    for record in tmp_path.rglob(RECORD_NAME):
+        record.unlink()  # as earlier versions left it: the ledgers vouch for the files
+    assert run(grid_size=0.002) == {"done"}
+    assert {path for path in tmp_path.rglob("*") if path.name != RECORD_NAME} == listing
+
+
+def test_own_files_in_a_study_are_moved_aside(tiny_city: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"search_space__window": None, "final_run__enabled": False}
+    settings |= {"n_trials": 1, "max_epochs": 1, "plots": False}
+    settings |= {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "own"}
+    settings |= {f"{name}_dir": str(tmp_path / name) for name in ("results", "trials")}
+    changes = {f"optuna__{name}": value for name, value in settings.items()}
+    config = tiny_config(
+        tiny_city,
+        tmp_path / "save",
+        optimizer_config__max_epoch=1,
+        **distilled(tiny_city, **changes),
+    )
+    results, trial = tmp_path / "results" / "own", tmp_path / "trials" / "trial_000_vanilla_running"
+    mine = [results / "study_summary.json", results / "report.md"]
+    put(
+        *mine,
+        results / "best_trial",
+        trial / "model" / "config.yaml",
+        trial / "log" / "metrics.json",
+    )
+    for _ in range(2):  # done already the second time
+        assert tune(config).finished
+        assert_kept(*mine)
+    assert (results / "best_trial").is_symlink()
+    (aside,) = results.glob("best_trial.2*")
+    assert aside.read_text() == "mine at best_trial"
+    done = trial.with_name("trial_000_vanilla_complete")
+    assert_kept(done / "model" / "config.yaml", done / "log" / "metrics.json")
+
+
+def test_own_zones_and_a_city_s_record_are_not_replaced(tiny_city: Path, tmp_path: Path) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(tiny_city, city, ignore=shutil.ignore_patterns(".*", "zone*"))
+    (city / "road_network_partition").unlink(missing_ok=True)
+    put(city / "zone_trans_mat.npy", city / "zones.json")
+    ensure_zones(city, 12)
+    assert_kept(city / "zone_trans_mat.npy", city / "zones.json")
+    ensure_zones(city, 12, force=True)
+    assert_kept(city / "zone_trans_mat.npy")
+    put(tmp_path / "demo" / "demo_city.json")
+    with pytest.raises(UserError, match=r"demo_city\.json is in the way"):
+        make_demo_city(tmp_path / "demo", 200, 60, progress=False)
 
 
 MINE: list[tuple[str, str, tuple[str, ...]]] = [

@@ -20,9 +20,11 @@ from gene import generate
 from metrics.reference import Settings
 from report.inputs import unique_names
 from runtime.errors import UserError
-from runtime.files import read_json, replace_atomically, write_json
+from runtime.files import before_replacing, read_json, replace_atomically, write_json
 from runtime.inputs import Inputs
-from runtime.results import RECORD_NAME, Results
+from runtime.placing import clear, make_way, placing
+from runtime.results import Results
+from runtime.written import RECORD_NAME
 from tests.robustness.programs import Programs, assert_refused, assert_succeeded
 from training.checkpoint import load_run
 from training.folder import RunFolder
@@ -105,6 +107,62 @@ def test_devices_are_not_replaced() -> None:
         replace_atomically("/dev/null") as temporary,
     ):
         temporary.write_text("x")
+
+
+def place(folder: Path, name: str, text: str, force: bool = False) -> None:
+    with placing("tests", folder, force=force):
+        write_json(folder / name, text)
+
+
+def kept(folder: Path, name: str) -> list[str]:
+    """What was moved aside."""
+    return sorted(path.read_text() for path in folder.glob(f"{name}.2*"))
+
+
+def test_what_others_put_among_a_program_s_files_is_moved_aside(
+    tmp_path: Path, messages: list[str]
+) -> None:
+    (tmp_path / "deep").mkdir()
+    mine = tmp_path / "deep" / "figures.json"
+    mine.write_text("mine")
+    for text in ("1", "2"):
+        place(tmp_path, "deep/figures.json", text)
+    assert kept(tmp_path, "deep/figures.json") == ["mine"]
+    assert sum("it is kept as" in line for line in messages) == 1
+    mine.write_text("edited")
+    place(tmp_path, "deep/figures.json", "3", force=True)
+    place(tmp_path, "deep/figures.json", "4")
+    assert kept(tmp_path, "deep/figures.json") == ["mine"]
+    mine.write_text("edited")
+    with placing("outer", tmp_path), placing("inner", tmp_path, force=True):
+        write_json(mine, "5")
+    assert kept(tmp_path, "deep/figures.json") == ["edited", "mine"]
+    mine.write_text("edited again")
+    make_way(mine)  # of a link of ours
+    mine.write_text("and again")
+    clear(mine)
+    clear(mine)  # nothing there
+    assert kept(tmp_path, "deep/figures.json") == ["and again", "edited", "edited again", "mine"]
+    mine.symlink_to(tmp_path / "far")
+    (tmp_path / "far").write_text("mine")
+    place(tmp_path, "deep/figures.json", "6")
+    assert kept(tmp_path, "far") == ["mine"] and read_json(tmp_path / "far") == "6"
+
+
+def test_a_program_that_was_killed_knows_its_files_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, real: Path, finished: Path) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("one", "two"):
+        place(tmp_path, name, "old")
+        for text in ("never there", "neither"):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr("runtime.files.before_replacing", [*before_replacing, killed])
+                place(tmp_path, name, text)
+        place(tmp_path, name, "new")
+        assert read_json(tmp_path / name) == "new" and not kept(tmp_path, name)
 
 
 @given(st.dictionaries(st.sampled_from(PARTS), HASHES))
