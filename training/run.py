@@ -29,12 +29,7 @@ from runtime.random_state import random_state, restore_random_state
 from runtime.shutdown import ShutdownSignals, Stopped
 from training.accumulation import AccumulationStep, GroupResult, Interrupted
 from training.best_student import BestStudent
-from training.checkpoint import (
-    Progress,
-    RunState,
-    load_run,
-    named_errors,
-)
+from training.checkpoint import Progress, RunState, load_run, named_errors
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
 from training.folder import RunFolder
