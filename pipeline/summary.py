@@ -194,7 +194,8 @@ class Summary:
 
     def _search_row(self, result: JobResult) -> SearchRow:
         job = result.job
-        latency = latency_of(job, self.plan)
+        # Models of one group take as long as each other.
+        latency = latency_of(job, self.plan) if self.material.is_shown(job) else None
         performance = read_record(job.generated_file) or {}
         return SearchRow(
             model=job.model.name,

@@ -21,10 +21,12 @@ from times.dependence import Dependence, mean_log_copula
 from times.distribution import TimeDistribution
 from times.drawing import draw_times
 from times.fitting import TimeRecords, fit_times, measure_quality
+from times.selection import Selection, fit_selection
 from tools.fit_times import main as fit_times_program
 
 NUM_CLASSES, ROADS_A_TRIP = 3, 15
 SPREAD = np.array([0.2, 0.5, 0.3])  # by road class
+HALVED = (1.0, 0.5, *Dependence().spread[2:])
 SHARED = 0.3
 
 
@@ -213,7 +215,13 @@ def test_a_trips_times_depend_on_its_number_alone(
 
 
 @pytest.mark.parametrize(
-    "dependence", [Dependence(0.4, 0.0), Dependence(0.2, 0.5), Dependence(0.1, 0.8, 0.6)]
+    "dependence",
+    [
+        Dependence(0.4, 0.0),
+        Dependence(0.2, 0.5),
+        Dependence(0.1, 0.8, 0.6),
+        Dependence(0.1, 0.8, 0.6, HALVED),
+    ],
 )
 def test_the_dependences_likelihood_is_scipys(dependence: Dependence) -> None:
     rng = np.random.default_rng(0)
@@ -222,10 +230,56 @@ def test_the_dependences_likelihood_is_scipys(dependence: Dependence) -> None:
     trip = np.repeat(np.arange(4), lengths)
     expected = 0.0
     for part in np.split(scores, np.cumsum(lengths)[:-1]):
-        joint = stats.multivariate_normal(cov=dependence.correlation(len(part)))
+        joint = stats.multivariate_normal(cov=dependence.covariance(len(part)))
         expected += float(joint.logpdf(part)) - float(stats.norm.logpdf(part).sum())
     found = mean_log_copula(dependence, scores, trip)
     assert found == pytest.approx(expected / len(scores), abs=1e-6)
+
+
+def test_trips_of_a_length_may_be_more_alike_as_wholes() -> None:
+    dependence = Dependence(0.3, 0.6, 0.5, HALVED)
+    for length in (1, 2, 6, 30):
+        plain = replace(dependence, spread=Dependence().spread).covariance(length)
+        variance = dependence.variance_of_mean(np.array([length]))[0]
+        assert variance == pytest.approx(plain.sum() / length**2)
+        assert np.diag(dependence.covariance(length)).mean() == pytest.approx(1.0)
+    length, count = 7, 4000
+    factor = np.linalg.cholesky(replace(dependence, spread=Dependence().spread).covariance(length))
+    scores = np.random.default_rng(0).standard_normal((count, length)) @ factor.T
+    drawn = dependence._spread_out(scores, np.full(count, length))
+    assert drawn.std() == pytest.approx(1.0, abs=0.02)
+    covariance = dependence.covariance(length)
+    assert np.cov(drawn.T) == pytest.approx(covariance, abs=0.08)
+    trip = np.repeat(np.arange(count), length)
+    found = dependence.with_spread(drawn.ravel(), trip).spread
+    assert found[1] == pytest.approx(0.5, abs=0.05) and found[5] == pytest.approx(1.0)
+
+
+def test_durations_that_the_data_lack_are_found() -> None:
+    rng = np.random.default_rng(0)
+    typical = rng.uniform(100.0, 400.0, 3000)[:, None]
+    drawn = typical * np.exp(0.3 * rng.standard_normal((3000, 25)))
+    real = drawn[:, 0]
+    assert not fit_selection(real, lambda: drawn[:, 1:]).selects
+    long = real > 180.0
+    found = fit_selection(real[long], lambda: drawn[long, 1:])
+    assert 170.0 < found.begins_s < 195.0
+    kept = found.kept(np.array([150.0, 250.0]))
+    assert kept[0] < 0.1 and kept[1] > 0.95
+
+
+def test_trips_shorter_than_all_real_ones_are_drawn_again(fitted: TimeDistribution) -> None:
+    selecting = replace(fitted, selection=Selection(260.0, 2.0))
+    count, length = 400, 12
+    sizes, times = np.full(count, length), np.tile(20 * np.arange(length), count)
+    kinds = np.zeros(count * length, dtype=np.int64)
+    plain, chosen = (
+        draw_times(each, 3, np.arange(count), sizes, times, kinds).reshape(count, length)[:, -1]
+        for each in (fitted, selecting)
+    )
+    assert (plain < 250).mean() > 0.1 and (chosen < 250).mean() < 0.01
+    kept = np.flatnonzero(plain > 280)
+    assert (plain[kept] == chosen[kept]).mean() > 0.99
 
 
 def test_plain_values_are_the_distribution_and_damaged_ones_are_refused(
@@ -244,6 +298,7 @@ def test_plain_values_are_the_distribution_and_damaged_ones_are_refused(
         {**plain, "first": "round"},
         {**plain, "place_scale": torch.zeros(8)},
         {**plain, "dependence": {"shared": "much"}},
+        {**plain, "dependence": {**plain["dependence"], "spread": (1.0,)}},
         {key: value for key, value in plain.items() if key != "hour_offset"},
         {**plain, "format": "another"},
     )

@@ -5,13 +5,13 @@ weekends are two), place in the trip and the trip's extent, a scale by all of th
 and a shape by the predicted time; the first road of a trip, which is driven in part, has a shape of
 its own. The residuals of one trip hang together (a slow driver is slow all along, a jam spans
 several roads): after mapping each to a normal score, they share a factor and follow on their
-neighbours.
+neighbours. Trips of durations that the data lack are drawn again (`selection`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,14 @@ from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 from times.conditions import EXTENTS, FIRST, PLACES, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence
+from times.selection import Selection
 from times.shape import LEAST_PROBABILITY, Shape
 
-FORMAT = "hoser-distil-travel-times-3"
+FORMAT = "hoser-distil-travel-times-4"
 _OLDEST_FORMAT = "hoser-distil-travel-times-1"  # one shape; hours of one day, no places
-_FORMATS = (_OLDEST_FORMAT, "hoser-distil-travel-times-2", FORMAT)  # the second knew no extents
+_SECOND_FORMAT = "hoser-distil-travel-times-2"  # knew no extents
+_THIRD_FORMAT = "hoser-distil-travel-times-3"  # knew no spread by length, no selection
+_FORMATS = (_OLDEST_FORMAT, _SECOND_FORMAT, _THIRD_FORMAT, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class TimeDistribution:
     extent_offset: FloatArray  # [EXTENTS]
     extent_scale: FloatArray  # [EXTENTS]
     dependence: Dependence  # of the normal scores of one trip
+    selection: Selection = field(default_factory=Selection)  # of trips by their durations
 
     def draw(self, scores: FloatArray, conditions: TimeConditions) -> IntArray:
         """Whole seconds for standard normal `scores` [N], which one trip's times share in part."""
@@ -108,11 +112,12 @@ class TimeDistribution:
             values = {name: _arrays(value) for name, value in content.items() if name != "format"}
             if content["format"] == _OLDEST_FORMAT:
                 values = _with_places(values)
-            if content["format"] != FORMAT:
+            if content["format"] in (_OLDEST_FORMAT, _SECOND_FORMAT):
                 values |= {"extent_offset": np.zeros(EXTENTS), "extent_scale": np.ones(EXTENTS)}
             for name in ("first", "later"):
                 values[name] = Shape.from_plain(values[name])
-            values["dependence"] = Dependence(**values["dependence"])
+            values["dependence"] = Dependence.from_plain(values["dependence"])
+            values["selection"] = Selection(**values.get("selection", {}))
             found = cls(**values)
             sound = found._is_sound()
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
@@ -139,9 +144,8 @@ class TimeDistribution:
             and (self.class_scale > 0).all()
             and (self.place_scale > 0).all()
             and (self.extent_scale > 0).all()
-            and 0 <= self.dependence.shared < 1
-            and 0 <= self.dependence.following < 1
-            and 0 <= self.dependence.linked <= 1
+            and self.dependence.is_sound()
+            and self.selection.is_sound()
         )
 
     def _arrays(self) -> list[FloatArray]:
@@ -156,12 +160,12 @@ class TimeDistribution:
     def content_hash(self) -> str:
         """Identifies the distribution."""
         shapes = [*vars(self.first).values(), *vars(self.later).values()]
-        dependence = np.array(list(vars(self.dependence).values()))
-        return sha256_of_arrays(*shapes, *self._arrays(), dependence)
+        parts = [*vars(self.dependence).values(), *vars(self.selection).values()]
+        return sha256_of_arrays(*shapes, *self._arrays(), np.hstack(parts))
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Shape | Dependence):
+    if isinstance(value, Shape | Dependence | Selection):
         return {name: _plain(array) for name, array in vars(value).items()}
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))

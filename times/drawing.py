@@ -7,14 +7,13 @@ trip's times are the same whatever batch, process or run it comes from.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri
 
 from runtime.hashing import uniform_at
-from times.conditions import FloatArray, IntArray, TimeConditions, extents, places
+from times.conditions import IntArray, TimeConditions, extents, places
 from times.distribution import TimeDistribution
 
-_STREAM = 0x74696D6573  # apart from other draws with the same seed
-_OWN_STREAM = 0x6F776E
+_CHOICE_STREAM = 0x6B656570
+_ATTEMPTS = 32
 
 
 def draw_times(
@@ -38,31 +37,37 @@ def draw_times(
     conditions = TimeConditions.of(
         expected_s, road_class[leaves], times[leaves], place, extents(expected_s, trip)
     )
-    scores = _trip_scores(distribution, seed, numbers, waits)
     drawn = np.zeros(len(times), dtype=np.int64)
-    drawn[np.flatnonzero(leaves) + 1] = distribution.draw(scores[trip, position], conditions)
+    drawn[np.flatnonzero(leaves) + 1] = draw_waits(distribution, seed, numbers, waits, conditions)
     total = np.cumsum(drawn)
     since_start = total - np.repeat(total[first], lengths)
     return np.repeat(times[first], lengths) + since_start
 
 
-def _trip_scores(
-    distribution: TimeDistribution, seed: int, numbers: IntArray, waits: IntArray
-) -> FloatArray:
-    """Normal scores [n, longest] with the distribution's dependence along each trip."""
-    longest = int(waits.max(initial=0))
-    dependence = distribution.dependence
-    shared, following, linked = dependence.shared, dependence.following, dependence.linked
-    normal = _normal(seed ^ _STREAM, numbers, longest + 1)
-    along = normal[:, 1:]
-    for i in range(1, longest if following else 0):
-        along[:, i] = following * along[:, i - 1] + np.sqrt(1.0 - following**2) * along[:, i]
-    if linked < 1.0:
-        own = _normal(seed ^ _OWN_STREAM, numbers, longest)
-        along = np.sqrt(linked) * along + np.sqrt(1.0 - linked) * own
-    return np.sqrt(shared) * normal[:, :1] + np.sqrt(1.0 - shared) * along
-
-
-def _normal(seed: int, numbers: IntArray, count: int) -> FloatArray:
-    """So many standard normal numbers for each trip. [n, count]"""
-    return ndtri(uniform_at(seed, numbers[:, None], np.arange(count)[None, :]))
+def draw_waits(
+    distribution: TimeDistribution,
+    seed: int,
+    numbers: IntArray,  # [n]
+    waits: IntArray,  # [n], times of each trip
+    conditions: TimeConditions,  # of N times, trip after trip
+) -> IntArray:  # [N]
+    """Whole seconds of every time; again where a trip's duration is one that the data lack."""
+    first = np.cumsum(waits) - waits
+    drawn = np.zeros(len(conditions), dtype=np.int64)
+    open_trips = np.arange(len(waits))
+    for attempt in range(_ATTEMPTS):
+        lengths = waits[open_trips]
+        trip = np.repeat(np.arange(len(open_trips)), lengths)
+        position = np.arange(len(trip)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = first[open_trips][trip] + position
+        own_seed = seed + (attempt << 40)
+        scores = distribution.dependence.scores(own_seed, numbers[open_trips], lengths)
+        drawn[rows] = distribution.draw(scores[trip, position], conditions[rows])
+        if not distribution.selection.selects:
+            break
+        durations = np.bincount(trip, drawn[rows], len(open_trips))
+        chance = uniform_at(own_seed ^ _CHOICE_STREAM, numbers[open_trips])
+        open_trips = open_trips[chance >= distribution.selection.kept(durations)]
+        if not len(open_trips):
+            break
+    return drawn

@@ -2,7 +2,8 @@
 
 Which conditions take part is decided by the likelihood of trips that the fit has not seen: every
 second trip is fitted, the others decide, and the winner is fitted to all. A condition is left out
-where that does no harm to them.
+where that does no harm to them. How times hang together and which durations are left out is decided
+likewise.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 from times.conditions import FIRST, FloatArray, IntArray, TimeConditions
 from times.dependence import Dependence, fit_dependence, mean_log_copula
 from times.distribution import TimeDistribution
+from times.drawing import draw_waits
 from times.levels import Conditions, fit_levels, fit_scales, total
+from times.selection import fit_selection
 from times.shape import Shape, bin_edges, bins_of
 
 MIN_TIMES = 50
+_DRAWS = 24
 _SCORE_LEVELS = (np.arange(50) + 0.5) / 50
 
 
@@ -71,7 +75,26 @@ def fit_times(records: TimeRecords, num_classes: int) -> TimeDistribution:
     chosen: Dependence = max(dependences, key=lambda d: mean_log_copula(d, scores[1], unseen.trip))
     whole = fit_marginal(records, num_classes, best)
     final = fit_dependence(_scores(whole, records), records.trip)[dependences.index(chosen)]
-    return replace(whole, dependence=final)
+    return _with_selection(replace(whole, dependence=final), records)
+
+
+def _with_selection(distribution: TimeDistribution, records: TimeRecords) -> TimeDistribution:
+    """The distribution that knows which durations the records' trips have at least."""
+    waits = np.unique(records.trip, return_counts=True)[1]
+    first = np.cumsum(waits) - waits
+    numbers = np.arange(len(waits))
+
+    def draw() -> FloatArray:
+        drawn = [
+            np.add.reduceat(
+                draw_waits(distribution, seed, numbers, waits, records.conditions), first
+            )
+            for seed in range(_DRAWS)
+        ]
+        return np.stack(drawn, axis=1).astype(np.float64)
+
+    durations = np.add.reduceat(records.seconds, first)
+    return replace(distribution, selection=fit_selection(durations, draw))
 
 
 @dataclass(frozen=True)
