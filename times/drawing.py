@@ -65,7 +65,7 @@ def draw_waits(
         drawn[rows] = distribution.draw(scores[trip, position], conditions[rows])
         if not distribution.selection.selects:
             break
-        durations = np.bincount(trip, drawn[rows], len(open_trips))
+        durations = np.bincount(trip, drawn[rows], len(open_trips)).astype(np.float64)
         chance = uniform_at(own_seed ^ _CHOICE_STREAM, numbers[open_trips])
         open_trips = open_trips[chance >= distribution.selection.kept(durations)]
         if not len(open_trips):
