@@ -269,7 +269,7 @@ def test_durations_that_the_data_lack_are_found() -> None:
 
 
 def test_trips_shorter_than_all_real_ones_are_drawn_again(fitted: TimeDistribution) -> None:
-    selecting = replace(fitted, selection=Selection(260.0, 2.0))
+    selecting = replace(fitted, selection=Selection(195.0, 1.0))
     count, length = 400, 12
     sizes, times = np.full(count, length), np.tile(20 * np.arange(length), count)
     kinds = np.zeros(count * length, dtype=np.int64)
@@ -277,8 +277,8 @@ def test_trips_shorter_than_all_real_ones_are_drawn_again(fitted: TimeDistributi
         draw_times(each, 3, np.arange(count), sizes, times, kinds).reshape(count, length)[:, -1]
         for each in (fitted, selecting)
     )
-    assert (plain < 250).mean() > 0.1 and (chosen < 250).mean() < 0.01
-    kept = np.flatnonzero(plain > 280)
+    assert (plain < 190).mean() > 0.05 and (chosen < 190).mean() < 0.01
+    kept = np.flatnonzero(plain > 205)
     assert (plain[kept] == chosen[kept]).mean() > 0.99
 
 
