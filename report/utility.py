@@ -18,13 +18,15 @@ def utility_section(found: Mapping[str, Utility]) -> Section:
     """Are the trips of use? By the name of the generated file."""
     header = ["trained on", "trips", *(title for title, _ in MEASURED.values())]
     header += [f"utility: {title}" for title, _ in MEASURED.values()]
-    rows = []
+    rows: list[list[str]] = []
     for name, utility in found.items():
         labels = {"real": "real trips", "synthetic": name, "mixture": f"half real, half {name}"}
         for arm, label in labels.items():
             values = [number(utility.on_real[arm][each]) for each in MEASURED]
             ratios = [number(utility.ratio(arm, each)) for each in MEASURED]
-            rows.append([label, str(utility.num_trips), *values, *ratios])
+            row = [label, str(utility.num_trips), *values, *ratios]
+            if arm != "real" or row not in rows:  # the same student beside all files of a size
+                rows.append(row)
         reverse = [number(utility.real_on_synthetic[each]) for each in MEASURED]
         label = f"real trips, tested on {name}"
         rows.append([label, str(utility.num_trips), *reverse, *["–"] * len(MEASURED)])
