@@ -106,7 +106,7 @@ def test_stages_of_the_temperature_leave_their_students(tiny_city: Path, tmp_pat
         training__stage_checkpoints=True,
     )
     result = train(tiny_config(tiny_city, tmp_path, **settings))
-    files = sorted((result.folder / "stages").iterdir())
+    files = sorted((result.folder / "stages").glob("*.pth"))
     contents = [torch.load(file, weights_only=True) for file in files]
     assert [content["metrics"]["temperature"] for content in contents] == [4.0, 2.5, 1.0]
     temperatures = read_events(result.folder / "tensorboard_log")["train/distill_temperature"]

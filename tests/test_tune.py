@@ -271,7 +271,7 @@ def test_other_data_under_the_same_study_is_refused(
     lines = (other / "train.csv").read_text().splitlines(keepends=True)
     (other / "train.csv").write_text("".join(lines[:-1]))
     with pytest.raises(UserError, match=r"other things: train\.csv"):
-        tune(city.config(tmp_path, data_dir=str(other)), pool=pool)
+        tune(city.config(tmp_path, data_dir=str(other), **short), pool=pool)
 
 
 def test_several_objectives_give_a_front(

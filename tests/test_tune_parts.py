@@ -543,3 +543,27 @@ def test_records_tell_vanilla_from_distilled(number: int, retried: bool) -> None
     found = TrialRecord.of(trial, 42)
     assert found.mode == ("vanilla" if retried or number == 0 else "distilled")
     assert found.seed == (42 if retried else 42 + number)
+
+
+def test_a_second_try_takes_over_a_whole_state_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = TrialFolders(tmp_path)
+    first, second = (folders.running(number, "distilled") for number in (1, 2))
+    for file in (first.best, first.latest):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(file.name.encode())
+
+    def killed(source: Path, target: Path, *, follow_symlinks: bool = True) -> None:
+        Path(target).write_bytes(b"half")
+        raise SystemExit(1)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("shutil.copyfile", killed)
+        folders.inherit(2, "distilled", 1)
+    assert not second.latest.exists()  # it begins anew
+    folders.inherit(2, "distilled", 1)
+    assert [file.read_bytes() for file in (second.best, second.latest)] == [
+        b"best.pth",
+        b"checkpoint_latest.pth",
+    ]

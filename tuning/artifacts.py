@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import UserError
-from runtime.files import FolderLock, atomic_write_text, move_aside, read_json, write_json
+from runtime.files import (
+    FolderLock,
+    atomic_write_text,
+    move_aside,
+    read_json,
+    replace_atomically,
+    write_json,
+)
 from runtime.logs import get_logger
 from runtime.placing import make_way
 from training.folder import RunFolder
@@ -115,7 +122,10 @@ class TrialFolders:
         return target
 
     def inherit(self, number: int, mode: Mode, earlier: int) -> None:
-        """Gives a second try what the first had done; harmless when it has it already."""
+        """Gives a second try what the first had done; harmless when it has it already.
+
+        The state comes last, and as a whole: who is killed before has taken nothing over.
+        """
         target = self.running(number, mode)
         source = self._existing(earlier, mode)
         if source is None or not source.latest.exists() or target.latest.exists():
@@ -125,8 +135,10 @@ class TrialFolders:
                 source.path,
                 target.path,
                 dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("wandb", "failure.txt", ".*.tmp"),
+                ignore=shutil.ignore_patterns("wandb", "failure.txt", ".*.tmp", source.latest.name),
             )
+            with replace_atomically(target.latest) as temporary:
+                shutil.copyfile(source.latest, temporary)
         except (OSError, shutil.Error) as error:
             raise UserError(f"{source.path} cannot be copied to {target.path}: {error}") from error
 
