@@ -141,10 +141,20 @@ class Leakage:
 class LeakSearch:
     """Training and held-out trips, indexed once for any number of generated files.
 
-    The attack by distance takes as many training trips as there are held-out ones.
+    The attack by distance takes as many training trips as there are held-out ones. `seen`: of the
+    training trips a model has seen the first ones only.
     """
 
-    def __init__(self, training: Trips, held_out: Trips, num_roads: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        training: Trips,
+        held_out: Trips,
+        num_roads: int,
+        seed: int = 0,
+        seen: int | None = None,
+    ) -> None:
+        if seen is not None:
+            training = training.select(np.arange(len(training))[:seen])
         self.held_out, self.num_roads = held_out, num_roads
         self._training = TripIndex(training, num_roads)
         self._held_out_distance = self._training.distance(held_out)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
-
 from config import Config
 from metrics.generated import read_generated
 from metrics.leakage import Leakage, LeakSearch
@@ -56,13 +54,12 @@ class Questions:
         return found
 
     def _leak_search(self, seen: int | None) -> LeakSearch:
-        """Training trips as far as a model has seen them, and the test split as held-out ones."""
-        training, held_out = self._real_trips
-        members = training if seen is None else training.select(np.arange(len(training))[:seen])
-        return LeakSearch(members, held_out, self.material.network.num_roads, self.config.seed)
+        num_roads = self.material.network.num_roads
+        return LeakSearch(*self._real_trips, num_roads, self.config.seed, seen)
 
     @cached_property
     def _real_trips(self) -> tuple[Trips, Trips]:
+        """The training trips, and the test split as held-out ones."""
         folder, network = self.plan.data_dir, self.material.network
         train, test = (
             read_real_trips(folder, split, network, self.config.on_bad_rows)

@@ -25,6 +25,7 @@ from runtime.written import (
     RECORD_NAME,
     changed_record,
     is_as_written,
+    is_written_hash,
     known_files,
 )
 
@@ -105,10 +106,11 @@ def _note(path: Path, real: Path, finished: Path) -> None:
     with changed_record(path.parent) as known:
         entry = {"program": place.program, "sha256": sha256_of_file(finished)}
         if real.exists():
-            if not place.force and not is_as_written(known.get(path.name), real):
-                _keep(real)
+            before = sha256_of_file(real)
+            if place.force or is_written_hash(known.get(path.name), before):
+                entry["before"] = before
             else:
-                entry["before"] = sha256_of_file(real)
+                _keep(real)
         known[path.name] = entry
 
 

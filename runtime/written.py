@@ -39,7 +39,12 @@ def changed_record(folder: Path) -> Iterator[dict[str, Any]]:
 
 def is_as_written(entry: Any, path: Path) -> bool:
     """Whether a file is as its entry says, of the last writing or of the one that it followed."""
+    return isinstance(entry, dict) and is_written_hash(entry, sha256_of_file(path))
+
+
+def is_written_hash(entry: Any, checksum: str) -> bool:
+    """The same of a file whose SHA-256 is known already."""
     if not isinstance(entry, dict):
         return False
     hashes = (entry.get("sha256"), entry.get("before"))
-    return BEGUN in hashes or sha256_of_file(path) in hashes
+    return BEGUN in hashes or checksum in hashes

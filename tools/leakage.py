@@ -15,8 +15,6 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from config import Config
 from config.arguments import example_parser
 from data.road_network import RoadNetwork
@@ -55,8 +53,7 @@ def main() -> None:
     if arguments.model_path is not None:
         student = open_city(Config(data_dir=arguments.data_dir), Path(arguments.model_path))
     seen = student.config.data.max_train_trips if student is not None else None
-    members = training.select(np.arange(len(training))[:seen])
-    search = LeakSearch(members, held_out, network.num_roads, arguments.seed)
+    search = LeakSearch(training, held_out, network.num_roads, arguments.seed, seen)
     found = {}
     for name, file in files.items():
         generated = read_generated(file, network, arguments.on_bad_rows).trips

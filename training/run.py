@@ -111,7 +111,8 @@ class TrainingRun:
         if config.distilling and not makes_teacher(config):
             require_teacher(config)  # found missing before the data are read, which takes long
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
-        self._load_resources()
+        ensure_demo_city(config)
+        self.resources = self.pool.get(config)
         torch.manual_seed(config.training.seed)
         self.model = HOSER(config, self.resources.network).to(self.device)
         self.plan = EpochPlan(config, self.resources.train, self.processes, self.device)
@@ -142,10 +143,6 @@ class TrainingRun:
 
     # Several processes may come here at once: what is missing is made by one of them under a lock
     # of the file system, for which the others wait as long as it takes.
-
-    def _load_resources(self) -> None:
-        ensure_demo_city(self.config)
-        self.resources = self.pool.get(self.config)
 
     def _build_teacher(self, total_steps: int) -> DistillationManager:
         ensure_demo_teacher(self.config, self.resources.network, self.device)

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
 from bench.city_study.steps import Outcome
 from bench.city_study.study import Study
 from bench.students import Run
@@ -36,9 +34,10 @@ def utility(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) ->
 
 def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) -> Outcome:
     """What a student and its trips give away of the training trips that it saw."""
-    training = study.trips("train").select(np.arange(study.num_trips(run.size)))
     generated = read_generated(trips, study.network).trips
-    search = LeakSearch(training, study.trips("test"), study.network.num_roads)
+    training, held_out = study.trips("train"), study.trips("test")
+    num_roads, seen = study.network.num_roads, study.num_trips(run.size)
+    search = LeakSearch(training, held_out, num_roads, seen=seen)
     found = search.leaks(generated)
     city = open_city(study.place.config(run), study.student_file(run))
     attack = likelihood_auc(city)
