@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench._common import machine, print_table
-from bench.scoring_students import ARMS, Student, Training, files_of, make_students, make_teacher
+from bench.study_students import ARMS, Student, Training, files_of, make_students, make_teacher
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import KINDS
 from critics.scoring.opening import unique_names
@@ -75,7 +75,7 @@ def main() -> None:
     make_teacher(city, teacher)
     training = Training(options.max_train_trips, options.epochs, options.replayed, options.seeds)
     if options.quick:
-        training = Training(trips=100, epochs=1, replayed=1, seeds=2)
+        training = Training(trips=100, epochs=1, replayed=100, seeds=2)
     students = make_students(city, teacher, folder / "students", training, options.processes)
     result = score(
         ScoreRequest(
@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
         "--replayed",
         type=int,
         default=Training.replayed,
-        help="further ones, by the teacher",
+        help="further ones in all, by the teacher",
     )
     add("--max_trips", type=int, help="score only the first N test trips")
     add("--processes", type=int, default=2, help="students trained side by side")

@@ -1,6 +1,7 @@
-"""The students of the scoring study: with and without a teacher, of the same trips and steps.
+"""The students of a study: with and without a teacher that drives, of the same trips and steps.
 
-Each is a run of `train_with_distill` in a folder of its own; what is trained is found again.
+Each is a run of `train_with_distill` in a folder of its own; what is trained is found again, so
+that studies of different questions share their students.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Training:
 
     trips: int = 1500
     epochs: int = 10  # of as many steps each, with and without a teacher
-    replayed: int = 4  # further trips for each one that the teacher drives, as the demo has it
+    replayed: int = 6000  # further trips that the teacher drives, as the demo has it
     seeds: int = 5
 
 
@@ -95,7 +96,7 @@ def _train(city: Path, teacher: Path, folder: Path, training: Training, student:
     setup_logging("WARNING")
     torch.set_num_threads(1)
     file = student.file(folder)
-    config = _config(city, teacher, training, student)
+    config = student_config(city, teacher, training, student)
     result = train(config, folder=RunFolder(file.parent))
     if not result.finished:
         raise RuntimeError(f"{file.parent} was interrupted; start again to go on")
@@ -103,7 +104,7 @@ def _train(city: Path, teacher: Path, folder: Path, training: Training, student:
     return f"{file.parent.name}: validation accuracy {result.best_val_acc:.4f}"
 
 
-def _config(city: Path, teacher: Path, training: Training, student: Student) -> Config:
+def student_config(city: Path, teacher: Path, training: Training, student: Student) -> Config:
     """The demo's configuration, with what the study changes."""
     changes: dict[str, Any] = {
         "dataset": "scoring",
@@ -117,7 +118,7 @@ def _config(city: Path, teacher: Path, training: Training, student: Student) -> 
         "distill.enable": student.arm == "distilled",
         "distill.ckpt": str(teacher),
         "distill.teacher_report": False,
-        "distill.replay.trips": training.trips * training.replayed,
+        "distill.replay.trips": training.replayed,
     }
     return load_config(DEMO, changes)
 

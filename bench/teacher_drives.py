@@ -1,0 +1,247 @@
+"""What a teacher that drives is worth to students that train until they stop learning.
+
+    python -m bench.teacher_drives --folder study [--city SEED] [--seeds 5] [--processes 2]
+    python -m bench.teacher_drives --page
+
+On a demo city of 1,500 roads: a teacher of all its training trips, and students of few of them.
+Half of them have no teacher, the others are taught on their own trips and on those that the teacher
+drives; of each the best epoch by validation trips counts. They are measured on all test trips and
+drive between the same pairs by best-first search; so do the city's drivers, sent out again. The
+folder keeps everything: what is done is not done again. All cities' figures stand in
+docs/teacher_drives.json; `--page` makes tables of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._common import RESULTS, machine
+from bench._pages import fill
+from bench.oracle_teacher import drive_again
+from bench.scoring_study import CITY, QUICK_CITY
+from bench.students import drive, measure_choices
+from bench.study_students import (
+    ARMS,
+    Student,
+    Training,
+    make_students,
+    make_teacher,
+    student_config,
+)
+from config.generation import SearchSettings
+from data.demo_city import DemoCitySettings, make_demo_city
+from data.demo_city.oracle import DemoCityOracle
+from data.preprocess import ensure_zones
+from dataset import TripDataset
+from evaluation import load_reference
+from metrics.assessment import assess
+from metrics.generated import read_generated
+from metrics.reference import Reference, Settings
+from metrics.statistics import holm
+from report.tables import markdown_table
+from runtime.files import read_json, write_json
+from runtime.logs import setup_logging
+from search.od import SampledOD
+from training.resources import ResourcePool
+from tuning.comparison import PairedComparison, compare
+
+FIGURES = RESULTS.parent / "teacher_drives.json"
+PAGE = RESULTS.parent / "distillation.md"
+NUM_ZONES = 60
+NUM_GENERATED = 3000
+TRAINING = Training(epochs=40, replayed=20_000)
+CHOICES = {
+    "accuracy": "next-road accuracy",
+    "nll": "negative log-likelihood",
+    "calibration_error": "calibration error",
+    "mape": "travel-time MAPE (log1p)",
+    "mape_seconds": "travel-time MAPE (seconds)",
+}
+TRIPS = {
+    "hausdorff_km": "Hausdorff, km",
+    "dtw_km": "DTW, km",
+    "edr": "EDR",
+    "distance_jsd": "distance JSD",
+    "radius_jsd": "radius JSD",
+    "duration_jsd": "segment duration JSD",
+    "trip_duration_jsd": "trip duration JSD",
+    "route_choice_divergence": "route choice, nats",
+}
+Figures = dict[str, float]
+
+
+@dataclass
+class DriveStudy:
+    """A city, its teacher, and the figures of its students."""
+
+    folder: Path
+    settings: DemoCitySettings
+    training: Training
+    num_generated: int = NUM_GENERATED
+
+    @property
+    def city(self) -> Path:
+        """The city's folder."""
+        return self.folder / "city"
+
+    @property
+    def students(self) -> Path:
+        """Where the students are."""
+        return self.folder / "students"
+
+    def make(self, processes: int) -> dict[str, dict[int, Figures]]:
+        """Makes and measures what is missing; figures by arm and seed."""
+        make_demo_city(self.city, settings=self.settings, progress=False)
+        ensure_zones(self.city, NUM_ZONES)
+        teacher = self.folder / "teacher.pt"
+        make_teacher(self.city, teacher)
+        students = make_students(self.city, teacher, self.students, self.training, processes)
+        pool = ResourcePool()
+        reference = load_reference(self.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
+        found: dict[str, dict[int, Figures]] = {arm: {} for arm in ARMS}
+        for student in students:
+            figures = self._measured(student, teacher, pool, reference)
+            found[student.arm][student.seed] = figures
+            shown = {name: round(figures[name], 4) for name in ("accuracy", "hausdorff_km")}
+            print(f"  {student.file(self.students).parent.name}: {shown}", flush=True)
+        return found
+
+    def _measured(
+        self, student: Student, teacher: Path, pool: ResourcePool, reference: Reference
+    ) -> Figures:
+        """A student's figures, from its folder where they are there."""
+        file = student.file(self.students)
+        kept = file.with_name("figures.json")
+        if kept.exists():
+            return dict(read_json(kept))
+        config = student_config(self.city, teacher, self.training, student)
+        trips = file.with_name("trips.csv")
+        figures = measure_choices(config, file, pool)
+        drive(config, file, SearchSettings("astar"), self.num_generated, trips)
+        figures |= _assessed(trips, reference)
+        write_json(kept, figures)
+        return figures
+
+    def drivers(self) -> Figures:
+        """What the city's own drivers reach, sent out again between the students' roads."""
+        reference = load_reference(self.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
+        test = TripDataset.load(self.city, "test", reference.network)
+        requests = next(SampledOD(test, self.num_generated, 0).requests(0, self.num_generated))
+        output = self.folder / "drivers.csv"
+        drive_again(DemoCityOracle(self.settings), requests, output)
+        return _assessed(output, reference)
+
+
+def _assessed(trips: Path, reference: Reference) -> Figures:
+    found = assess(trips.stem, read_generated(trips, reference.network), reference)
+    values = found.overall.values
+    known = {name: value for name, value in values.items() if value is not None}
+    return {name: known[name] for name in (*TRIPS, "destination_reached_rate") if name in known}
+
+
+def compared(found: Mapping[str, Mapping[int, Figures]]) -> dict[str, Any]:
+    """The taught students against those without a teacher, paired over seeds."""
+    tests: dict[str, PairedComparison] = {}
+    for measure in (*CHOICES, *TRIPS):
+        sides = [
+            {seed: each[measure] for seed, each in found[arm].items() if measure in each}
+            for arm in ARMS
+        ]
+        comparison = compare(measure, *sides)
+        if comparison is not None:
+            tests[measure] = comparison
+    of_trips = [measure for measure in TRIPS if measure in tests]
+    raw = np.array([1.0 if (p := tests[m].p_value) is None else p for m in of_trips])
+    corrected = dict(zip(of_trips, holm(raw).tolist(), strict=True))
+    return {
+        measure: {**asdict(each), "p_holm": corrected.get(measure)}
+        for measure, each in tests.items()
+    }
+
+
+def table(study: dict[str, Any]) -> str:
+    """One city: means and deviations over seeds, the change, the tests, and the drivers."""
+    header = ["", "no teacher", "with the teacher's drives", "change", "p", "p Holm"]
+    header.append("the drivers again")
+    rows = []
+    for measure, title in (CHOICES | TRIPS).items():
+        test = study["tests"].get(measure)
+        if test is None:
+            continue
+        change = f"{100 * test['difference'] / abs(test['vanilla']['mean']):+.1f} %"
+        if measure == "accuracy":
+            change = f"{100 * test['difference']:+.2f} points"
+        ps = ("" if p is None else f"{p:.2g}" for p in (test["p_value"], test["p_holm"]))
+        driven = study["drivers"].get(measure)
+        cells = [title, *(_spread(test[side]) for side in ("vanilla", "distilled")), change, *ps]
+        rows.append([*cells, "" if driven is None else f"{driven:.4f}"])
+    return markdown_table(rows, header)
+
+
+def _spread(side: dict[str, Any]) -> str:
+    return f"{side['mean']:.4f}" + ("" if side["std"] is None else f" ± {side['std']:.4f}")
+
+
+def write_page() -> None:
+    """Writes the tables of all cities into docs/distillation.md."""
+    known = read_json(FIGURES)
+
+    def tables() -> str:
+        parts = []
+        for seed, study in known.items():
+            trained = study["training"]
+            title = (
+                f"Demo city {seed}, {len(study['tests']['accuracy']['vanilla']['by_seed'])} seeds, "
+                f"students of {trained['trips']:,} trips, {trained['epochs']} epochs, "
+                f"{trained['replayed']:,} drives, "
+                f"{study['num_generated']:,} generated trips ({study['machine']['processor']}, "
+                f"{study['machine']['cores']} cores, {study['machine']['date']}):"
+            )
+            parts.append(f"{title}\n\n{table(study)}")
+        return "\n\n".join(parts)
+
+    fill(PAGE, {"teacher_drives": tables})
+
+
+def main() -> None:
+    """Makes what is missing of one city, prints and keeps its figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add = parser.add_argument
+    add("--folder", type=Path, default=Path("teacher_drives"))
+    add("--city", type=int, default=0, help="the city's seed")
+    add("--seeds", type=int, default=TRAINING.seeds)
+    add("--processes", type=int, default=2, help="students trained side by side")
+    add("--quick", action="store_true", help="small sizes, for a try; nothing is kept in docs")
+    add("--page", action="store_true", help="only write the tables of docs/distillation.md")
+    options = parser.parse_args()
+    if options.page:
+        write_page()
+        return
+    setup_logging("WARNING")
+    training = replace(TRAINING, seeds=options.seeds)
+    study = DriveStudy(options.folder, replace(CITY, seed=options.city), training)
+    if options.quick:
+        quick = Training(trips=100, epochs=2, replayed=100, seeds=2)
+        study = DriveStudy(options.folder, QUICK_CITY, quick, num_generated=50)
+    found = study.make(options.processes)
+    result = {
+        "tests": compared(found),
+        "machine": machine(),
+        "training": asdict(study.training),
+        "num_generated": study.num_generated,
+        "drivers": study.drivers(),
+    }
+    print(f"\n{table(result)}")
+    if not options.quick:
+        known = read_json(FIGURES) if FIGURES.exists() else {}
+        write_json(FIGURES, {**known, str(options.city): result})
+
+
+if __name__ == "__main__":
+    main()
