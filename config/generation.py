@@ -1,6 +1,6 @@
 """What a generation is asked for: by which search, between which roads, and how the work is done.
 
-The choices are named here, once; what a search's name stands for is in `search/searches.py`.
+The choices are named here, once; the search NAME is the module `search/NAME.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,16 @@ from __future__ import annotations
 import numpy as np
 
 from search.graph import SearchGraph
-from search.interface import NO_NODE, IntArray, NextRoads, Outcomes, PartialTrips
+from search.interface import (
+    NO_NODE,
+    Chosen,
+    IntArray,
+    NextRoads,
+    Outcomes,
+    PartialTrips,
+    Search,
+    SearchKind,
+)
 from search.kernels.layout import Beams, Continued, Partial, Slots
 
 _BYTES_PER_ROAD = 5
@@ -110,3 +119,12 @@ class BeamSearch:
 def continued(selected: PartialTrips, scores: NextRoads) -> Continued:
     """What was selected with its scores, as the loops take it."""
     return Continued(selected.slot, selected.road, scores.node, scores.log_prob, scores.seconds)
+
+
+def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    settings = chosen.settings
+    first = settings.arrival == "first"
+    return BeamSearch(graph, num_slots, chosen.width, settings.max_steps, first_arrival=first)
+
+
+KIND = SearchKind(_build, width=4, may_have_beam=True, reads=("arrival",))

@@ -8,11 +8,15 @@ one more road, so continuing a trip copies nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from config.generation import SearchSettings
+from search.graph import SearchGraph
 
 IntArray = NDArray[np.int64]
 NO_NODE = -1
@@ -112,3 +116,23 @@ class Search(Protocol):
 
     def held_nodes(self) -> IntArray:
         """Tree nodes that may be continued or returned; all others may be forgotten."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a search is built with."""
+
+    settings: SearchSettings
+    width: int
+    seed: int
+    rows: int  # partial trips that a pass has room for
+
+
+@dataclass(frozen=True)
+class SearchKind:
+    """What the module of a search says of it, as `KIND`: how it is built, and what it reads."""
+
+    build: Callable[[SearchGraph, int, Chosen], Search]  # for a number of slots
+    width: int | None = None  # of its beam unless another is asked for; None: it has no beam then
+    may_have_beam: bool = False
+    reads: tuple[str, ...] = ()  # fields of `SearchSettings` that decide its trips and no others'

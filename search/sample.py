@@ -1,64 +1,47 @@
-"""Draws routes instead of looking for the best: stochastic beam search.
+"""Draws routes exactly: best-first search over perturbed log-probabilities.
 
-Every partial trip has its log-probability (at the temperature) perturbed so that the greatest over
-all routes is a fair draw from the student's distribution (Kool et al. 2019): a partial trip's
-perturbed value is the greatest of all routes that begin with it. The search follows the `width`
-partial trips that are ahead and returns the arrival that is ahead of all: a draw among the routes
-that reach the destination, up to what a narrow beam loses. A road is entered again only by a path
-that is ahead, so no route has loops. Width 1 is a walk that draws road by road.
+The noise is that of `search.stochastic_beam`, which takes over where a beam is asked for, but no
+partial trip is ever dropped: the one that is ahead of all is continued until one stands on the
+destination. At temperature 1 that trip is a fair draw from the student's distribution over the
+routes that arrive. Below, the noise shrinks against the log-probability, as if whole routes were
+drawn with their probabilities to the power of 1 / temperature; with no noise left this is
+best-first search.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
-from search.beam import BeamSearch, continued
+from search.astar import BestFirstSearch, with_room
+from search.beam import continued
 from search.graph import SearchGraph
-from search.interface import IntArray, NextRoads, Outcomes, PartialTrips
-from search.kernels.layout import Draws, Partial
+from search.interface import Chosen, IntArray, NextRoads, PartialTrips, Search, SearchKind
+from search.kernels.layout import Noise
+from search.stochastic_beam import Parents, StochasticBeamSearch
 
-_BYTES_PER_ROAD = 8
-
-
-class Parents(NamedTuple):
-    """What the partial trips being continued had in the beam."""
-
-    perturbed: NDArray[np.float64]  # [N]
-    tempered: NDArray[np.float64]  # [N]
-    log_prob: NDArray[np.float32]  # [N]
-    key: NDArray[np.uint64]  # [N]
+_BYTES_PER_ROAD = 9
 
 
-class SampleSearch(BeamSearch):
-    """The beams of `num_slots` draws; see `search.interface.Search`."""
+class DrawSearch(BestFirstSearch):
+    """The queues of `num_slots` draws; see `search.interface.Search`."""
 
     def __init__(
         self,
         graph: SearchGraph,
         num_slots: int,
-        width: int,
         max_steps: int,
+        rows: int = 1,
         *,
         temperature: float,
         seed: int,
     ) -> None:
-        num_slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
-        super().__init__(graph, num_slots, width, max_steps)
+        super().__init__(graph, graph.limit_slots(num_slots, _BYTES_PER_ROAD), max_steps, rows)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
-        slots = self.num_slots
+        shape = self.queues.log_prob.shape
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
-        self.state = self.state._replace(best=np.empty((slots, graph.num_roads)))
-        self.draws = Draws(
-            value=np.zeros((slots, width)),
-            perturbed=np.zeros((slots, width)),
-            tempered=np.zeros((slots, width)),
-            key=np.zeros((slots, width), dtype=np.uint64),
-            arrival_value=np.zeros(slots),
-        )
-        self._place = np.zeros(slots * width, dtype=np.int64)
+        self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
+        self.queues = self.queues._replace(priority=np.empty(shape))
+        self.noise = Noise(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.uint64))
 
     def start(
         self,
@@ -69,46 +52,49 @@ class SampleSearch(BeamSearch):
         start: IntArray,
     ) -> None:
         """Begins new trips in free slots."""
-        from search.kernels.sample import begin_draws
+        from search.kernels.sample import begin_noise
 
-        self.state.active[slots] = True
-        self.state.destination[slots] = destination
-        self.state.steps[slots] = 0
-        begin_draws(
-            slots, origin, start, number, self.seed, self.state, self.beams, self.draws
-        )  # fmt: skip
-
-    def select(self) -> tuple[PartialTrips, Outcomes]:
-        """The beams to continue, and the searches that have ended."""
-        from search.kernels.sample import select_draws
-
-        selected, ended = self._selected, self._ended
-        num_selected, num_ended = select_draws(
-            self.state,
-            self.beams,
-            self.draws,
-            self.graph.roads,
-            self.max_steps,
-            Partial(selected.at, selected.log_prob),
-            self._place,
-            Partial(ended.at, ended.log_prob),
-            self._reached,
-        )
-        outcomes = Outcomes(ended[:num_ended], self._reached[:num_ended])
-        return selected[:num_selected], outcomes
+        super().start(slots, number, origin, destination, start)
+        begin_noise(slots, number, self.seed, self.noise)
 
     def update(self, selected: PartialTrips, scores: NextRoads) -> None:
-        """Those continuations that are ahead become the new beams."""
-        from search.kernels.sample import update_draws
+        """Keeps the candidates, with noise, until their partial trip is taken from its queue."""
+        from search.kernels.sample import order_candidates
 
-        at, draws = (selected.slot, self._place[: len(selected)]), self.draws
-        parents = Parents(draws.perturbed[at], draws.tempered[at], selected.log_prob, draws.key[at])
-        update_draws(
+        super().update(selected, scores)
+        entry = self._entry[: len(selected)]
+        at, noise = (selected.slot, entry), self.noise
+        parents = Parents(noise.perturbed[at], noise.tempered[at], selected.log_prob, noise.key[at])
+        order_candidates(
             continued(selected, scores),
+            entry,
             parents,
             self.temperature,
             self.graph.roads,
-            self.state,
-            self.beams,
-            draws,
+            self.queues,
+            noise,
         )
+
+    def _reserve(self, size: int) -> None:
+        if size > self.queues.heap.shape[1]:
+            priority = with_room(self.queues.priority, size)
+            super()._reserve(size)
+            self.queues = self.queues._replace(priority=priority)
+            noise = self.noise
+            self.noise = Noise(
+                with_room(noise.perturbed, size),
+                with_room(noise.tempered, size),
+                with_room(noise.key, size),
+            )
+
+
+def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    settings, seed = chosen.settings, chosen.seed
+    steps, temperature = settings.max_steps, settings.temperature
+    if settings.beam_width is None:
+        return DrawSearch(graph, num_slots, steps, chosen.rows, temperature=temperature, seed=seed)
+    width = settings.beam_width
+    return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
+
+
+KIND = SearchKind(_build, may_have_beam=True, reads=("temperature",))

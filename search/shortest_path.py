@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 from search.graph import SearchGraph
-from search.interface import NO_NODE, IntArray, NextRoads, Outcomes, PartialTrips
+from search.interface import (
+    NO_NODE,
+    Chosen,
+    IntArray,
+    NextRoads,
+    Outcomes,
+    PartialTrips,
+    Search,
+    SearchKind,
+)
 
 _FIRST_ROUTE_LEN = 64
 _TRIPS_A_CHUNK = 8
@@ -93,3 +102,10 @@ class ShortestPath:
         """The histories of all routes."""
         nodes = self.at[0, self.active]
         return nodes[nodes != NO_NODE]
+
+
+def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    return ShortestPath(graph, num_slots, chosen.settings.max_steps)
+
+
+KIND = SearchKind(_build)

@@ -18,8 +18,8 @@ from config.generation import SearchSettings
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
+from search.astar import BestFirstSearch
 from search.beam import BeamSearch
-from search.best_first import BestFirstSearch
 from search.engine import SearchEngine
 from search.graph import SearchGraph
 from search.interface import Search

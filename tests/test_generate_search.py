@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.reference_generate import PlainTrip
 from runtime.errors import UserError
-from search.best_first import BestFirstSearch
+from search.astar import BestFirstSearch
 from search.engine import SearchEngine
 from search.interface import PartialTrips
 from search.trips import TripRequests

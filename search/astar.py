@@ -1,6 +1,7 @@
-"""Best-first search, as the original HOSER generates: always continue the most probable trip.
+"""`astar`: best-first search, as the original HOSER generates under that name.
 
-Every trip has a queue of partial trips ordered by log-probability. The best one is taken; on the
+Always the most probable partial trip is continued. Every trip has a queue of them ordered by
+log-probability. The best one is taken; on the
 destination the search ends. A road is continued from once, and a candidate is queued only when its
 road was not reached before or by a worse path. When the queue is empty or `max_steps` partial trips
 were continued, the one that came nearest is returned. Many trips run side by side, each taking the
@@ -20,7 +21,16 @@ from numpy.typing import NDArray
 
 from search.beam import continued
 from search.graph import SearchGraph
-from search.interface import NO_NODE, IntArray, NextRoads, Outcomes, PartialTrips
+from search.interface import (
+    NO_NODE,
+    Chosen,
+    IntArray,
+    NextRoads,
+    Outcomes,
+    PartialTrips,
+    Search,
+    SearchKind,
+)
 from search.kernels.layout import Partial, Queues, Slots
 
 Pool = TypeVar("Pool", bound=NDArray[Any])
@@ -133,8 +143,15 @@ class BestFirstSearch:
             self.queues = self.queues._replace(priority=self.queues.log_prob)
 
 
+def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
+    return BestFirstSearch(graph, num_slots, chosen.settings.max_steps, chosen.rows)
+
+
 def with_room(pool: Pool, size: int) -> Pool:
     """A pool [S, P, ...] with room for `size` entries a slot, at least twice what it had."""
     capacity = pool.shape[1]
     room = np.empty((len(pool), max(size - capacity, capacity), *pool.shape[2:]), pool.dtype)
     return np.concatenate([pool, room], axis=1)  # type: ignore[return-value]
+
+
+KIND = SearchKind(_build)
