@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -92,9 +93,14 @@ def is_disk_failure(error: BaseException | None) -> bool:
 
 def remove_leftovers(folder: str | Path) -> None:
     """Removes what killed processes left unfinished; for the one who holds the folder's lock."""
-    for leftover in Path(folder).glob(".*.????????.tmp"):
+    for leftover in filter(is_temporary, Path(folder).glob(".*")):
         with contextlib.suppress(OSError):
             leftover.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of those that `replace_atomically` writes under."""
+    return fnmatchcase(path.name, ".*.????????.tmp")
 
 
 def _umask() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import UserError
+from runtime.files import atomic_write_text
 from runtime.logs import get_logger
 from tuning.records import mode_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = get_logger("tune")
 
+PLOTLY_NAME = "plotly.min.js"  # as its pages call it
 ACCURACY_TITLE = "Validation accuracy"
 UNITS = {
     "accuracy": ACCURACY_TITLE,
@@ -44,6 +45,8 @@ def write_plots(study: Study, objectives: list[str], folder: Path) -> list[Path]
             path = folder / f"{name}.html"
             _write(figure, path)
             written.append(path)
+    if written:
+        _write_plotly(folder)
     return written
 
 
@@ -128,8 +131,13 @@ def _distilled_only(study: Study) -> Study:
 
 
 def _write(figure: Any, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.write_html(str(path), include_plotlyjs="directory", full_html=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    atomic_write_text(path, figure.to_html(include_plotlyjs="directory", full_html=True))
+
+
+def _write_plotly(folder: Path) -> None:
+    """Plotly itself, whole, where the pages look for it."""
+    import plotly
+
+    path, text = folder / PLOTLY_NAME, plotly.offline.get_plotlyjs()
+    if not path.is_file() or path.read_bytes() != text.encode():
+        atomic_write_text(path, text)

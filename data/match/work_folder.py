@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import UserError
-from runtime.files import FolderLock, read_json, write_json
+from runtime.files import FolderLock, is_temporary, read_json, write_json
 from runtime.logs import get_logger
+from runtime.placing import make_way
 
 logger = get_logger("match")
 
@@ -23,9 +24,13 @@ def work_lock(data_dir: Path) -> FolderLock:
 
 
 def open_work(data_dir: Path, fingerprint: str) -> Path:
-    """The folder of work in progress; emptied where that was other work."""
+    """The folder of work in progress; emptied where that was other work.
+
+    What lies there and is no work of ours is moved aside.
+    """
     work = data_dir / WORK_FOLDER
     state = work / _STATE_NAME
+    is_ours = work.is_symlink() or state.is_file() or _is_bare(work)
     if state.exists() and not work.is_symlink():
         try:
             same = read_json(state) == fingerprint
@@ -34,15 +39,23 @@ def open_work(data_dir: Path, fingerprint: str) -> Path:
         if same:
             logger.info("Going on with the work that was interrupted.")
             return work
-    _remove(work)
+    if is_ours:
+        _remove(work)
+    else:
+        make_way(work)
     write_json(state, fingerprint)
     return work
 
 
+def _is_bare(work: Path) -> bool:
+    """Whether a run was killed before it wrote down what the work is."""
+    return work.is_dir() and all(is_temporary(path) for path in work.iterdir())
+
+
 def _remove(work: Path) -> None:
-    """Removes the folder, or what somebody put in its place; never what a link leads to."""
+    """Removes the folder, or a link in its place; never what that leads to."""
     try:
-        if work.is_symlink() or work.is_file():
+        if work.is_symlink():
             work.unlink()
         elif work.exists():
             shutil.rmtree(work)

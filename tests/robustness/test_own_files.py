@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from config import Config, load_evaluation_config
 from data.demo_city import make_demo_city
+from data.match.work_folder import open_work
 from data.osm.export import export_osm
 from data.preprocess import ensure_zones
 from evaluation import evaluate
@@ -23,6 +25,7 @@ from pipeline.plan import make_plan
 from python_pipeline import run_pipeline
 from report.claim import fresh_folder
 from runtime.errors import UserError
+from runtime.placing import placing
 from runtime.written import RECORD_NAME
 from search.student import open_city
 from tests.robustness.programs import Programs, assert_refused
@@ -30,6 +33,7 @@ from tests.training_helpers import distilled, tiny_config
 from train_with_distill import train
 from training.folder import RunFolder
 from tune_hoser import tune
+from tuning.plots import write_plots
 
 NO_INTERVALS = Settings(bootstrap=0)
 
@@ -274,6 +278,41 @@ def test_own_files_in_a_study_are_moved_aside(tiny_city: Path, tmp_path: Path) -
     assert aside.read_text() == "mine at best_trial"
     done = trial.with_name("trial_000_vanilla_complete")
     assert_kept(done / "model" / "config.yaml", done / "log" / "metrics.json")
+
+
+def test_own_files_in_the_place_of_a_study_s_pictures_are_moved_aside(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    mine = [tmp_path / name for name in ("timeline.html", "plotly.min.js")]
+    put(*mine)
+    with placing("tune_hoser.py", tmp_path):
+        written = write_plots(study, ["accuracy"], tmp_path)
+        assert mine[0] in written
+        assert_kept(*mine)
+        listing = sorted(tmp_path.iterdir())
+        mine[1].write_bytes(mine[1].read_bytes()[:1000])  # as a full disk once left it
+        write_plots(study, ["accuracy"], tmp_path)
+    assert mine[1].stat().st_size > 1_000_000
+    assert sorted(path for path in tmp_path.iterdir() if path in listing) == listing
+
+
+def test_own_files_in_the_place_of_a_matching_s_work_are_moved_aside(tmp_path: Path) -> None:
+    work, notes = tmp_path / ".match", tmp_path / ".match" / "notes.txt"
+    put(notes)
+    assert open_work(tmp_path, "first") == work and not notes.exists()
+    (aside,) = tmp_path.glob(".match.2*")
+    assert (aside / "notes.txt").read_text() == "mine at notes.txt"
+    (work / "points-0.bin").touch()
+    open_work(tmp_path, "second")
+    (work / "job.json").rename(work / ".job.json.12345678.tmp")  # killed before it had its name
+    open_work(tmp_path, "third")
+    assert [path.name for path in work.iterdir()] == ["job.json"]
+    shutil.rmtree(work)
+    put(work)
+    open_work(tmp_path, "fourth")
+    kept = {path for path in tmp_path.glob(".match.2*") if path.is_file()}
+    assert [path.read_text() for path in kept] == ["mine at .match"]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_own_zones_and_a_city_s_record_are_not_replaced(tiny_city: Path, tmp_path: Path) -> None:
