@@ -28,6 +28,7 @@ from metrics.assessment import Assessment, assess
 from metrics.comparison import Comparison, compare
 from metrics.generated import GeneratedTrips, read_generated
 from metrics.reference import Reference, Settings
+from metrics.scenarios import SHIPPED
 from metrics.trips import read_real_trips
 from metrics.usual import Usual
 from report.claim import (
@@ -175,11 +176,13 @@ def _metadata(
     file: Path, reference: Reference, od_source: str, run_dir: str | Path | None
 ) -> dict[str, Any]:
     settings = reference.settings
-    split = {od_source: reference.trips.source_hash}
+    splits = {od_source: reference.trips.source_hash}
+    if reference.usual is not None:
+        splits["train"] = reference.usual.trips.source_hash
     inputs = Inputs(
         network=reference.network.content_hash,
         trips_file=sha256_of_file(file),
-        **(split if od_source in ("train", "val", "test") else {}),
+        **{name: value for name, value in splits.items() if name in ("train", "val", "test")},
     )
     return {
         "generated_file": str(file),
@@ -195,6 +198,8 @@ def _metadata(
         "dtw": settings.dtw,
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
+        "behaviour": reference.usual is not None,
+        "scenarios": sha256_of_file(settings.scenarios or SHIPPED),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         KEY: inputs.to_json(),
     }

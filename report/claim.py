@@ -22,6 +22,8 @@ SETTINGS = (
     "dtw",
     "bootstrap",
     "seed",
+    "behaviour",
+    "scenarios",
 )
 RESULTS = "results.json"
 DETAILS = "trajectory_metrics.json"
@@ -92,7 +94,9 @@ def refuse_other_results(folder: Path, metadata: dict[str, Any]) -> None:
         _refuse_foreign_files(folder)
         return
     differing = Inputs.read(known).differences(Inputs.read(metadata))
-    differing += [f"{name} differs" for name in SETTINGS if known.get(name) != metadata.get(name)]
+    # Earlier versions told less; what is not known is not compared.
+    told = [name for name in SETTINGS if name in known]
+    differing += [f"{name} differs" for name in told if known[name] != metadata.get(name)]
     if differing:
         raise UserError(
             f"{folder} holds the results of another evaluation, of {known.get('generated_file')} "

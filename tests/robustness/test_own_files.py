@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,36 @@ def test_results_are_not_written_over_other_results(trained: Config, tmp_path: P
     (tmp_path / "own" / "report.html").write_text("mine")
     with pytest.raises(UserError, match=r"report\.html is in the way"):
         evaluate(first, settings=NO_INTERVALS, **{**where, "output_dir": tmp_path / "own"})
+
+
+def test_results_of_other_training_trips_or_scenarios_are_not_written_over(
+    trained: Config, tmp_path: Path
+) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(trained.data_dir, city, ignore=shutil.ignore_patterns(".cache"))
+    trips = make_trips(trained, tmp_path / "trips.csv")
+    own = tmp_path / "own.yaml"
+    own.write_text("scenarios: {mornings: {description: early, hours: [[6, 12]]}}\n")
+
+    def run(**changes: Any) -> None:
+        settings = replace(NO_INTERVALS, **changes)
+        evaluate(trips, city, settings=settings, output_dir=tmp_path / "out", report=False)
+
+    run()
+    for changes in ({"behaviour": False}, {"scenarios": str(own)}):
+        with pytest.raises(UserError, match=f"{next(iter(changes))} differs"):
+            run(**changes)
+    lines = (city / "train.csv").read_text().splitlines(keepends=True)
+    (city / "train.csv").write_text("".join(lines[: len(lines) // 2]))
+    with pytest.raises(UserError, match=r"train\.csv is"):
+        run()
+    results = tmp_path / "out" / "results.json"
+    known = json.loads(results.read_text())
+    for name in ("behaviour", "scenarios"):  # as earlier versions wrote it
+        del known["metadata"][name]
+    del known["metadata"]["inputs"]["train"]
+    results.write_text(json.dumps(known))
+    run()
 
 
 def test_comparisons_are_not_written_over_others(trained: Config, tmp_path: Path) -> None:
