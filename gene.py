@@ -21,6 +21,7 @@ from config.finding import find_config, run_config_file
 from config.generation import (
     DEFAULT_MAX_STEPS,
     DEFAULT_NUM_TRIPS,
+    USUAL_TEMPERATURE,
     ArrivalName,
     Execution,
     PairSettings,
@@ -124,8 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--beam_width", type=int, metavar="B", help=text)
     text = "what a beam trip ends with: the best arrival (default) or the first"
     add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
-    text = "of the routes that sample draws from; below 1 likelier ones (default: 1)"
-    add("--temperature", type=float, default=1.0, metavar="T", help=text)
+    text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE})"
+    add("--temperature", type=float, default=USUAL_TEMPERATURE, metavar="T", help=text)
     text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
     add("--routes_per_od", type=int, default=1, metavar="K", help=text)
     text = "roads to continue from, at most, per trip"

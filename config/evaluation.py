@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.choices import DtwKind, OnBadRows
-from config.generation import DEFAULT_MAX_STEPS, SearchName, SearchSettings, SplitName, TimesName
+from config.generation import (
+    DEFAULT_MAX_STEPS,
+    USUAL_TEMPERATURE,
+    SearchName,
+    SearchSettings,
+    SplitName,
+    TimesName,
+)
 from config.schema import WandbConfig
 from config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 
@@ -35,7 +42,7 @@ class EvaluationConfig(Section):
     times: TimesName = "drawn"
     beam_search: bool = True
     beam_width: PositiveInt | None = None
-    temperature: PositiveFloat = 1.0
+    temperature: PositiveFloat = USUAL_TEMPERATURE
     max_steps: PositiveInt | None = None
     searches: list[str] = []
     baselines: list[str] = []

@@ -23,6 +23,8 @@ DEFAULT_NUM_TRIPS = 5000
 MAX_BEAM_WIDTH = 1 << 14
 MAX_PROCESSES = 1024
 HOTTEST = 100.0
+# Drawn trips are then as varied as the drivers' own; 1 draws fairly from what the student believes.
+USUAL_TEMPERATURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class SearchSettings:
     beam_width: int | None = None  # None: 4 for beam; sample has no beam then, and draws exactly
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
     arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
-    temperature: float = 1.0  # of the distribution that `sample` draws from
+    temperature: float = USUAL_TEMPERATURE  # of the distribution that `sample` draws from
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
