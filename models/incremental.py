@@ -44,9 +44,9 @@ class TripDecoder:
         """Positions held in memory."""
         return self.tree.num_nodes
 
-    def keep(self, nodes: Tensor) -> None:
-        """Frees all positions that lie on the paths of none of `nodes`."""
-        self.tree.keep(nodes)
+    def keep(self, nodes: Tensor) -> Tensor:
+        """Frees all positions that lie on the paths of none of `nodes`; says which are left."""
+        return self.tree.keep(nodes)
 
     @torch.no_grad()
     def encode_step(

@@ -59,8 +59,11 @@ class TripTree:
         self.keys[layer][nodes] = keys
         self.values[layer][nodes] = values
 
-    def keep(self, nodes: Tensor) -> None:
-        """Forgets every node that is neither in `nodes` nor an ancestor of one of them."""
+    def keep(self, nodes: Tensor) -> Tensor:
+        """Forgets every node that is neither in `nodes` nor an ancestor of one of them.
+
+        Returns which nodes are left: bool [capacity].
+        """
         used = torch.zeros(self.depth.shape[0], dtype=torch.bool, device=self.depth.device)
         steps = torch.arange(self.path.shape[1], device=nodes.device)
         on_path = steps < self.depth[nodes].unsqueeze(1)
@@ -68,6 +71,7 @@ class TripTree:
         free = (~used).nonzero().squeeze(1)
         self._num_free = free.shape[0]
         self._free[: self._num_free] = free
+        return used
 
     def _take(self, count: int) -> Tensor:
         if count > self._num_free:

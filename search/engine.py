@@ -1,6 +1,7 @@
 """Runs one search for many trips at a time.
 
-Slots of trips that have ended are filled with the next ones, so the batch stays full. Trips come
+Slots of trips that have ended are filled with the next ones, so the batch stays full. Several trips
+of one pair set out together: what one comes to the scorer knows for the others. Trips come
 out in the order they were asked for; how far the search may run ahead of an unfinished trip is
 bounded, so memory depends on the trips in flight, not on the trips asked for.
 """
@@ -23,9 +24,11 @@ _FIRST_PRUNING = 1 << 12
 class SearchEngine:
     """`for trip in engine.run(requests)`: one `GeneratedTrip` for each request, in order."""
 
-    def __init__(self, search: Search, scorer: Scorer) -> None:
+    def __init__(self, search: Search, scorer: Scorer, together: int = 1) -> None:
+        """`together` requests that follow one another have the same pair of roads."""
         self.search, self.scorer = search, scorer
         slots = search.num_slots
+        self._together = together if together <= slots else 1
         self._number = np.zeros(slots, dtype=np.int64)
         self._origin = np.zeros(slots, dtype=np.int64)
         self._destination = np.zeros(slots, dtype=np.int64)
@@ -53,7 +56,7 @@ class SearchEngine:
     def _admit(self, queue: _Queue, end: int) -> None:
         """Puts the next trips into free slots, as far as they may run ahead."""
         while len(self._free):
-            batch = queue.take(min(len(self._free), end - queue.next_number))
+            batch = queue.take(self._room(queue.next_number, end))
             if not len(batch):
                 return
             slots, self._free = np.split(self._free, [len(batch)])
@@ -64,6 +67,12 @@ class SearchEngine:
             self.search.start(
                 slots, self._number[slots], batch.origin, batch.destination, batch.start
             )
+
+    def _room(self, number: int, end: int) -> int:
+        """How many trips from `number` on may set out now."""
+        room = min(len(self._free), end - number)
+        rest = (number + room) % self._together  # of a pair whose other trips would come later
+        return room - rest if room > rest or len(self._free) < len(self._number) else room
 
     def _round(self) -> None:
         selected, ended = self.search.select()

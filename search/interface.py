@@ -32,7 +32,7 @@ class PartialTrips:
     def __len__(self) -> int:
         return self.at.shape[1]
 
-    def __getitem__(self, rows: slice) -> PartialTrips:
+    def __getitem__(self, rows: slice | IntArray) -> PartialTrips:
         return PartialTrips(self.at[:, rows], self.log_prob[rows])
 
     @classmethod

@@ -19,6 +19,7 @@ from runtime.errors import UserError
 from search.candidates import CandidateScorer, CandidateScores
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, PartialTrips
+from search.known import KnownTrips
 
 ROWS_A_BLOCK_CPU = 16
 ROWS_A_BLOCK_GPU = 1024
@@ -56,11 +57,21 @@ class Scorer:
         self.candidates = CandidateScorer(model, self.decoder, features, graph)
         self.block = ROWS_A_BLOCK_CPU if prefers_loops(self.device) else ROWS_A_BLOCK_GPU
         self.cost = ScoringCost()
+        self.known: KnownTrips | None = None
         self._node_road = np.zeros(0, dtype=np.int64)
         self._node_seconds = np.zeros(0, dtype=np.int64)
 
     def score(self, trips: PartialTrips, destination: IntArray, start: IntArray) -> NextRoads:
         """Continues every trip; destination and start are those of the trips. [N] each"""
+        if self.known is None:
+            return self._score(trips, destination, start)
+
+        def score_rows(rows: IntArray) -> NextRoads:
+            return self._score(trips[rows], destination[rows], start[rows])
+
+        return self.known.score(trips, destination, start, score_rows)
+
+    def _score(self, trips: PartialTrips, destination: IntArray, start: IntArray) -> NextRoads:
         step = len(trips) if prefers_loops(self.device) else self.block
         parts = []
         for first in range(0, len(trips), step):
@@ -131,4 +142,11 @@ class Scorer:
 
     def keep(self, nodes: IntArray) -> None:
         """Forgets all encoded positions but those on the paths of `nodes`."""
-        self.decoder.keep(torch.from_numpy(nodes).to(self.device))
+        used = self.decoder.keep(torch.from_numpy(nodes).to(self.device))
+        if self.known is not None:
+            self.known.keep(used.cpu().numpy())
+
+    def expect_alike(self) -> None:
+        """Remembers the scores of partial trips from now on, since others will come to them."""
+        if self.known is None:
+            self.known = KnownTrips(self.graph.max_candidates)

@@ -25,6 +25,7 @@ from times.distribution import TimeDistribution
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
 _ROWS_A_PASS_GPU = 4096
+_MOST_ALIKE = 4  # trips of one pair that are encoded as one, roughly
 
 
 class Session:
@@ -103,7 +104,10 @@ class Session:
 
     def generate(self, begin: int, end: int) -> Iterator[GeneratedTrip]:
         """The trips begin:end of the request, in order."""
-        engine = SearchEngine(self._make_search(end - begin), self.scorer)
+        together = self.request.pairs.routes_per_od
+        if together > 1:
+            self.scorer.expect_alike()
+        engine = SearchEngine(self._make_search(end - begin), self.scorer, together)
         trips = engine.run(self.source.requests(begin, end))
         if self.travel_times is None:
             return trips
@@ -113,6 +117,7 @@ class Session:
     def _make_search(self, num_trips: int) -> Search:
         request = self.request
         rows = _ROWS_A_PASS_CPU if prefers_loops(self.device) else _ROWS_A_PASS_GPU
-        usual = max(1, rows // rows_per_trip(request.search))
+        alike = min(request.pairs.routes_per_od, _MOST_ALIKE)
+        usual = max(1, alike * rows // rows_per_trip(request.search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
         return build_search(request.search, self.graph, slots, request.seed, rows)

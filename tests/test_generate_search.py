@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.reference_generate import PlainTrip
+from config.generation import SearchSettings
 from runtime.errors import UserError
 from search.astar import BestFirstSearch
 from search.engine import SearchEngine
 from search.interface import PartialTrips
+from search.searches import build_search
 from search.trips import TripRequests
 from tests.generation_helpers import Request, Setup, epoch, published_setup, random_setup
 
@@ -80,6 +82,33 @@ def test_scoring_ahead_saves_rounds_and_changes_no_trip(
         alone, rounds = run(1, max_steps)
         ahead, fewer = run(48, max_steps)
         assert ahead == alone and fewer < rounds
+
+
+@pytest.mark.parametrize("width", [None, 3])
+def test_draws_of_one_pair_share_what_they_come_to(
+    published: Setup,
+    some_requests: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int | None,
+) -> None:
+    """The same trips from fewer encoded positions, also where memory is tidied all the time."""
+    monkeypatch.setattr("search.engine._FIRST_PRUNING", 64)
+    columns = np.repeat(np.array(some_requests[:3]).T, 5, axis=1)
+    chosen = SearchSettings("sample", width, temperature=0.7)
+
+    def run(together: int, slots: int) -> tuple[list[tuple[bytes, bytes, float]], int]:
+        scorer = published.scorer()
+        if together > 1:
+            scorer.expect_alike()
+        search = build_search(chosen, published.graph, slots, seed=0)
+        trips = list(SearchEngine(search, scorer, together).run([TripRequests(0, *columns)]))
+        plain = [(t.road_ids.tobytes(), t.times.tobytes(), t.log_prob) for t in trips]
+        return plain, scorer.cost.positions
+
+    alone, positions = run(1, 12)
+    for slots in (4, 11):  # fewer than one pair has trips; two pairs and one more
+        shared, fewer = run(5, slots)
+        assert shared == alone and fewer < (1.0 if slots < 5 else 0.95) * positions
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 16])
