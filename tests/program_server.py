@@ -55,6 +55,8 @@ LIBRARIES = (
     "numba.np.ufunc.parallel",
     "optuna",
     "optuna.storages.journal",
+    "optuna.importance",
+    "sklearn.ensemble",
     "cmaes",
     "scipy.stats",
     "scipy.sparse.csgraph",
@@ -96,18 +98,23 @@ def preload(names: list[str]) -> None:
 
 
 def set_up_libraries() -> None:
-    """What two libraries do once in a process.
+    """What three libraries do once in a process.
 
-    PyTorch Geometric writes the code of each kind of layer; numba fills the tables of its compiler.
+    PyTorch Geometric writes the code of each kind of layer; numba fills the tables of its compiler;
+    Optuna loads what it needs of SQLAlchemy and Alembic when its first database is opened.
     """
     import numba
     import torch
+    from optuna.storages import RDBStorage
     from torch_geometric.nn import GATv2Conv, GCNConv
 
     with torch.random.fork_rng(devices=[]):
         for layer in (GATv2Conv, GCNConv):
             layer(1, 1)
     numba.njit(lambda: 0)()
+    database = RDBStorage("sqlite://")
+    database.remove_session()
+    database.engine.dispose()
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

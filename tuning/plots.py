@@ -52,12 +52,12 @@ def write_plots(study: Study, objectives: list[str], folder: Path) -> list[Path]
 
 def parameter_importances(study: Study) -> dict[str, float]:
     """How much of the accuracy's variation each parameter explains; empty with too few trials."""
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
     distilled = _distilled_only(study)
     params = list(dict.fromkeys(name for t in distilled.trials for name in t.params))
     if len(distilled.trials) < 4 or not params:
         return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     target = None if len(study.directions) == 1 else _objective(0)
     try:
         with warnings.catch_warnings():
