@@ -6,6 +6,7 @@ call them, so that programs which never do start without numba.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,8 +33,20 @@ def kernel(
         if inner:
             options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         try:
-            return numba.njit(cache=True, **options)(function)
+            return _compiled_all_the_same(numba.njit(cache=True, **options)(function))
         except RuntimeError:  # numba found no folder it may write its cache to
             return numba.njit(**options)(function)
 
     return decorate
+
+
+def _compiled_all_the_same(dispatcher: Any) -> Any:
+    """What was compiled serves also where the disk has no room to keep it for the next start."""
+    save = dispatcher._cache.save_overload
+
+    def save_if_possible(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    dispatcher._cache.save_overload = save_if_possible
+    return dispatcher

@@ -8,7 +8,7 @@ the environment while they are loaded); `tests.programs` starts such programs fo
 
 This process must never start a thread, which would not survive a fork.
 
-    python -m tests.program_server SOCKET [--libraries]
+    python -m tests.program_server SOCKET
 
 serves each connection to SOCKET: a request comes with the program's open files, its process
 number and later its exit code go back. It ends with its own standard input. Processes that
@@ -310,10 +310,8 @@ def leave(code: int) -> int:
 
 
 def main() -> None:
-    address, *options = sys.argv[1:]
-    ours = [] if "--libraries" in options else our_modules()
-    preload([*LIBRARIES, *ours])
-    server = Server(address)
+    preload([*LIBRARIES, *our_modules()])
+    server = Server(sys.argv[1])
     print("ready", flush=True)
     server.serve()
 

@@ -48,16 +48,19 @@ def install_python(folder: Path, address: str) -> Path:
 
 
 class ProgramServer:
-    """The process that forks, for as long as this one lives; see `tests.program_server`."""
+    """The process that forks, for as long as this one lives; see `tests.program_server`.
 
-    def __init__(self, *options: str) -> None:
+    The modules that it has imported are those of the folder `project`.
+    """
+
+    def __init__(self, project: Path = REPOSITORY) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="programs"))
         self.address = str(self.folder / "socket")
         self.python = install_python(self.folder, self.address)
         self.environment = environment(NUMBA_NUM_THREADS="1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.program_server", self.address, *options],
-            cwd=REPOSITORY,
+            [sys.executable, "-m", "tests.program_server", self.address],
+            cwd=project,
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

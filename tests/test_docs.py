@@ -69,7 +69,7 @@ FILE = re.compile(r"\.(py|md|html|json|yaml|csv|log|pth?)$")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
     folder = tmp_path_factory.mktemp("docs") / "project"
     lay_out(folder)
-    server = ProgramServer("--libraries")  # our modules are those of the copy
+    server = ProgramServer(folder)  # its modules serve each page's copy, too: no page changes them
     server.wait_until_ready()
     path = f"{server.folder}{os.pathsep}{os.environ['PATH']}"
     environment = {**server.environment, "PATH": path}
