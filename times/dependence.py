@@ -150,14 +150,15 @@ def fit_dependence(scores: FloatArray, trip: IntArray) -> list[Dependence]:
     Each as it is, and with spreads by the trips' lengths.
     """
     correlation, weight = _correlations(scores, trip)
-    shared, following, linked = np.meshgrid(_GRID, _GRID, _LINKED, indexing="ij")
-    error = np.zeros(shared.shape)
+    # [46, 1, 1], [1, 46, 1] and [1, 1, 19]: powers are dear, so each is taken once.
+    shared, following, linked = np.meshgrid(_GRID, _GRID, _LINKED, indexing="ij", sparse=True)
+    error = np.zeros((len(_GRID), len(_GRID), len(_LINKED)))
     for lag, found, pairs in zip(_LAGS, correlation, weight, strict=True):
         error += (shared + (1.0 - shared) * linked * following**lag - found) ** 2 * pairs
 
     def best(allowed: NDArray[np.bool_]) -> Dependence:
-        place = np.unravel_index(np.where(allowed, error, np.inf).argmin(), error.shape)
-        return Dependence(float(shared[place]), float(following[place]), float(linked[place]))
+        i, j, k = np.unravel_index(np.where(allowed, error, np.inf).argmin(), error.shape)
+        return Dependence(float(_GRID[i]), float(_GRID[j]), float(_LINKED[k]))
 
     alone, whole = shared == 0.0, linked == 1.0
     everywhere = np.ones_like(alone)
