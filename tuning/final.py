@@ -6,7 +6,6 @@ by its record and never trained again. Several workers share the runs.
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from runtime.logs import get_logger
 from training.reporting import format_duration
 from training.resources import ResourcePool
 from tuning.artifacts import TrialFolder, link, write_failure
+from tuning.pauses import Pauses
 from tuning.records import Mode, TrialRecord
 from tuning.study import TuningStudy, comparable_settings
 from tuning.trials import (
@@ -37,7 +37,6 @@ logger = get_logger("tune")
 RUNS_FOLDER = "final_runs"
 MODELS_FOLDER = "models"
 RECORD_NAME = "final_run.json"
-POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -151,11 +150,12 @@ def run_final(
         runs, best.params if best else {}, best.number if best else None, failures={}
     )
     _announce(outcome)
+    pauses = Pauses()
     while True:
         todo = [run for run in runs if run.metrics is None and run.name not in outcome.failures]
         if not todo or stopping():
             break
-        exit_code = _take_turns(todo, train, pool, outcome.failures, stopping)
+        exit_code = _take_turns(todo, train, pool, outcome.failures, stopping, pauses)
         if exit_code is not None:
             return FinalOutcome(
                 runs, outcome.params, outcome.best_trial, outcome.failures, exit_code
@@ -172,6 +172,7 @@ def _take_turns(
     pool: ResourcePool,
     failures: dict[str, str],
     stopping: Callable[[], bool],
+    pauses: Pauses,
 ) -> int | None:
     """One pass over the open runs; the exit code of a signal that ended one, else None."""
     busy = 0
@@ -193,7 +194,7 @@ def _take_turns(
             failures[run.name] = ending
             logger.warning("The final run %s failed: %s", run.name, ending)
     if busy:
-        time.sleep(POLL_S)
+        pauses.take()
     return None
 
 

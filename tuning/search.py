@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from runtime.errors import UserError
 from runtime.logs import get_logger
+from tuning.pauses import Pauses
 from tuning.queue import TrialQueue
 from tuning.study import TuningStudy
 from tuning.trials import Interruption, TrialRunner
 
 logger = get_logger("tune")
-
-POLL_S = 2.0
 
 
 def run_search(
@@ -23,7 +21,7 @@ def run_search(
     on_trial_end: Callable[[], None],
 ) -> int | None:
     """Runs trials until none is left; the exit code of a signal that ended it, else None."""
-    waiting = False
+    waiting, pauses = False, Pauses()
     while not stopping():
         trial = queue.claim()
         if trial is not None:
@@ -37,7 +35,7 @@ def run_search(
             if not waiting:
                 logger.info("All trials are begun; waiting for those of other workers.")
             waiting = True
-            time.sleep(POLL_S)
+            pauses.take()
     return None
 
 
