@@ -22,6 +22,7 @@ from config.evaluation import EvaluationConfig
 from config.finding import find_data_dir
 from config.schema import WandbConfig
 from config.section import LARGEST_INT
+from data.generation_record import say_other_student
 from data.road_network import RoadNetwork
 from data.splits import has_split
 from metrics.assessment import Assessment, assess
@@ -92,6 +93,8 @@ def evaluate(
     if reference is None:
         folder = find_data_dir(data_dir, run_dir)
         reference = load_reference(folder, od_source, settings or Settings())
+    if run_dir is not None:
+        say_other_student(file, Path(run_dir))
     name = name or readable(file.stem)
     started = time.perf_counter()
     assessment = measure(name, file, reference)

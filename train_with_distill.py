@@ -11,6 +11,7 @@ The parts of a run (steps, validation, checkpoints, logs) are in `training/`, th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from config import Config, dump_config
@@ -83,7 +84,8 @@ def train(
             run = TrainingRun(
                 config, folder, device, processes, signals, pool or ResourcePool(), on_epoch_end
             )
-            return run.execute()
+            result = run.execute()
+        return replace(result, received=signals.received)
     finally:
         lock.release()
 

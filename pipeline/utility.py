@@ -145,10 +145,10 @@ class _Student:
             self.own_city, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir
         )
         result = train(self.config, resume=None if self.model.latest.exists() else False)
-        if not result.finished:
-            raise SystemExit(result.exit_code)  # interrupted: it goes on at the next start
-        clear(self._figures)
-        entry.finish([self.model.best])
+        if result.finished:
+            clear(self._figures)
+            entry.finish([self.model.best])
+        result.end_if_stopped()
 
     @property
     def _figures(self) -> Path:

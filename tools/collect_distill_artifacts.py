@@ -9,6 +9,7 @@ appears complete or not at all, and an existing one is only replaced with `--for
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tarfile
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 from config.arguments import example_parser
 from config.finding import find_data_dir
-from data.generation_record import record_path
+from data.generation_record import record_path, say_other_student
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from metrics.trips import read_real_trips
@@ -75,29 +76,29 @@ def collect(
         raise UserError(f"The bundle {target} and the run {run} must not lie in each other.")
     generated = find_generated_file(generated_csv, run)
     network = RoadNetwork.load(find_data_dir(data_dir, run))
+    say_other_student(generated, run)
     staging = _staging_folder(root, target.name)
     try:
         _copy_run(run, staging)
         _copy_generated(generated, staging / "generated")
         _write_geojson(staging / "geojson", network, generated, od_source)
         _write_manifest(staging, run_name, run, generated)
-        _put_in_place(staging, target)
+        with _packed_beside(target, staging) if archive else contextlib.nullcontext():
+            _put_in_place(staging, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    if archive:
-        _pack(target)
     return target
 
 
-def _pack(bundle: Path) -> None:
-    """Packs the bundle beside itself; a full disk leaves no half archive."""
-    with (
-        replace_atomically(_packed(bundle)) as temporary,
-        tarfile.open(temporary, "w:gz") as archive,
-    ):
-        archive.add(bundle, arcname=bundle.name)
+@contextlib.contextmanager
+def _packed_beside(bundle: Path, content: Path) -> Iterator[None]:
+    """Packs `content` before the bundle is in its place: a full disk leaves neither of them."""
+    with replace_atomically(_packed(bundle)) as temporary:
+        with tarfile.open(temporary, "w:gz") as archive:
+            archive.add(content, arcname=bundle.name)
+        yield
 
 
 def _packed(bundle: Path) -> Path:

@@ -37,10 +37,11 @@ def train_both(config: Config) -> dict[str, TrainResult]:
     vanilla = config.model_copy(
         update={"distill": config.distill.model_copy(update={"enable": False})}
     )
-    return {
-        "distilled": train(config, pool=pool),
-        "vanilla": train(vanilla, pool=pool),
-    }
+    results = {}
+    for name, each in (("distilled", config), ("vanilla", vanilla)):
+        results[name] = train(each, pool=pool)
+        results[name].end_if_stopped()
+    return results
 
 
 def link_models(folder: Path, results: dict[str, TrainResult]) -> None:
@@ -91,8 +92,6 @@ def main() -> int:
     config = find_config()
     folder = Path(arguments.output)
     results = train_both(config)
-    if not all(result.finished for result in results.values()):
-        return next(iter(results.values())).exit_code
     folder.mkdir(parents=True, exist_ok=True)
     link_models(folder, results)
     evaluation = evaluation_config(config, folder, arguments.trips)

@@ -75,6 +75,7 @@ def _train(data_dir: Path) -> None:
         },
     )
     result = train(config)
+    result.end_if_stopped()
     logger.info("A student of the matched trips is %s.", result.checkpoint)
 
 

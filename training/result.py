@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.logs import get_logger
+
 if TYPE_CHECKING:
     from training.checkpoint import Progress
     from training.folder import RunFolder
+
+logger = get_logger("train")
 
 EpochCallback = Callable[[int, dict[str, Any]], None]
 
@@ -28,6 +33,13 @@ class TrainResult:
     batches_per_second: float
     finished: bool
     exit_code: int = 0
+    received: int | None = None  # a signal that came during the run, be it after its last step
+
+    def end_if_stopped(self) -> None:
+        """For a program that has more to do after the run: it ends where it was told to."""
+        if self.received is not None or not self.finished:
+            logger.info("Stopped; the next start goes on from here.")
+            raise SystemExit(self.exit_code or (130 if self.received == signal.SIGINT else 0))
 
     @classmethod
     def of(

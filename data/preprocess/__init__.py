@@ -40,10 +40,10 @@ def ensure_zones(
     from data.preprocess.partition_road_network import write_partition
 
     folder = Path(folder)
-    if not force and _has_zones(folder):
+    if not force and has_zones(folder):
         return
     with FolderLock(folder, name=".zones.lock", wait=True):
-        if not force and _has_zones(folder):
+        if not force and has_zones(folder):
             return
         with placing_zones(folder, force=force):
             if force or not (folder / PARTITION_NAME).exists():
@@ -57,5 +57,6 @@ def placing_zones(folder: Path, force: bool = False) -> AbstractContextManager[N
     return placing("data.preprocess", *(folder / name for name in names), force=force)
 
 
-def _has_zones(folder: Path) -> bool:
+def has_zones(folder: Path) -> bool:
+    """Whether there is nothing to make."""
     return (folder / PARTITION_NAME).exists() and (folder / ZONE_COUNTS_NAME).exists()

@@ -7,7 +7,10 @@ from typing import get_args
 
 from config.arguments import example_parser
 from config.choices import OnBadRows
-from data.preprocess import DEFAULT_ZONES, ensure_zones
+from data.preprocess import DEFAULT_ZONES, ensure_zones, has_zones
+from data.preprocess.zone_check import check_zones
+from data.road_network import RoadNetwork
+from data.splits import has_split
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
 
@@ -30,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     if not arguments.data_dir.is_dir():
         raise UserError(f"The dataset folder {arguments.data_dir} does not exist.")
+    if has_zones(arguments.data_dir) and not arguments.force:
+        _check_kept(arguments.data_dir, arguments.on_bad_rows)
     ensure_zones(
         arguments.data_dir,
         arguments.zones,
@@ -38,6 +43,13 @@ def main(argv: list[str] | None = None) -> None:
         force=arguments.force,
     )
     print(f"Zones and zone transitions are in {arguments.data_dir}.")
+
+
+def _check_kept(folder: Path, on_bad_rows: OnBadRows) -> None:
+    """Refuses zones of other roads, which stay as they are; says where others have changed."""
+    network = RoadNetwork.load(folder)
+    if has_split(folder, "train"):
+        check_zones(network, on_bad_rows)
 
 
 if __name__ == "__main__":

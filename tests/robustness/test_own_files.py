@@ -17,6 +17,7 @@ from data.demo_city import make_demo_city
 from data.match.work_folder import open_work
 from data.osm.export import export_osm
 from data.preprocess import ensure_zones
+from data.preprocess.__main__ import main as zones_main
 from evaluation import evaluate
 from evaluation import main as evaluation_main
 from gene import Execution, generate
@@ -31,6 +32,7 @@ from runtime.written import RECORD_NAME
 from search.student import open_city
 from tests.robustness.programs import Programs, assert_refused
 from tests.training_helpers import distilled, tiny_config
+from tools.collect_distill_artifacts import collect
 from train_with_distill import train
 from training.folder import RunFolder
 from tune_hoser import tune
@@ -210,6 +212,25 @@ def test_trips_changed_after_their_generation_are_said(
     assert any("was changed after gene.py" in line for line in messages)
 
 
+def test_trips_of_another_student_than_the_run_s_are_said(
+    trained: Config, tmp_path: Path, messages: list[str]
+) -> None:
+    trips = make_trips(trained, tmp_path / "trips.csv")
+    shutil.copytree(RunFolder.of(trained).path, tmp_path / "run")
+    settings: dict[str, Any] = {"settings": NO_INTERVALS, "report": False}
+    settings |= {"data_dir": trained.data_dir, "run_dir": tmp_path / "run"}
+
+    def said() -> int:
+        evaluate(trips, output_dir=tmp_path / "out", **settings)
+        collect("b", tmp_path / "run", trips, tmp_path, data_dir=trained.data_dir, force=True)
+        return sum("another student" in line for line in messages)
+
+    assert said() == 0
+    with (tmp_path / "run" / "best.pth").open("ab") as file:
+        file.write(b"changed")
+    assert said() == 2
+
+
 def put(*places: Path) -> None:
     """Somebody's own file at each place."""
     for place in places:
@@ -358,6 +379,16 @@ def test_own_zones_and_a_city_s_record_are_not_replaced(tiny_city: Path, tmp_pat
     put(tmp_path / "demo" / "demo_city.json")
     with pytest.raises(UserError, match=r"demo_city\.json is in the way"):
         make_demo_city(tmp_path / "demo", 200, 60, progress=False)
+
+
+def test_zones_that_are_kept_are_those_of_the_dataset(tiny_city: Path, tmp_path: Path) -> None:
+    city = tmp_path / "city"
+    shutil.copytree(tiny_city, city, ignore=shutil.ignore_patterns(".cache"))
+    zones_main(["--data_dir", str(city)])
+    lines = (city / "roadmap.rel").read_text().splitlines(keepends=True)
+    (city / "roadmap.rel").write_text("".join(lines[:-1]))
+    with pytest.raises(UserError, match="made for another road network"):
+        zones_main(["--data_dir", str(city)])
 
 
 MINE: list[tuple[str, str, tuple[str, ...]]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from data.road_network import RoadNetwork
 from runtime.errors import UserError
 from runtime.torch_files import load_plain, save_plain
 from tests.training_helpers import assert_same_weights, final_weights, tiny_config
-from train_with_distill import train
+from tools.demo import train_both
+from train_with_distill import TrainResult, train
 from training.checkpoint import load_run
 from training.folder import RunFolder
 from training.run import TrainingRun
@@ -45,6 +47,25 @@ def test_a_group_that_a_signal_cut_short_is_repeated_with_the_same_dropout(
     assert train(config).finished
     whole = RunFolder.of(tiny_config(tiny_city, tmp_path / "whole", **settings)).path
     assert_same_weights(final_weights(RunFolder.of(config).path), final_weights(whole))
+
+
+def test_a_signal_at_a_training_s_end_keeps_the_next_one_from_beginning(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=1)
+    results: list[TrainResult] = []
+
+    def told_to_stop(config: Config, **options: Any) -> TrainResult:
+        def tell(*_: object) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+        results.append(train(config, on_epoch_end=tell, **options))
+        return results[-1]
+
+    monkeypatch.setattr("tools.demo.train", told_to_stop)
+    with pytest.raises(SystemExit) as ended:
+        train_both(config)
+    assert ended.value.code == 0 and [each.finished for each in results] == [True]
 
 
 def test_profiling_leaves_results_alone(trained: Config, tiny_city: Path, tmp_path: Path) -> None:
