@@ -24,6 +24,7 @@ from report.payload import Run, build_payload
 from report.plots import write_comparison_plot, write_plots
 from report.sections import Section
 from report.tables import MARKS_LEGEND, comparison_rows, markdown_table, models_rows
+from runtime.errors import markdown_text
 from runtime.files import atomic_write_text, write_json
 from runtime.logs import get_logger
 
@@ -106,7 +107,7 @@ def write_comparison(
     write_json(folder / "comparison.json", [each.to_json() for each in comparisons])
     sections = ["# Comparison of models\n"]
     for comparison in comparisons:
-        sections.append(f"## OD pairs of {comparison.od_source}\n")
+        sections.append(f"## OD pairs of {markdown_text(comparison.od_source)}\n")
         of_source = (results or {}).get(comparison.od_source)
         if of_source:
             sections += [markdown_table(*models_rows(of_source, comparison)), f"\n{MARKS_LEGEND}\n"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from report.tables import latex_table, markdown_table
+from runtime.errors import markdown_text
 from runtime.files import atomic_write_bytes, write_json
 
 
@@ -81,9 +82,13 @@ class Section:
 
     def to_markdown(self) -> str:
         """The section as Markdown."""
-        parts = [f"## {self.title}", self.note, *(f"**{warning}**" for warning in self.warnings)]
+        warnings = [f"**{markdown_text(warning)}**" for warning in self.warnings]
+        parts = [f"## {markdown_text(self.title)}", self.note, *warnings]
         for table in self.tables:
-            parts += [f"### {table.caption}", markdown_table(table.rows, table.header)]
+            parts += [
+                f"### {markdown_text(table.caption)}",
+                markdown_table(table.rows, table.header),
+            ]
         return "\n\n".join(parts) + "\n"
 
     def to_latex(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.assessment import Measures
 from metrics.comparison import Comparison, ComparisonRow
 from metrics.measures import HEADLINE, MEASURES, Measure
-from runtime.errors import one_line
+from runtime.errors import markdown_text, one_line
 
 
 def number(value: float | None) -> str:
@@ -48,9 +47,8 @@ def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 
 
 def _escape_cell(text: str) -> str:
-    """Text as text: neither the table's own signs nor HTML come from a model's name."""
-    text = html.escape(one_line(text), quote=False)
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+    """Text as text: the table's own signs do not come from a model's name."""
+    return markdown_text(text).replace("\\", "\\\\").replace("|", "\\|")
 
 
 _LATEX = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import csv
+import html
 import io
 import json
 import logging
@@ -55,6 +56,11 @@ def _escaped(character: str) -> str:
 def one_line(text: object) -> str:
     """`text` with its line breaks folded, so that an error stays on one line."""
     return printable(" ".join(str(text).split()))
+
+
+def markdown_text(text: object) -> str:
+    """`text` for a line of Markdown: neither HTML nor another line comes from a name in it."""
+    return html.escape(one_line(text), quote=False)
 
 
 def shortened(text: str) -> str:

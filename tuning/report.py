@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import markdown_text
 from runtime.files import atomic_write_text, timestamp, write_json
 from runtime.inputs import KEY
 from runtime.logs import get_logger
@@ -111,7 +112,7 @@ def write_summary(study: TuningStudy, result: StudyResult) -> None:
 
 def write_report(study: TuningStudy, result: StudyResult) -> None:
     """Writes the Markdown report and the pictures."""
-    head = [f"# Study {study.name}", "", *_facts(study, result), ""]
+    head = [f"# Study {markdown_text(study.name)}", "", *_facts(study, result), ""]
     parts = [table.markdown() for table in result.tables]
     text = "\n".join(head) + "\n" + "\n\n".join(parts) + "\n"
     settings = study.config.optuna
@@ -150,14 +151,15 @@ def track_study(study: TuningStudy, result: StudyResult) -> None:
 def _facts(study: TuningStudy, result: StudyResult) -> list[str]:
     settings = study.config.optuna
     counts = ", ".join(f"{count} {state}" for state, count in _counts(result.trials).items())
-    return [
-        f"- dataset: {study.config.dataset}",
-        f"- store: {study.address.shown}",
-        f"- sampler: {sampler_name(settings)}",
-        f"- pruner: {pruner_name(settings)}",
-        f"- objectives: {', '.join(settings.objectives)}",
-        f"- trials: {counts or 'none'}, of up to {settings.max_epochs} epochs",
+    facts = [
+        f"dataset: {study.config.dataset}",
+        f"store: {study.address.shown}",
+        f"sampler: {sampler_name(settings)}",
+        f"pruner: {pruner_name(settings)}",
+        f"objectives: {', '.join(settings.objectives)}",
+        f"trials: {counts or 'none'}, of up to {settings.max_epochs} epochs",
     ]
+    return [f"- {markdown_text(fact)}" for fact in facts]
 
 
 def _counts(records: Sequence[TrialRecord]) -> dict[str, int]:

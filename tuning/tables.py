@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import markdown_text
 from training.reporting import format_duration
 from tuning.comparison import TITLES, PairedComparison, Spread
 from tuning.records import TrialRecord
@@ -23,11 +24,12 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown; vertical bars in cells are escaped."""
-        lines = [f"## {self.title}", ""]
+        lines = [f"## {markdown_text(self.title)}", ""]
         lines.append("| " + " | ".join(self.columns) + " |")
         lines.append("|" + "---|" * len(self.columns))
         for row in self.rows:
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+            cells = (markdown_text(cell).replace("|", "\\|") for cell in row)
+            lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
     def text(self) -> str:

@@ -12,7 +12,7 @@ from data.osm.build import Account, Network
 from data.osm.streets import Findings
 from data.roadmap_writing import write_road_rows
 from data.splits import SPLITS, has_split
-from runtime.errors import UserError
+from runtime.errors import UserError, markdown_text
 from runtime.files import FolderLock, atomic_write_bytes, read_json, sha256_of_file, write_json
 from runtime.logs import get_logger
 from runtime.placing import clear
@@ -126,12 +126,12 @@ def _most_common(counts: Counter[str]) -> dict[str, int]:
 def _write_readme(folder: Path, report: dict[str, Any]) -> None:
     path = folder / README_NAME
     text = _README.format(
-        name=folder.resolve().name,
+        name=markdown_text(folder.resolve().name),
         roads=report["roads"],
         length_km=report["length_km"],
-        source=report["source"]["file"],
+        source=markdown_text(report["source"]["file"]),
         report=REPORT_NAME,
-        attribution=_ATTRIBUTION.format(attribution=report["attribution"])
+        attribution=_ATTRIBUTION.format(attribution=markdown_text(report["attribution"]))
         if report["attribution"]
         else "",
     )

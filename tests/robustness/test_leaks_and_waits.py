@@ -24,6 +24,7 @@ from data.road_network import RoadNetwork
 from dataset import TripDataset
 from evaluation import load_reference
 from metrics.reference import Settings
+from report import sections
 from report.tables import markdown_table, screen_table
 from runtime.errors import UserError, run_main
 from runtime.files import FolderLock, is_disk_failure, read_json
@@ -32,6 +33,7 @@ from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.wandb_run import has_credentials
 from tests.programs import run_for_real
 from tests.training_helpers import random_teacher
+from tuning import tables
 from tuning.storage import StorageAddress, open_storage
 
 ODD = 'x\x1b[31m<img src=x onerror="a">|\u202e'
@@ -56,6 +58,14 @@ def test_names_are_text_on_the_screen_and_in_markdown() -> None:
     for text in (screen_table([[ODD]], ["model"]), markdown_table([[ODD]], ["model"])):
         assert "\x1b" not in text and "\u202e" not in text
     assert "<img" not in markdown_table([[ODD]], ["model"])
+
+
+def test_names_in_headings_and_remarks_are_text_as_well() -> None:
+    table = sections.Table(ODD, ["model"], [[ODD]])
+    section = sections.Section("odd", ODD, "note", [table], warnings=[ODD])
+    study = tables.Table(ODD, ["note"], [[ODD]])
+    for text in (section.to_markdown(), study.markdown()):
+        assert "\x1b" not in text and "\u202e" not in text and "<img" not in text
 
 
 def test_what_a_program_prints_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
