@@ -70,18 +70,28 @@ def shortened(text: str) -> str:
 
 
 class _Screen:
-    """A program's standard output, on which nothing that a file holds moves the cursor."""
+    """A stream of a program, on which no password stands, whichever library writes there."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes the text, escaped where it is no text to look at."""
-        self._stream.write(printable(text))
+        """Writes the text, as far as it may be seen."""
+        self._stream.write(self._shown(text))
         return len(text)
+
+    def _shown(self, text: str) -> str:
+        return mask_secrets(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Output(_Screen):
+    """Standard output, on which nothing that a file holds moves the cursor; progress bars may."""
+
+    def _shown(self, text: str) -> str:
+        return mask_secrets(printable(text))
 
 
 def _printable_warning(
@@ -103,7 +113,11 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
                 stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _printable_warning
     try:
-        with contextlib.redirect_stdout(_Screen(sys.stdout)):  # type: ignore[type-var]
+        output, messages = _Output(sys.stdout), _Screen(sys.stderr)
+        with (
+            contextlib.redirect_stdout(output),  # type: ignore[type-var]
+            contextlib.redirect_stderr(messages),  # type: ignore[type-var]
+        ):
             code = main() or 0
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

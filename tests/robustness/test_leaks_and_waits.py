@@ -74,6 +74,18 @@ def test_what_a_program_prints_moves_no_cursor(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "ro\\x1b[31md\\r Wörgl\ttrunk\n"
 
 
+def test_what_a_library_writes_tells_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            print("Credentials for http://ann:secret@host, half\r", end="", file=stream)
+
+    with pytest.raises(SystemExit):
+        run_main(write)
+    found = capsys.readouterr()
+    assert found.out == "Credentials for http://ann:***@host, half\\r"
+    assert found.err == "Credentials for http://ann:***@host, half\r"
+
+
 def test_what_a_library_warns_of_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with pytest.raises(SystemExit):
