@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.csv_reading import read_columns
+from data.road_network import RoadNetwork
 from runtime.errors import UserError
 from runtime.files import replace_atomically
 from runtime.logs import get_logger
@@ -40,6 +42,7 @@ def import_libcity(
         raise UserError(f"The shares of the splits are {shares}; they must add up to 1.")
     files = {kind: _only_file(source, kinds) for kind, kinds in _KINDS.items()}
     trips = sorted(_trips(files["trips"]), key=lambda trip: trip.times[0])
+    _check_roads(files)
     target.mkdir(parents=True, exist_ok=True)
     for kind in ("geo", "rel"):
         with replace_atomically(target / f"roadmap.{kind}") as temporary:
@@ -51,6 +54,21 @@ def import_libcity(
         counts[split] = end - begin
     logger.info("%s has %s.", target, ", ".join(f"{n} {name}" for name, n in counts.items()))
     return counts
+
+
+def _check_roads(files: dict[str, Path]) -> None:
+    """Refuses a network that no program could read, before anything is in its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        links = {kind: Path(folder) / f"roadmap.{kind}" for kind in ("geo", "rel")}
+        for kind, link in links.items():
+            link.symlink_to(files[kind].absolute())
+        try:
+            RoadNetwork.load(folder)
+        except UserError as error:
+            text = str(error)
+            for kind, link in links.items():
+                text = text.replace(str(link), str(files[kind]))
+            raise UserError(text) from error
 
 
 _KINDS = {"geo": ("geo",), "rel": ("rel",), "trips": ("dyna", "traj")}

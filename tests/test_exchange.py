@@ -92,6 +92,20 @@ def test_libcity_says_what_is_missing(tmp_path: Path) -> None:
         import_libcity(tmp_path, tmp_path / "city")
 
 
+def test_libcity_s_network_is_read_before_it_is_taken(
+    trips: Trips, network: RoadNetwork, tmp_path: Path
+) -> None:
+    write_libcity(tmp_path, "city", trips, network)
+    for kind, what in (("geo", "the row has"), ("rel", "column")):
+        file = tmp_path / f"city.{kind}"
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2 if kind == "geo" else 0])
+        with pytest.raises(UserError, match=rf"city\.{kind}.*{what}"):
+            import_libcity(tmp_path, tmp_path / "city")
+        assert not (tmp_path / "city").exists()
+        file.write_bytes(whole)
+
+
 def _convert(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr("sys.argv", ["convert_trips", *map(str, arguments)])
     main()
