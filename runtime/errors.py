@@ -152,6 +152,8 @@ def reason_of(error: Exception) -> str | None:
         return f"A link leads back to itself ({str(error).removeprefix('Symlink loop from ')})."
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "A path holds a NUL character, which no file has in its name."
+    if isinstance(error, ValueError) and "has an empty name" in str(error):
+        return f"A file's name was expected ({error})."
     return None
 
 

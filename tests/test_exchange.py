@@ -96,7 +96,7 @@ def test_libcity_s_network_is_read_before_it_is_taken(
     trips: Trips, network: RoadNetwork, tmp_path: Path
 ) -> None:
     write_libcity(tmp_path, "city", trips, network)
-    for kind, what in (("geo", "the row has"), ("rel", "column")):
+    for kind, what in (("geo", "the row has"), ("rel", "is empty")):
         file = tmp_path / f"city.{kind}"
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2 if kind == "geo" else 0])

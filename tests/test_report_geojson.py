@@ -128,6 +128,11 @@ def test_bundle_holds_the_run_and_nothing_from_elsewhere(run_dir: Path, tmp_path
         assert check_feature_collection(bundle / "geojson" / f"{name}.geojson")
 
 
+def test_bundle_takes_no_device_for_trips(run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no file"):
+        collect("device", run_dir, "/dev/null", tmp_path / "backup")
+
+
 def test_bundle_is_replaced_only_when_forced(run_dir: Path, tmp_path: Path) -> None:
     bundle = collect("again", run_dir, None, tmp_path / "backup")
     (bundle / "mine.txt").write_text("kept")

@@ -75,6 +75,8 @@ def collect(
     ):
         raise UserError(f"The bundle {target} and the run {run} must not lie in each other.")
     generated = find_generated_file(generated_csv, run)
+    if not generated.is_file():  # a device may have no end
+        raise UserError(f"{generated} is no file (--generated_csv).")
     network = RoadNetwork.load(find_data_dir(data_dir, run))
     say_other_student(generated, run)
     staging = _staging_folder(root, target.name)

@@ -153,6 +153,7 @@ FAULTS: list[tuple[Exception, str]] = [
     (OSError(errno.ENAMETOOLONG, "File name too long", "x\x1b"), "File name too long"),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "cannot be understood"),
     (ValueError("embedded null byte"), "NUL character"),
+    (ValueError("PosixPath('/') has an empty name"), "A file's name was expected (PosixPath('/')"),
     (UserError("postgresql://ann:secret@host is not there"), "ann:***@host"),
     (FileNotFoundError(errno.ENOENT, "No such file or directory", "deep/" * 2000), "No such file"),
     (RuntimeError("can't start new thread"), "There is not enough memory"),
