@@ -14,6 +14,7 @@ from config.generation import SearchName, SearchSettings
 from gene import generate
 from hoser import HOSER
 from runtime.device import resolve_device
+from training.calibration import calibrate
 from training.resources import ResourcePool, load_split
 from training.validation import validate
 
@@ -77,12 +78,18 @@ class Place:
         return load_config(DEMO, {**changes, **own})
 
 
-def measure_choices(config: Config, checkpoint: Path, pool: ResourcePool) -> dict[str, float]:
-    """A student's choices on all test trips."""
-    network = pool.get(config).network
+def measure_choices(
+    config: Config, checkpoint: Path, pool: ResourcePool, *, calibrated: bool = False
+) -> dict[str, float]:
+    """A student's choices on all test trips; `calibrated` on validation trips before, if asked."""
+    resources = pool.get(config)
+    network = resources.network
     device = resolve_device(None, config.training.device)
+    student = HOSER.load(checkpoint, config, network).to(device)
+    if calibrated:
+        calibrate(student, resources.val, device, config.optimizer_config.batch_size)
     found = validate(
-        HOSER.load(checkpoint, config, network).to(device),
+        student,
         load_split(config, network, "test"),
         device=device,
         batch_size=config.optimizer_config.batch_size,

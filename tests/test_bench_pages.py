@@ -17,6 +17,8 @@ from bench.real_city import PAGE as CITY
 from bench.scale import PAGE as DISTRIBUTED
 from bench.scale import Scale, gradient_seconds
 from bench.scale import main as scale
+from bench.teacher_drives import PAGE as DISTILLATION
+from bench.teacher_drives import write_page as write_drives
 from runtime.errors import UserError
 from runtime.files import read_json
 
@@ -70,6 +72,13 @@ def test_the_study_of_the_real_city_is_the_recorded_one(tmp_path: Path) -> None:
     shutil.copyfile(CITY, copy)
     write_city(CITY.with_suffix(".json"), copy)
     assert copy.read_text() == CITY.read_text(), "run python -m bench.real_city --page"
+
+
+def test_the_study_of_driving_teachers_is_the_recorded_one(tmp_path: Path) -> None:
+    copy = tmp_path / "distillation.md"
+    shutil.copyfile(DISTILLATION, copy)
+    write_drives(copy)
+    assert copy.read_text() == DISTILLATION.read_text(), "run python -m bench.teacher_drives --page"
 
 
 def test_a_page_without_places_is_refused(tmp_path: Path) -> None:

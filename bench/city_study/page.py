@@ -229,16 +229,25 @@ def _scores(summary: Summary) -> str:
     for size, found in summary["sizes"].items():
         if found["scores"] is None:
             continue
-        rows = [row for row in found["scores"]["rows"] if row["ods"] == "all"]
-        rows = [row for row in rows if row["aspect"] == ASPECT_OF[row["kind"]]]
+        rows = [r for r in found["scores"]["rows"] if r["aspect"] == ASPECT_OF[r["kind"]]]
         models = list(dict.fromkeys(name for row in rows for name in row["roc_auc"]))
-        table = [
-            [f"{row['kind']} {row['severity']:g}", *(_text(row["roc_auc"].get(m)) for m in models)]
-            for row in rows
-        ]
-        title = f"**ROC-AUC, students of {size} trips:**"
+        cases: dict[str, dict[str, dict[str, float]]] = {}
+        for row in rows:
+            of_case = cases.setdefault(f"{row['kind']} {row['severity']:g}", {})
+            of_case[row["ods"]] = row["roc_auc"]
+        table = [[case, *(_by_ods(auc, m) for m in models)] for case, auc in cases.items()]
+        title = f"**ROC-AUC, students of {size} trips**, all OD pairs (seen ones / unseen ones):"
         parts.append(f"{title}\n\n{markdown_table(table, ['anomaly', *models])}")
     return "\n\n".join(parts) or "Not measured yet."
+
+
+def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:
+    """A model's value among all OD pairs, and among those that training trips join or do not."""
+    whole, *parts = (auc.get(ods, {}).get(model) for ods in ("all", "seen", "unseen"))
+    if whole is None:
+        return "–"
+    shown = " / ".join("–" if part is None else f"{part:.3f}" for part in parts)
+    return f"{whole:.3f} ({shown})"
 
 
 def _text(value: Any) -> str:
