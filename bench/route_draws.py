@@ -1,10 +1,12 @@
 """Drawn routes of a demo city, held against what its drivers do when they are sent out again.
 
     python -m bench.route_draws --data_dir data/demo --models A/best.pth B/best.pth [--quick]
+    python -m bench.route_draws --page        only the table of docs/generation.md
 
 Every pair of roads of a sample of test trips is driven many times: by the city's drivers (the real
 side), by them once more (the bound), and by each student with each search. A search that always
-returns the same trip is asked once a pair. Figures are means over the students.
+returns the same trip is asked once a pair. Figures are means over the students; those of speed are
+of a processor's core, and of somebody who asks for a single trip.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from bench._common import parser, print_table, save
+from bench._common import RESULTS, parser, print_table, save
+from bench._pages import fill
+from bench.headlines import MACHINE
 from config import Config
 from config.generation import PairSettings, SearchSettings
 from data.demo_city.oracle import DemoCityOracle
@@ -29,6 +34,7 @@ from metrics.measures import QUANTITIES
 from metrics.od import OdGrid, pair_trips
 from metrics.route_choice import route_choice
 from metrics.trips import Trips
+from report.tables import markdown_table
 from runtime.errors import UserError, run_main
 from runtime.files import read_json
 from search.request import GenerationRequest
@@ -36,6 +42,7 @@ from search.searches import label_of
 from search.session import Session
 
 CELL_DEGREES = 0.001
+PAGE = RESULTS.parent / "generation.md"
 PER_PAIR = 20
 SEARCHES = [
     SearchSettings("astar"),
@@ -169,24 +176,39 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
     ]
 
 
+def _table(rows: Sequence[Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells."""
+    header = ["search", *(title for title, _ in COLUMNS.values())]
+    cells = [
+        [row["search"], *(style.format(row[key]) if key in row else "–"
+                          for key, (_, style) in COLUMNS.items())]
+        for row in rows
+    ]  # fmt: skip
+    return header, cells
+
+
+def write_page(page: Path = PAGE) -> None:
+    """Writes the table of docs/generation.md from the recorded figures."""
+    header, cells = _table(read_json(RESULTS / f"{MACHINE}.json")["route_draws"]["rows"])
+    fill(page, {"route_draws": lambda: markdown_table(cells, header)})
+
+
 def main() -> None:
     """Measures, prints and keeps the figures."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data_dir", type=Path, help="a demo city")
     arguments.add_argument("--models", type=Path, nargs="+", help="its students")
     arguments.add_argument("--pairs", type=int, default=100)
+    arguments.add_argument("--page", action="store_true", help="only docs/generation.md anew")
     options = arguments.parse_args()
+    if options.page:
+        write_page()
+        return
     if options.data_dir is None or not options.models:
         raise UserError("Give --data_dir and --models.")
     pairs, per_pair = (10, 10) if options.quick else (options.pairs, PER_PAIR)
     rows = compare(options.data_dir, options.models, pairs, per_pair)
-    header = ["search", *(title for title, _ in COLUMNS.values())]
-    cells = [
-        [row["search"], *(style.format(row[key]) if key in row else "-"
-                          for key, (_, style) in COLUMNS.items())]
-        for row in rows
-    ]  # fmt: skip
-    print_table("Drawn routes", header, cells)
+    print_table("Drawn routes", *_table(rows))
     if not options.no_save:
         size = {"students": len(options.models), "pairs": pairs, "per_pair": per_pair}
         save("route_draws", {**size, "rows": rows})

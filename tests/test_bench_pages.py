@@ -14,6 +14,8 @@ from bench._pages import fill
 from bench.city_study.page import write_page as write_city
 from bench.headlines import HEADLINES, MACHINE, headline_lines
 from bench.real_city import PAGE as CITY
+from bench.route_draws import PAGE as GENERATION
+from bench.route_draws import write_page as write_draws
 from bench.scale import PAGE as DISTRIBUTED
 from bench.scale import Scale, gradient_seconds
 from bench.scale import main as scale
@@ -79,6 +81,13 @@ def test_the_study_of_driving_teachers_is_the_recorded_one(tmp_path: Path) -> No
     shutil.copyfile(DISTILLATION, copy)
     write_drives(copy)
     assert copy.read_text() == DISTILLATION.read_text(), "run python -m bench.teacher_drives --page"
+
+
+def test_the_table_of_searches_is_the_recorded_one(tmp_path: Path) -> None:
+    copy = tmp_path / "generation.md"
+    shutil.copyfile(GENERATION, copy)
+    write_draws(copy)
+    assert copy.read_text() == GENERATION.read_text(), "run python -m bench.route_draws --page"
 
 
 def test_a_page_without_places_is_refused(tmp_path: Path) -> None:
