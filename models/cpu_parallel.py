@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -96,11 +95,3 @@ def even_chunks(num_rows: int, num_chunks: int) -> Chunks:
     """`num_rows` in ranges of about the same length."""
     bounds = np.linspace(0, num_rows, num_chunks + 1).astype(int).tolist()
     return [(begin, end) for begin, end in pairwise(bounds) if end > begin]
-
-
-def cached_njit_options() -> dict[str, Any]:
-    """Options for numba.njit: reordered float sums, no GIL, code kept where a folder allows it."""
-    writable = os.access(Path(__file__).parent, os.W_OK) or os.access(Path.home(), os.W_OK)
-    # NaN and infinity keep their meaning: training must notice a loss that is not finite.
-    reordered = {"reassoc", "contract", "nsz", "arcp"}
-    return {"nogil": True, "fastmath": reordered, "cache": writable}

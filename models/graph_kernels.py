@@ -26,15 +26,13 @@ since it is edges x width. `att` is a common factor of dL/dz, taken in once at t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from models.cpu_parallel import cached_njit_options
+from runtime.jit import REORDERED, kernel
 
-_OPTIONS = cached_njit_options()
 _NEGATIVE_SLOPE = np.float32(0.2)
 
 
-@njit(**_OPTIONS)
+@kernel(fastmath=REORDERED)
 def attend_forward(begin, end, offsets, source, attr, x_l, x_r, w_edge, att, alpha, out):  # type: ignore[no-untyped-def]
     """For targets begin:end: attention weights of their edges and the weighted sums of x_l."""
     width = x_l.shape[1]
@@ -66,7 +64,7 @@ def attend_forward(begin, end, offsets, source, attr, x_l, x_r, w_edge, att, alp
             out[i, k] = base[k]
 
 
-@njit(**_OPTIONS)
+@kernel(fastmath=REORDERED)
 def attend_backward_targets(  # type: ignore[no-untyped-def]
     begin, end, offsets, source, attr, x_l, x_r, w_edge, att, alpha, grad_out,
     grad_score, grad_x_r, grad_w_edge, grad_att,
@@ -102,7 +100,7 @@ def attend_backward_targets(  # type: ignore[no-untyped-def]
             grad_x_r[i, k] = slope_sum[k] * att[k]
 
 
-@njit(**_OPTIONS)
+@kernel(fastmath=REORDERED)
 def attend_backward_sources(  # type: ignore[no-untyped-def]
     begin, end, out_offsets, out_edge, target, attr, x_l, x_r, w_edge, att, alpha, grad_score,
     grad_out, grad_x_l,
@@ -128,7 +126,7 @@ def attend_backward_sources(  # type: ignore[no-untyped-def]
             grad_x_l[j, k] = direct[k] + scored[k] * att[k]
 
 
-@njit(**{**_OPTIONS, "fastmath": False})
+@kernel()
 def incoming_subgraph(offsets, source, targets):  # type: ignore[no-untyped-def]
     """All incoming edges of `targets`, renumbered; sources come out sorted.
 

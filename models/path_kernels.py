@@ -6,14 +6,11 @@ Importing this module loads numba, so callers import it inside the function that
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from models.cpu_parallel import cached_njit_options
-
-_OPTIONS = cached_njit_options()
+from runtime.jit import REORDERED, kernel
 
 
-@njit(**_OPTIONS)
+@kernel(fastmath=REORDERED)
 def path_relations(  # type: ignore[no-untyped-def]
     begin, end, nodes, path, depth, centers, minutes, units_per_radian, max_minutes,
     distance, interval,
@@ -31,7 +28,7 @@ def path_relations(  # type: ignore[no-untyped-def]
             interval[n, t] = min(abs(minutes[node] - minutes[other]), max_minutes) / max_minutes
 
 
-@njit(**_OPTIONS)
+@kernel(fastmath=REORDERED)
 def attend_paths(  # type: ignore[no-untyped-def]
     begin, end, nodes, path, depth, q, relation, keys, values, distance, interval, context, sums
 ):  # fmt: skip

@@ -14,9 +14,12 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+# Sums in any order; NaN and infinity keep their meaning, by which training notices them.
+REORDERED = frozenset({"reassoc", "contract", "nsz", "arcp"})
+
 
 def kernel(
-    *, parallel: bool = False, fastmath: bool = False, inner: bool = False
+    *, parallel: bool = False, fastmath: bool | frozenset[str] = False, inner: bool = False
 ) -> Callable[[Function], Function]:
     """Decorates a loop function to be compiled on its first call, without holding the GIL.
 
@@ -28,7 +31,7 @@ def kernel(
         options: dict[str, Any] = {
             "nogil": True,
             "parallel": parallel,
-            "fastmath": fastmath,
+            "fastmath": set(fastmath) if isinstance(fastmath, frozenset) else fastmath,
         }
         if inner:
             options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
