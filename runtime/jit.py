@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core.dispatcher import Dispatcher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,6 +46,8 @@ def kernel(
 
 def _compiled_all_the_same(dispatcher: Any) -> Any:
     """What was compiled serves also where the disk has no room to keep it for the next start."""
+    if not isinstance(dispatcher, Dispatcher):  # numba was told to compile nothing
+        return dispatcher
     save = dispatcher._cache.save_overload
 
     def save_if_possible(*arguments: Any) -> None:
