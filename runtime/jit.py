@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
-from numba.core.dispatcher import Dispatcher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,13 +45,14 @@ def kernel(
 
 def _compiled_all_the_same(dispatcher: Any) -> Any:
     """What was compiled serves also where the disk has no room to keep it for the next start."""
-    if not isinstance(dispatcher, Dispatcher):  # numba was told to compile nothing
+    cache = getattr(dispatcher, "_cache", None)
+    if cache is None:  # numba was told to compile nothing: it is the plain function
         return dispatcher
-    save = dispatcher._cache.save_overload
+    save = cache.save_overload
 
     def save_if_possible(*arguments: Any) -> None:
         with contextlib.suppress(OSError):
             save(*arguments)
 
-    dispatcher._cache.save_overload = save_if_possible
+    cache.save_overload = save_if_possible
     return dispatcher
