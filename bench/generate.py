@@ -68,7 +68,7 @@ def open_session(
         config=config,
         model_path=model,
         num_trips=num_trips,
-        search=SearchSettings(search, width),
+        search=SearchSettings(search, width, arrival="first", times="expected"),  # as the plain way
     )
     return Session(request, device)
 

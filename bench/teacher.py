@@ -150,7 +150,7 @@ class _PlainTeacher:
         assert isinstance(teacher, LMTADRoadTeacher)
         self.teacher = teacher
 
-    def targets(self, batch: Batch, *, step: int = 0) -> DistillTargets:
+    def targets(self, batch: Batch, *, step: int = 0, split: str = "train") -> DistillTargets:
         mask = self.manager._choose(batch, self.settings.positions, step)
         row, place = mask.nonzero(as_tuple=True)
         tokens = self.teacher.road_to_token[batch.trace_road_id]

@@ -128,6 +128,13 @@ def test_bundle_holds_the_run_and_nothing_from_elsewhere(run_dir: Path, tmp_path
         assert check_feature_collection(bundle / "geojson" / f"{name}.geojson")
 
 
+def test_bundle_says_that_its_student_is_damaged(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collect("damaged", run_dir, None, tmp_path / "backup")
+    assert "best.pth" in caplog.text and "of no use" in caplog.text
+
+
 def test_bundle_takes_no_device_for_trips(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no file"):
         collect("device", run_dir, "/dev/null", tmp_path / "backup")

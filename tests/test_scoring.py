@@ -425,6 +425,10 @@ def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:
     result = score(request)
     assert {study.kind for study in result.studies} == {"fraud"}
     assert all(0 <= each.roc_auc <= 1 for s in result.studies for each in s.models.values())
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text.replace("fraud", "fra\0ud", 1))
+    with pytest.raises(UserError, match="labels"):
+        score(request)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def collect(
         raise UserError(f"{generated} is no file (--generated_csv).")
     network = RoadNetwork.load(find_data_dir(data_dir, run))
     say_other_student(generated, run)
+    _say_damaged_student(run / "best.pth")
     staging = _staging_folder(root, target.name)
     try:
         _copy_run(run, staging)
@@ -92,6 +93,17 @@ def collect(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _say_damaged_student(file: Path) -> None:
+    """Warns of a student that nobody will be able to use; the bundle keeps what there is."""
+    from models.checkpoint import read_student_file
+
+    if file.is_file():
+        try:
+            read_student_file(file)
+        except UserError as error:
+            logger.warning("The bundle's student is of no use: %s", error)
 
 
 @contextlib.contextmanager

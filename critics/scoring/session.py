@@ -220,6 +220,8 @@ def read_labels(path: Path, num_trips: int) -> NDArray[np.str_]:
             labels = [(row["label"] or "").strip() for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"The labels {path} cannot be read: {error}.") from error
+    if any("\0" in label for label in labels):
+        raise UserError(f"The labels {path} hold NUL bytes; the file is damaged.")
     if len(labels) != num_trips:
         raise UserError(
             f"{path} has {len(labels)} labels for {num_trips} trips; one each is needed."
