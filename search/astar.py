@@ -14,10 +14,7 @@ same; only the rounds are fewer.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 import numpy as np
-from numpy.typing import NDArray
 
 from search.beam import continued
 from search.graph import SearchGraph
@@ -25,6 +22,7 @@ from search.interface import (
     NO_NODE,
     Chosen,
     IntArray,
+    NewTrips,
     NextRoads,
     Outcomes,
     PartialTrips,
@@ -32,8 +30,7 @@ from search.interface import (
     SearchKind,
 )
 from search.kernels.layout import Partial, Queues, Slots
-
-Pool = TypeVar("Pool", bound=NDArray[Any])
+from search.pools import with_room
 
 _BYTES_PER_ROAD = 5
 _FIRST_POOL_SIZE = 512
@@ -47,13 +44,7 @@ class BestFirstSearch:
         self.graph, self.max_steps = graph, max_steps
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
         self.rows = max(rows, slots)
-        self.state = Slots(
-            active=np.zeros(slots, dtype=bool),
-            destination=np.zeros(slots, dtype=np.int64),
-            steps=np.zeros(slots, dtype=np.int64),
-            best=np.empty((slots, graph.num_roads), dtype=np.float32),
-            visited=np.zeros((slots, graph.num_roads), dtype=bool),
-        )
+        self.state = Slots.free(slots, graph.num_roads)
         log_prob = np.empty((slots, _FIRST_POOL_SIZE), dtype=np.float32)
         self.queues = Queues(
             heap=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.int64),
@@ -72,21 +63,12 @@ class BestFirstSearch:
         self._ended = PartialTrips.empty(slots)
         self._reached = np.zeros(slots, dtype=bool)
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
+    def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         from search.kernels.best_first import begin_heaps
 
-        self.state.active[slots] = True
-        self.state.destination[slots] = destination
-        self.state.steps[slots] = 0
-        begin_heaps(slots, origin, start, self.state, self.queues)
+        self.state.begin(trips.slots, trips.destination)
+        begin_heaps(trips.slots, trips.origin, trips.start, self.state, self.queues)
 
     def select(self) -> tuple[PartialTrips, Outcomes]:
         """The heads of every queue, and the searches that have ended."""
@@ -135,23 +117,16 @@ class BestFirstSearch:
         """Room for so many entries in every pool."""
         if size > self.queues.heap.shape[1]:
             self.queues = self.queues._replace(
-                heap=with_room(self.queues.heap, size),
-                at=with_room(self.queues.at, size),
-                log_prob=with_room(self.queues.log_prob, size),
-                candidates=with_room(self.queues.candidates, size),
+                heap=with_room(self.queues.heap, size, axis=1),
+                at=with_room(self.queues.at, size, axis=1),
+                log_prob=with_room(self.queues.log_prob, size, axis=1),
+                candidates=with_room(self.queues.candidates, size, axis=1),
             )
             self.queues = self.queues._replace(priority=self.queues.log_prob)
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     return BestFirstSearch(graph, num_slots, chosen.settings.max_steps, chosen.rows)
-
-
-def with_room(pool: Pool, size: int) -> Pool:
-    """A pool [S, P, ...] with room for `size` entries a slot, at least twice what it had."""
-    capacity = pool.shape[1]
-    room = np.empty((len(pool), max(size - capacity, capacity), *pool.shape[2:]), pool.dtype)
-    return np.concatenate([pool, room], axis=1)  # type: ignore[return-value]
 
 
 KIND = SearchKind(_build)

@@ -16,6 +16,7 @@ from search.interface import (
     NO_NODE,
     Chosen,
     IntArray,
+    NewTrips,
     NextRoads,
     Outcomes,
     PartialTrips,
@@ -41,13 +42,7 @@ class BeamSearch:
     ) -> None:
         self.graph, self.max_steps, self.first_arrival = graph, max_steps, first_arrival
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
-        self.state = Slots(
-            active=np.zeros(slots, dtype=bool),
-            destination=np.zeros(slots, dtype=np.int64),
-            steps=np.zeros(slots, dtype=np.int64),
-            best=np.empty((slots, graph.num_roads), dtype=np.float32),
-            visited=np.zeros((slots, graph.num_roads), dtype=bool),
-        )
+        self.state = Slots.free(slots, graph.num_roads)
         self.beams = Beams(
             filled=np.zeros(slots, dtype=np.int64),
             at=np.full((3, slots, width), NO_NODE, dtype=np.int64),
@@ -62,21 +57,12 @@ class BeamSearch:
         self._ended = PartialTrips.empty(slots)
         self._reached = np.zeros(slots, dtype=bool)
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
+    def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         from search.kernels.beam import begin_beams
 
-        self.state.active[slots] = True
-        self.state.destination[slots] = destination
-        self.state.steps[slots] = 0
-        begin_beams(slots, origin, start, self.state, self.beams)
+        self.state.begin(trips.slots, trips.destination)
+        begin_beams(trips.slots, trips.origin, trips.start, self.state, self.beams)
 
     def select(self) -> tuple[PartialTrips, Outcomes]:
         """The beams to continue, and the searches that have ended."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from search.interface import IntArray, Outcomes, Search
+from search.interface import IntArray, NewTrips, Outcomes, Search
 from search.scorer import Scorer
 from search.trips import GeneratedTrip, TripRequests
 
@@ -60,13 +60,12 @@ class SearchEngine:
             if not len(batch):
                 return
             slots, self._free = np.split(self._free, [len(batch)])
-            self._number[slots] = batch.first + np.arange(len(batch))
+            number = batch.first + np.arange(len(batch))
+            self._number[slots] = number
             self._origin[slots] = batch.origin
             self._destination[slots] = batch.destination
             self._start[slots] = batch.start
-            self.search.start(
-                slots, self._number[slots], batch.origin, batch.destination, batch.start
-            )
+            self.search.start(NewTrips(slots, number, batch.origin, batch.destination, batch.start))
 
     def _room(self, number: int, end: int) -> int:
         """How many trips from `number` on may set out now."""

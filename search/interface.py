@@ -90,20 +90,24 @@ class NextRoads:
         )
 
 
+@dataclass(frozen=True)
+class NewTrips:
+    """n trips that set out, each in a slot that is free."""
+
+    slots: IntArray  # [n]
+    number: IntArray  # [n], the request's, for what is drawn
+    origin: IntArray  # [n]
+    destination: IntArray  # [n]
+    start: IntArray  # [n], seconds since 1970
+
+
 class Search(Protocol):
     """A search over the road network for many trips at a time."""
 
     num_slots: int
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
-        """Begins new trips in free slots; `number` is the request's, for what is drawn."""
+    def start(self, trips: NewTrips) -> None:
+        """Begins new trips."""
 
     def select(self) -> tuple[PartialTrips, Outcomes]:
         """Which partial trips to continue, slot by slot, and which searches have ended.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.interface import NO_NODE, IntArray, NextRoads, PartialTrips
+from search.pools import with_room
 
 Key = tuple[int, int] | tuple[int, int, int]
 ScoreRows = Callable[[IntArray], NextRoads]
@@ -45,12 +46,9 @@ class KnownTrips:
         return NextRoads(node, self._log_prob[node], self._seconds[node])
 
     def _remember(self, new: dict[Key, int], scores: NextRoads) -> None:
-        missing = int(scores.node.max()) + 1 - len(self._log_prob)
-        if missing > 0:
-            room = max(missing, len(self._log_prob))
-            shape = (room, self._seconds.shape[1])
-            self._log_prob = np.concatenate([self._log_prob, np.empty(shape, np.float32)])
-            self._seconds = np.concatenate([self._seconds, np.empty(shape, np.int64)])
+        size = int(scores.node.max()) + 1
+        self._log_prob = with_room(self._log_prob, size)
+        self._seconds = with_room(self._seconds, size)
         self._log_prob[scores.node], self._seconds[scores.node] = scores.log_prob, scores.seconds
         self._node.update(zip(new, scores.node.tolist(), strict=True))
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.astar import BestFirstSearch, with_room
+from search.astar import BestFirstSearch
 from search.beam import continued
 from search.graph import SearchGraph
-from search.interface import Chosen, IntArray, NextRoads, PartialTrips, Search, SearchKind
+from search.interface import Chosen, NewTrips, NextRoads, PartialTrips, Search, SearchKind
 from search.kernels.layout import Noise
+from search.pools import with_room
 from search.stochastic_beam import Parents, StochasticBeamSearch
 
 _BYTES_PER_ROAD = 9
@@ -43,19 +44,12 @@ class DrawSearch(BestFirstSearch):
         self.queues = self.queues._replace(priority=np.empty(shape))
         self.noise = Noise(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.uint64))
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
+    def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         from search.kernels.sample import begin_noise
 
-        super().start(slots, number, origin, destination, start)
-        begin_noise(slots, number, self.seed, self.noise)
+        super().start(trips)
+        begin_noise(trips.slots, trips.number, self.seed, self.noise)
 
     def update(self, selected: PartialTrips, scores: NextRoads) -> None:
         """Keeps the candidates, with noise, until their partial trip is taken from its queue."""
@@ -77,14 +71,14 @@ class DrawSearch(BestFirstSearch):
 
     def _reserve(self, size: int) -> None:
         if size > self.queues.heap.shape[1]:
-            priority = with_room(self.queues.priority, size)
+            priority = with_room(self.queues.priority, size, axis=1)
             super()._reserve(size)
             self.queues = self.queues._replace(priority=priority)
             noise = self.noise
             self.noise = Noise(
-                with_room(noise.perturbed, size),
-                with_room(noise.tempered, size),
-                with_room(noise.key, size),
+                with_room(noise.perturbed, size, axis=1),
+                with_room(noise.tempered, size, axis=1),
+                with_room(noise.key, size, axis=1),
             )
 
 

@@ -20,6 +20,7 @@ from search.candidates import CandidateScorer, CandidateScores
 from search.graph import SearchGraph
 from search.interface import NO_NODE, IntArray, NextRoads, PartialTrips
 from search.known import KnownTrips
+from search.pools import with_room
 
 ROWS_A_BLOCK_CPU = 16
 ROWS_A_BLOCK_GPU = 1024
@@ -119,11 +120,9 @@ class Scorer:
         return log_prob, seconds
 
     def _remember(self, node: IntArray, trips: PartialTrips) -> None:
-        missing = int(node.max(initial=-1)) + 1 - len(self._node_road)
-        if missing > 0:
-            room = np.zeros(max(missing, len(self._node_road)), dtype=np.int64)
-            self._node_road = np.concatenate([self._node_road, room])
-            self._node_seconds = np.concatenate([self._node_seconds, room])
+        size = int(node.max(initial=-1)) + 1
+        self._node_road = with_room(self._node_road, size)
+        self._node_seconds = with_room(self._node_seconds, size)
         self._node_road[node] = trips.road
         self._node_seconds[node] = trips.seconds
 

@@ -12,6 +12,7 @@ from search.interface import (
     NO_NODE,
     Chosen,
     IntArray,
+    NewTrips,
     NextRoads,
     Outcomes,
     PartialTrips,
@@ -36,24 +37,18 @@ class ShortestPath:
         self.at = np.full((3, num_slots), NO_NODE, dtype=np.int64)
         self.log_prob = np.zeros(num_slots, dtype=np.float32)
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
+    def start(self, trips: NewTrips) -> None:
         """Finds the routes of new trips and stands at their beginning."""
+        slots = trips.slots
         self.active[slots] = True
-        self.destination[slots] = destination
+        self.destination[slots] = trips.destination
         self.position[slots] = 0
-        self.at[:, slots] = np.stack([np.full(len(slots), NO_NODE), origin, start])
+        self.at[:, slots] = np.stack([np.full(len(slots), NO_NODE), trips.origin, trips.start])
         self.log_prob[slots] = 0.0
-        route, route_len = self._find(origin, destination, self.route.shape[1])
+        route, route_len = self._find(trips.origin, trips.destination, self.route.shape[1])
         longest = int(route_len.max(initial=1))
         if longest > self.route.shape[1]:
-            route, route_len = self._find(origin, destination, longest)
+            route, route_len = self._find(trips.origin, trips.destination, longest)
             room = np.zeros((self.num_slots, longest - self.route.shape[1]), dtype=np.int64)
             self.route = np.concatenate([self.route, room], axis=1)
         self.route[slots] = route

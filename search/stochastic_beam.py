@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from search.beam import BeamSearch, continued
 from search.graph import SearchGraph
-from search.interface import IntArray, NextRoads, Outcomes, PartialTrips
+from search.interface import NewTrips, NextRoads, Outcomes, PartialTrips
 from search.kernels.layout import Draws, Partial
 
 _BYTES_PER_ROAD = 8
@@ -60,22 +60,14 @@ class StochasticBeamSearch(BeamSearch):
         )
         self._place = np.zeros(slots * width, dtype=np.int64)
 
-    def start(
-        self,
-        slots: IntArray,
-        number: IntArray,
-        origin: IntArray,
-        destination: IntArray,
-        start: IntArray,
-    ) -> None:
+    def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         from search.kernels.sample import begin_draws
 
-        self.state.active[slots] = True
-        self.state.destination[slots] = destination
-        self.state.steps[slots] = 0
+        self.state.begin(trips.slots, trips.destination)
         begin_draws(
-            slots, origin, start, number, self.seed, self.state, self.beams, self.draws
+            trips.slots, trips.origin, trips.start, trips.number, self.seed,
+            self.state, self.beams, self.draws,
         )  # fmt: skip
 
     def select(self) -> tuple[PartialTrips, Outcomes]:

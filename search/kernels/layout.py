@@ -47,6 +47,23 @@ class Slots(NamedTuple):
     best: NDArray[np.floating]  # [S, R], the best score with which a road was reached
     visited: BoolArray  # [S, R]
 
+    @classmethod
+    def free(cls, num_slots: int, num_roads: int) -> Slots:
+        """Slots without trips."""
+        return cls(
+            active=np.zeros(num_slots, dtype=bool),
+            destination=np.zeros(num_slots, dtype=np.int64),
+            steps=np.zeros(num_slots, dtype=np.int64),
+            best=np.empty((num_slots, num_roads), dtype=np.float32),
+            visited=np.zeros((num_slots, num_roads), dtype=bool),
+        )
+
+    def begin(self, slots: IntArray, destination: IntArray) -> None:
+        """Trips set out in some of them; the loops clear what they know of roads."""
+        self.active[slots] = True
+        self.destination[slots] = destination
+        self.steps[slots] = 0
+
 
 class Beams(NamedTuple):
     """The partial trips of every slot, best first, and what it would return."""
