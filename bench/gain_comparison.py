@@ -12,7 +12,7 @@ from bench._common import print_table
 from bench.gain_runs import GainStudy
 from bench.students import Run, size_name
 from metrics.statistics import holm
-from tuning.comparison import PairedComparison, compare
+from tuning.comparison import PairedComparison, compare_all
 
 EPOCHS = {1000: 40, 3000: 10, None: 2}  # by training trips; None is all of them
 NUM_SEEDS = 5
@@ -48,20 +48,17 @@ def by_seed(study: GainStudy, variant: str, size: int | None) -> dict[int, dict[
     return {run.seed: study.result(run) for run in runs if study.result_file(run).exists()}
 
 
+def corrected(tests: Sequence[PairedComparison]) -> dict[str, float]:
+    """Their p together (Holm), by measure; where there is none it counts as 1."""
+    raw = np.array([1.0 if test.p_value is None else test.p_value for test in tests])
+    return dict(zip((test.metric for test in tests), holm(raw).tolist(), strict=True))
+
+
 def compared(study: GainStudy, base: str, variant: str, size: int | None) -> dict[str, Any]:
     """Every measure of both: paired t-tests over the seeds, corrected (Holm) together."""
     vanilla, taught = (by_seed(study, name, size) for name in (base, variant))
-    found: dict[str, PairedComparison] = {}
-    for measure in MEASURES:
-        one, two = (
-            {seed: figures[measure] for seed, figures in runs.items() if measure in figures}
-            for runs in (vanilla, taught)
-        )
-        comparison = compare(measure, one, two)
-        if comparison is not None:
-            found[measure] = comparison
-    raw = np.array([1.0 if each.p_value is None else each.p_value for each in found.values()])
-    corrected = dict(zip(found, holm(raw).tolist(), strict=True))
+    found = {test.metric: test for test in compare_all(vanilla, taught, tuple(MEASURES))}
+    p_holm = corrected(list(found.values()))
     rows: list[Sequence[Any]] = []
     for measure, each in found.items():
         better = (each.difference > 0) == (measure in HIGHER_IS_BETTER)
@@ -71,13 +68,13 @@ def compared(study: GainStudy, base: str, variant: str, size: int | None) -> dic
                 f"{each.vanilla.mean:.4f} ± {each.vanilla.std or 0:.4f}",
                 f"{each.distilled.mean:.4f} ± {each.distilled.std or 0:.4f}",
                 f"{each.difference:+.4f} ({each.difference / (abs(each.vanilla.mean) or 1):+.1%})",
-                f"{corrected[measure]:.4f}",
+                f"{p_holm[measure]:.4f}",
                 "better" if better else "worse",
             ]
         )
     title = f"{base} and {variant}, students of {size_name(size)} trips, {len(taught)} seeds"
     print_table(title, ["", "vanilla", "taught", "difference", "p (Holm)", ""], rows)
     return {
-        measure: {**dataclasses.asdict(each), "p_holm": corrected[measure]}
+        measure: {**dataclasses.asdict(each), "p_holm": p_holm[measure]}
         for measure, each in found.items()
     }

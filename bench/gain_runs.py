@@ -16,20 +16,16 @@ from typing import Any
 
 import torch
 
-from bench.oracle_teacher import OraclePool, drive_again
-from bench.students import Place, Run, drive, measure_choices
+from bench.oracle_teacher import OraclePool, drive_test_pairs_again
+from bench.students import Place, Run, assessed, drive, measure_choices
 from config import Config
 from config.generation import SearchSettings
 from data.demo_city import DemoCitySettings
 from data.demo_city.oracle import DemoCityOracle
-from dataset import TripDataset
 from evaluation import load_reference
-from metrics.assessment import assess
-from metrics.generated import read_generated
 from metrics.reference import Settings
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
-from search.od import SampledOD
 from train_with_distill import train
 from training.folder import RunFolder
 from training.resources import ResourcePool
@@ -114,22 +110,15 @@ class Laboratory:
 
     def drivers(self, num_generated: int) -> dict[str, float]:
         """What the city's own drivers reach, sent out again between the students' roads."""
-        network = self.reference.network
-        test = TripDataset.load(self.study.city, "test", network)
-        requests = next(SampledOD(test, num_generated, 0).requests(0, num_generated))
         output = self.study.folder / "runs" / "drivers" / f"trips_{num_generated}.csv"
-        drive_again(self.oracle, requests, output)
-        return self._assess(output)
+        drive_test_pairs_again(self.oracle, self.reference.network, num_generated, output)
+        return assessed(output, self.reference)
 
     def _drive(self, config: Config, checkpoint: Path, run: Run, output: Path) -> dict[str, float]:
         """Trips for OD pairs of the test split, measured."""
         search = SearchSettings(run.search, run.beam_width)
         drive(config, checkpoint, search, run.num_generated, output)
-        return self._assess(output)
-
-    def _assess(self, trips: Path) -> dict[str, float]:
-        found = assess(trips.stem, read_generated(trips, self.reference.network), self.reference)
-        return {key: value for key, value in found.overall.values.items() if value is not None}
+        return assessed(output, self.reference)
 
 
 def run_all(study: GainStudy, runs: Sequence[Run], processes: int) -> None:

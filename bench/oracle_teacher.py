@@ -17,8 +17,10 @@ from config import Config
 from critics.distill_hook import DistillationManager
 from data.batch import Batch
 from data.demo_city.oracle import DemoCityOracle
+from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.files import sha256_of_json
+from search.od import SampledOD
 from search.trips import GeneratedTrip, TripRequests
 from search.writer import HEADER, format_row
 from training.resources import ResourcePool, Resources
@@ -79,3 +81,12 @@ def drive_again(oracle: DemoCityOracle, requests: TripRequests, output: Path) ->
         rows.append(format_row(trip))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(b"".join(rows))
+
+
+def drive_test_pairs_again(
+    oracle: DemoCityOracle, network: RoadNetwork, num_generated: int, output: Path
+) -> None:
+    """Writes the drivers' trips for the very test pairs that `bench.students.drive` asks for."""
+    test = TripDataset.load(network.folder, "test", network)
+    requests = next(SampledOD(test, num_generated, 0).requests(0, num_generated))
+    drive_again(oracle, requests, output)

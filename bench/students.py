@@ -13,6 +13,9 @@ from config import Config, load_config
 from config.generation import SearchName, SearchSettings
 from gene import generate
 from hoser import HOSER
+from metrics.assessment import assess
+from metrics.generated import read_generated
+from metrics.reference import Reference
 from runtime.device import resolve_device
 from training.calibration import calibrate
 from training.resources import ResourcePool, load_split
@@ -102,6 +105,12 @@ def measure_choices(
         "mape": found.time_pred_mape,
         "mape_seconds": found.time_pred_mape_seconds,
     }
+
+
+def assessed(trips: Path, reference: Reference) -> dict[str, float]:
+    """Every measure of a generated file that it has."""
+    found = assess(trips.stem, read_generated(trips, reference.network), reference)
+    return {name: value for name, value in found.overall.values.items() if value is not None}
 
 
 def drive(

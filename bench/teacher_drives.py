@@ -16,16 +16,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench._common import RESULTS, machine
 from bench._pages import fill
-from bench.oracle_teacher import drive_again
+from bench.gain_comparison import corrected
+from bench.oracle_teacher import drive_test_pairs_again
 from bench.scoring_study import CITY, QUICK_CITY
-from bench.students import drive, measure_choices
+from bench.students import assessed, drive, measure_choices
 from bench.study_students import (
     ARMS,
     Student,
@@ -38,18 +38,13 @@ from config.generation import SearchSettings
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.demo_city.oracle import DemoCityOracle
 from data.preprocess import ensure_zones
-from dataset import TripDataset
 from evaluation import load_reference
-from metrics.assessment import assess
-from metrics.generated import read_generated
 from metrics.reference import Reference, Settings
-from metrics.statistics import holm
 from report.tables import markdown_table
 from runtime.files import read_json, write_json
 from runtime.logs import setup_logging
-from search.od import SampledOD
 from training.resources import ResourcePool
-from tuning.comparison import PairedComparison, compare
+from tuning.comparison import compare_all
 
 FIGURES = RESULTS.parent / "teacher_drives.json"
 PAGE = RESULTS.parent / "distillation.md"
@@ -106,18 +101,15 @@ class DriveStudy:
         make_teacher(self.city, teacher)
         students = make_students(self.city, teacher, self.students, self.training, processes)
         pool = ResourcePool()
-        reference = load_reference(self.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
         found: dict[str, dict[int, Figures]] = {arm: {} for arm in ARMS}
         for student in students:
-            figures = self._measured(student, teacher, pool, reference)
+            figures = self._measured(student, teacher, pool)
             found[student.arm][student.seed] = figures
             shown = {name: round(figures[name], 4) for name in ("accuracy", "hausdorff_km")}
             print(f"  {student.file(self.students).parent.name}: {shown}", flush=True)
         return found
 
-    def _measured(
-        self, student: Student, teacher: Path, pool: ResourcePool, reference: Reference
-    ) -> Figures:
+    def _measured(self, student: Student, teacher: Path, pool: ResourcePool) -> Figures:
         """A student's figures, from its folder where they are there."""
         file = student.file(self.students)
         kept = file.with_name("figures.json")
@@ -129,45 +121,30 @@ class DriveStudy:
         calibrated = measure_choices(config, file, pool, calibrated=True)
         figures |= {f"{name}_calibrated": calibrated[name] for name in CALIBRATED}
         drive(config, file, SearchSettings("astar"), self.num_generated, trips)
-        figures |= _assessed(trips, reference)
+        figures |= assessed(trips, self.reference)
         write_json(kept, figures)
         return figures
 
+    @cached_property
+    def reference(self) -> Reference:
+        """The real trips of the test split."""
+        return load_reference(self.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
+
     def drivers(self) -> Figures:
         """What the city's own drivers reach, sent out again between the students' roads."""
-        reference = load_reference(self.city, "test", Settings(0.001, 100.0, "exact", 0, 0))
-        test = TripDataset.load(self.city, "test", reference.network)
-        requests = next(SampledOD(test, self.num_generated, 0).requests(0, self.num_generated))
         output = self.folder / "drivers.csv"
-        drive_again(DemoCityOracle(self.settings), requests, output)
-        return _assessed(output, reference)
-
-
-def _assessed(trips: Path, reference: Reference) -> Figures:
-    found = assess(trips.stem, read_generated(trips, reference.network), reference)
-    values = found.overall.values
-    known = {name: value for name, value in values.items() if value is not None}
-    return {name: known[name] for name in (*TRIPS, "destination_reached_rate") if name in known}
+        oracle = DemoCityOracle(self.settings)
+        drive_test_pairs_again(oracle, self.reference.network, self.num_generated, output)
+        found = assessed(output, self.reference)
+        return {name: found[name] for name in TRIPS if name in found}
 
 
 def compared(found: Mapping[str, Mapping[int, Figures]]) -> dict[str, Any]:
     """The taught students against those without a teacher, paired over seeds."""
-    tests: dict[str, PairedComparison] = {}
-    for measure in (*CHOICES, *TRIPS):
-        sides = [
-            {seed: each[measure] for seed, each in found[arm].items() if measure in each}
-            for arm in ARMS
-        ]
-        comparison = compare(measure, *sides)
-        if comparison is not None:
-            tests[measure] = comparison
-    of_trips = [measure for measure in TRIPS if measure in tests]
-    raw = np.array([1.0 if (p := tests[m].p_value) is None else p for m in of_trips])
-    corrected = dict(zip(of_trips, holm(raw).tolist(), strict=True))
-    return {
-        measure: {**asdict(each), "p_holm": corrected.get(measure)}
-        for measure, each in tests.items()
-    }
+    vanilla, distilled = (found[arm] for arm in ARMS)
+    tests = compare_all(vanilla, distilled, (*CHOICES, *TRIPS))
+    p_holm = corrected([test for test in tests if test.metric in TRIPS])
+    return {test.metric: {**asdict(test), "p_holm": p_holm.get(test.metric)} for test in tests}
 
 
 def table(study: dict[str, Any]) -> str:
