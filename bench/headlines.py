@@ -101,23 +101,14 @@ def _match(found: Figures) -> str:
     return ", and ".join(parts) or "has figures in own-city.md"
 
 
-def _growth(found: Figures) -> str:
-    roads = found["roads"]
-    step = roads[-1]["training_step_ms"] / roads[0]["training_step_ms"]
-    trips = found["trips"][-1]
-    return (
-        f"from {roads[0]['roads']:,.0f} to {roads[-1]['roads']:,.0f} roads makes a step take "
-        f"{step:.1f} times as long; {trips['trips']:,.0f} trips are read in "
-        f"{trips['csv_to_cache_s']:.0f} s"
-    )
-
-
-def _tune(found: Figures) -> str:
-    study = found["study"]
-    return (
-        f"of {study['trials']} short trials takes {study['seconds'] / 60:.1f} minutes; a distilled "
-        f"trial costs {found['trial']['ratio']:.2f} times a vanilla one"
-    )
+def _million(found: Figures) -> str:
+    parts = [
+        f"{what} in {found[f'{what}_s'] / 60:.0f} minutes ({found[f'{what}_mib'] / 1024:.1f} GiB)"
+        for what in ("generated", "measured", "scored")
+    ]
+    drawn = found["routes_per_od"] > 1
+    how = f"`{found['search']}`" + (f", {found['routes_per_od']} of a pair" if drawn else "")
+    return f"of a demo city, by {how}, are {', '.join(parts[:2])} and {parts[2]}"
 
 
 def _gpu(found: Figures) -> str:
@@ -139,8 +130,7 @@ HEADLINES = (
     Headline("score", "Scoring trips", _score),
     Headline("data", "Trips", _data),
     Headline("match", "Map matching", _match),
-    Headline("growth", "Growth", _growth),
-    Headline("tune", "A study", _tune),
+    Headline("million", "A million trips", _million),
 )
 ON_A_GPU = Headline("gpu", "A GPU", _gpu)
 

@@ -4,7 +4,8 @@
     python -m bench.real_city --data_dir DIR --out real_city --page
 
 `DIR` is in HOSER's format and stays as it is. The plan is printed first. Every step is done once:
-killed and started again with the same arguments, the study goes on where it was. With other sizes,
+killed and started again with the same arguments, the study goes on where it was. Started several
+times, also on machines that share `--out`, the processes divide the steps. With other sizes,
 kinds or seeds it does what is missing. `--page` writes what has been found into
 `docs/real-city.md` and `docs/real-city.json`.
 """
@@ -38,25 +39,25 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging("WARNING")
     torch.set_num_threads(options.threads)
     study = Study(_settings(options))
-    with FolderLock(study.settings.out):
+    with FolderLock(study.settings.out, wait=True):
         study.prepare()
-        steps = Plan(study).steps()
-        forecast = Forecast.of(study.diary, steps)
-        _print_plan(forecast, len(steps))
-        if options.dry_run:
-            return 0
-        try:
-            failed = [] if options.page else carry_out(study.diary, steps)
-        except StudyStopped:
-            print("Stopped by a signal; started again, the study goes on here.")
-            return 130
-        finally:
-            summary = study.settings.out / "summary.json"
-            write_json(summary, summarize(study, steps))
-        if options.page:
-            write_json(PAGE.with_suffix(".json"), summarize(study, steps))
-            write_page(summary, PAGE)
-            print(f"Written to {PAGE.name}.")
+    steps = Plan(study).steps()
+    forecast = Forecast.of(study.diary, steps)
+    _print_plan(forecast, len(steps))
+    if options.dry_run:
+        return 0
+    try:
+        failed = [] if options.page else carry_out(study.diary, steps)
+    except StudyStopped:
+        print("Stopped by a signal; started again, the study goes on here.")
+        return 130
+    finally:
+        summary = study.settings.out / "summary.json"
+        write_json(summary, summarize(study, steps))
+    if options.page:
+        write_json(PAGE.with_suffix(".json"), summarize(study, steps))
+        write_page(summary, PAGE)
+        print(f"Written to {PAGE.name}.")
     print(f"\nWhat was found is in {summary}.")
     return 1 if failed else 0
 

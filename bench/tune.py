@@ -34,6 +34,7 @@ PUBLISHED_RATIO = 4.9
 WINDOWS = (2, 8)
 LIVE_BATCHES = 20
 REPEATS = 3
+REPLAYED = 4000
 
 
 def main() -> None:
@@ -67,6 +68,7 @@ def _prepare(scratch: Path, roads: int, trips: int) -> Config:
             "dataset": "bench",
             "data_dir": str(city),
             "distill.ckpt": str(teacher),
+            "distill.replay.trips": 0,
             "training.progress": False,
             "optuna.storage": f"sqlite:///{scratch}/study.db",
             "optuna.trials_dir": str(scratch / "trials"),
@@ -88,6 +90,7 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
         own.distill.window = 4
         own.distill.enable = changes.get("distilled", False)
         own.distill.cache = changes.get("cache", True)
+        own.distill.replay.trips = changes.get("replayed", 0)
         own.profiling.max_batches = changes.get("batches")
         folder = RunFolder(scratch / "runs" / str(next(count)))
         return train(own, pool=pool, folder=folder).batches_per_second
@@ -95,6 +98,7 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
     kinds: dict[str, Callable[[], Any]] = {
         "vanilla": lambda: run(),
         "distilled": lambda: run(distilled=True),
+        "replay": lambda: run(distilled=True, replayed=REPLAYED),
     }
     timings = timed_alternately(kinds, repeats=REPEATS)
     setups = timed_alternately(
@@ -107,7 +111,7 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
     with_cache = run(distilled=True, batches=LIVE_BATCHES)
     live = run(distilled=True, cache=False, batches=LIVE_BATCHES)
     vanilla, distilled = timings["vanilla"].median, timings["distilled"].median
-    ratio = distilled / vanilla
+    ratio, replay_ratio = distilled / vanilla, timings["replay"].median / vanilla
     live_ratio = with_cache / live
     rows = [
         ["vanilla trial", format_duration(vanilla), f"± {timings['vanilla'].spread:.0%}", ""],
@@ -116,6 +120,12 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
             format_duration(distilled),
             f"{ratio:.2f}x vanilla",
             f"bar {RATIO_BAR}x, published {PUBLISHED_RATIO}x",
+        ],
+        [
+            "… with as many driven trips",
+            format_duration(timings["replay"].median),
+            f"{replay_ratio:.2f}x vanilla",
+            "twice the positions",
         ],
         ["a step with the teacher live", "", f"{live_ratio:.2f}x one with the cache", ""],
         [
@@ -129,7 +139,9 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
     return {
         "vanilla_s": timings["vanilla"].seconds,
         "distilled_s": timings["distilled"].seconds,
+        "replay_s": timings["replay"].seconds,
         "ratio": ratio,
+        "replay_ratio": replay_ratio,
         "live_step_ratio": live_ratio,
         "setup_s": {name: timing.median for name, timing in setups.items()},
     }

@@ -166,11 +166,15 @@ def sha256_of_json(obj: Any) -> str:
     return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()
 
 
+class FolderInUse(UserError):
+    """Another process holds a folder's lock."""
+
+
 class FolderLock:
     """Keeps a second process out of a folder while this one writes there.
 
     The lock belongs to the process, so it goes away however the process ends. With `wait` the
-    second one waits for the first; without, it gets a `UserError` that names `guards`.
+    second one waits for the first; without, it gets a `FolderInUse` that names `guards`.
     """
 
     def __init__(
@@ -215,7 +219,7 @@ class FolderLock:
             except BlockingIOError as error:
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
                 if not self.wait:
-                    raise UserError(
+                    raise FolderInUse(
                         f"{self.guards} is in use by another run (process {holder}); "
                         "wait for it or choose another output folder."
                     ) from error

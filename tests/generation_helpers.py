@@ -117,3 +117,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a generated file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def requests_of(setup: Setup, count: int) -> list[Request]:
+    """Roads anywhere in the city, and times within a week."""
+    rng = np.random.default_rng(0)
+    roads = rng.integers(setup.network.num_roads, size=(count, 2))
+    starts = epoch("2015-11-02T00:00:00Z") + rng.integers(7 * 86_400, size=count)
+    return [(int(o), int(d), int(s)) for (o, d), s in zip(roads, starts)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -22,7 +23,7 @@ from data.demo_city import DemoCitySettings, make_demo_city
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
 from models.checkpoint import load_student_state
-from runtime.files import read_json
+from runtime.files import FolderLock, read_json
 from tests.training_helpers import NARROW, tiny_config
 from train_with_distill import train
 from training.folder import RunFolder
@@ -105,6 +106,23 @@ def test_a_step_is_done_once_whatever_kills_the_process(tmp_path: Path) -> None:
     other = [_step("a", log), _step("b", log, ("a",), killed=True, more=1), steps[2]]
     carry_out(diary, other)
     assert log[4:] == ["b", "c"] and not diary.result("b")["had half"]
+
+
+def test_several_processes_divide_the_steps(tmp_path: Path) -> None:
+    """What another one is at is left to it; what needs it waits until it is done."""
+    log: list[str] = []
+    diary = Diary(tmp_path)
+    steps = [_step("a", log), _step("b", log, ("a",)), _step("c", log)]
+    elsewhere = FolderLock(tmp_path, name=".a.lock")
+
+    def give_back(folder: Path, resumed: bool) -> Outcome:
+        assert log == []
+        elsewhere.release()
+        return steps[2].do(folder, resumed)
+
+    elsewhere.acquire()
+    assert carry_out(diary, [*steps[:2], replace(steps[2], do=give_back)]) == []
+    assert log == ["c", "a", "b"]
 
 
 def test_a_failed_step_stops_only_those_that_need_it(tmp_path: Path) -> None:

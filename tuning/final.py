@@ -15,7 +15,7 @@ from typing import Any
 
 from config.schema import Config
 from runtime.errors import UserError
-from runtime.files import FolderLock, read_json, sha256_of_json, write_json
+from runtime.files import FolderInUse, FolderLock, read_json, sha256_of_json, write_json
 from runtime.logs import get_logger
 from training.reporting import format_duration
 from training.resources import ResourcePool
@@ -204,9 +204,7 @@ def _claim(run: FinalRun) -> Iterator[bool]:
     lock = FolderLock(run.folder.path.parent, name=f".{run.name}.claim", guards=run.folder.path)
     try:
         lock.acquire()
-    except UserError:
-        if not lock.path.exists():  # the folder cannot be written at all
-            raise
+    except FolderInUse:
         yield False
         return
     try:

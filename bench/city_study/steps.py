@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.ledger import Entry
-from runtime.files import read_json, sha256_of_file, write_json
+from runtime.files import FolderInUse, FolderLock, read_json, sha256_of_file, write_json
 
 RESULT = "result.json"
+POLL_S = 2.0
 
 
 class StudyStopped(Exception):
@@ -108,27 +109,46 @@ class Forecast:
 
 
 def carry_out(diary: Diary, steps: Sequence[Step]) -> list[str]:
-    """Does what is not done; a step that fails does not stop those that do not need it."""
+    """Does what is not done; a step that fails does not stop those that do not need it.
+
+    Several processes may do the steps of one diary: each takes what nobody else is at, and waits
+    where it needs what another one is making. Returns the names of the steps that failed.
+    """
     failed: list[str] = []
-    for number, step in enumerate(steps, 1):
-        where = f"[{number}/{len(steps)}] {step.name}"
-        if set(step.needs) & set(failed):
-            print(f"{where}: left out, since what it needs has failed", flush=True)
-            failed.append(step.name)
-            continue
-        entry = diary.entry(step)
-        if entry.is_done():
-            continue
-        try:
-            seconds = _do(diary, step, entry)
-            print(f"{where}: {seconds:.0f} s", flush=True)
-        except Exception as error:
-            if isinstance(error, StudyStopped):
-                raise
-            traceback.print_exc()
-            print(f"{where}: failed: {error}", flush=True)
-            failed.append(step.name)
+    left = dict(enumerate(steps, 1))
+    while left:
+        names = {step.name for step in left.values()}
+        for number, step in left.items():
+            where = f"[{number}/{len(steps)}] {step.name}"
+            if not names & set(step.needs) and _settle(diary, step, where, failed):
+                del left[number]
+                break
+        else:
+            time.sleep(POLL_S)
     return failed
+
+
+def _settle(diary: Diary, step: Step, where: str, failed: list[str]) -> bool:
+    """Does a step unless it is done; False where another process is at it."""
+    if set(step.needs) & set(failed):
+        print(f"{where}: left out, since what it needs has failed", flush=True)
+        failed.append(step.name)
+        return True
+    try:
+        with FolderLock(diary.folder, name=f".{step.name.replace('/', '-')}.lock"):
+            entry = diary.entry(step)
+            if not entry.is_done():
+                seconds = _do(diary, step, entry)
+                print(f"{where}: {seconds:.0f} s", flush=True)
+    except FolderInUse:
+        return False
+    except StudyStopped:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{where}: failed: {error}", flush=True)
+        failed.append(step.name)
+    return True
 
 
 def _do(diary: Diary, step: Step, entry: Entry) -> float:
