@@ -112,12 +112,12 @@ def _network(folder: Path, num_roads: int) -> dict[str, float]:
     if num_roads == 50_000:
         grow_city(folder, 60_000)
     program = (
-        "import resource, sys, time\n"
+        "import sys, time\n"
+        "from bench.peak import peak_memory_mib\n"
         "from data.road_network import RoadNetwork\n"
         "start = time.perf_counter()\n"
         "RoadNetwork.load(sys.argv[1])\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(time.perf_counter() - start, peak)\n"
+        "print(time.perf_counter() - start, peak_memory_mib())\n"
     )
     seconds, mebibytes = _measure(program, folder)
     return {"load_60k_roads_s": seconds, "load_60k_roads_mib": mebibytes}
@@ -129,7 +129,8 @@ def _streamed(folder: Path, num_trips: int) -> dict[str, float]:
     make_demo_city(folder, 2_000, num_trips, progress=False)
     generated = time.perf_counter() - start
     program = (
-        "import resource, sys, time\n"
+        "import sys, time\n"
+        "from bench.peak import peak_memory_mib\n"
         "import numpy as np\n"
         "from data.road_network import RoadNetwork\n"
         "from data.sampling import bucketed_batches\n"
@@ -142,8 +143,7 @@ def _streamed(folder: Path, num_trips: int) -> dict[str, float]:
         "    zeros = np.zeros(len(trips), dtype=np.int64)\n"
         "    spec = RowSpec(trips, zeros, dataset.trace_lengths[trips].astype(np.int64))\n"
         "    dataset.features(dataset.rows(spec), 'cpu')\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(time.perf_counter() - start, peak)\n"
+        "print(time.perf_counter() - start, peak_memory_mib())\n"
     )
     seconds, mebibytes = _measure(program, folder)
     shutil.rmtree(folder)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench._common import parser, peak_memory_mib, print_table, save, timed
+from bench._common import parser, print_table, save, timed
+from bench.peak import peak_memory_mib
 from config.choices import DtwKind
 from data.demo_city import make_demo_city
 from data.road_network import RoadNetwork

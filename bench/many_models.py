@@ -16,7 +16,8 @@ from typing import get_args
 
 from baselines.generators import BaselineName
 from baselines.writing import load_habits, write_baseline
-from bench._common import parser, peak_memory_mib, print_table, save
+from bench._common import parser, print_table, save
+from bench.peak import peak_memory_mib
 from config import load_evaluation_config
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.preprocess import ensure_zones

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bench.programs import run
 from data.road_network import RoadNetwork
 from data.splits import SPLITS, has_split, split_file
 from runtime.files import read_json
@@ -31,18 +29,16 @@ def bench_points(points: Path, data_dir: Path, options: list[str]) -> dict[str, 
         folder = Path(name)
         for file in ("roadmap.geo", "roadmap.rel"):
             shutil.copy(data_dir / file, folder / file)
-        command = [sys.executable, "-m", "data.match", "--gps", str(points.resolve())]
-        command += ["--data_dir", str(folder), "--quiet", "--format", "parquet", *options]
-        for _ in range(2):
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        command = ["data.match", "--gps", str(points.resolve()), "--data_dir", str(folder)]
+        command += ["--quiet", "--format", "parquet", *options]
+        costs = [run(*command) for _ in range(2)]
         report = read_json(folder / "match_report.json")
-        peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         result = {
             "points": report["counts"]["points"],
             "trips": report["counts"]["trips"],
             "points_per_second": report["points_per_second"],
             "seconds_in_all": report["seconds_in_all"],
-            "peak_memory_mib": round(peak_mib),
+            "peak_memory_mib": round(costs[-1].peak_mib),
             "receivers_error_m": report["sigma_m"],
         }
         if has_split(data_dir, "train"):

@@ -4,39 +4,24 @@
     python -m bench.million --search sample --routes_per_od 20
 
 On a demo city, with a student that is trained here for a short time, or with any city and student.
-Memory is what all processes of a program hold together, pages that they share counted once, looked
-at every second.
+Memory is what all processes of a program hold together.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from argparse import Namespace
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import psutil
-
 from bench._common import parser, print_table, save
+from bench.programs import run
 from bench.small_student import train_small_student
 from config.generation import SearchName
 from runtime.errors import UserError, run_main
 
 ROADS, CITY_TRIPS = 1500, 13_000
-LOOK_EVERY_S = 1.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a program took."""
-
-    seconds: float
-    peak_mib: float
 
 
 def main() -> None:
@@ -88,39 +73,11 @@ def _measure(options: Namespace, folder: Path) -> dict[str, Any]:
         "routes_per_od": options.routes_per_od,
     }
     for what, command in programs.items():
-        cost = run(command)
+        cost = run(*command)
         print(f"{what}: {cost.seconds:.0f} s, {cost.peak_mib:,.0f} MiB", flush=True)
         results[f"{what}_s"], results[f"{what}_mib"] = cost.seconds, cost.peak_mib
     results["file_mib"] = trips.stat().st_size / 2**20
     return results
-
-
-def run(module_and_arguments: list[str]) -> Cost:
-    """Runs a program to its end."""
-    started = time.perf_counter()
-    program = psutil.Popen([sys.executable, "-m", *module_and_arguments], stdout=subprocess.DEVNULL)
-    peak = 0
-    while program.poll() is None:
-        peak = max(peak, _memory(program))
-        time.sleep(LOOK_EVERY_S)
-    if program.returncode:
-        raise UserError(f"{module_and_arguments[0]} ended with {program.returncode}; see above.")
-    return Cost(time.perf_counter() - started, peak / 2**20)
-
-
-def _memory(program: psutil.Process) -> int:
-    """Bytes of a program and of the processes that it has started."""
-    total = 0
-    try:
-        family = [program, *program.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    for process in family:
-        try:
-            total += int(process.memory_full_info().pss)
-        except psutil.Error:  # it has just ended
-            continue
-    return total
 
 
 if __name__ == "__main__":

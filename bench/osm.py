@@ -10,11 +10,7 @@ with the other benches' and writes them into `docs/own-city.md`.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +20,7 @@ import numpy as np
 
 from bench._common import parser, print_table
 from bench.match_page import keep
+from bench.programs import run
 from data.csv_reading import read_columns
 from data.roadmap_files import read_roads
 from runtime.errors import UserError, run_main
@@ -68,16 +65,20 @@ def measure(extract: Path, copies: Sequence[int]) -> list[Cost]:
     costs = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _convert(extract, folder / "first")
+        run(*_converting(extract, folder / "first"))
         layout = _Layout.of(folder / "first")
         for count in copies:
             pbf = folder / f"{count}.osm.pbf"
             _lay_side_by_side(extract, pbf, count, layout)
-            seconds, peak_mib = _convert(pbf, folder / f"city{count}")
+            cost = run(*_converting(pbf, folder / f"city{count}"))
             with (folder / f"city{count}" / "roadmap.geo").open() as lines:
                 roads = sum(1 for _ in lines) - 1
-            costs.append(Cost(count, pbf.stat().st_size / 1e6, roads, seconds, peak_mib))
+            costs.append(Cost(count, pbf.stat().st_size / 1e6, roads, cost.seconds, cost.peak_mib))
     return costs
+
+
+def _converting(pbf: Path, out: Path) -> list[str]:
+    return ["data.osm", "--pbf", str(pbf), "--out", str(out)]
 
 
 def of_a_gigabyte(costs: Sequence[Cost]) -> dict[str, float]:
@@ -88,17 +89,6 @@ def of_a_gigabyte(costs: Sequence[Cost]) -> dict[str, float]:
     seconds = large.seconds + ahead_mb * (large.seconds - small.seconds) / more_mb
     mib = large.peak_mib + ahead_mb * max(0.0, large.peak_mib - small.peak_mib) / more_mb
     return {"minutes": round(seconds / 60, 1), "gib": round(mib / 1024, 2)}
-
-
-def _convert(pbf: Path, out: Path) -> tuple[float, float]:
-    """Seconds and MiB of the program."""
-    command = [sys.executable, "-m", "data.osm", "--pbf", str(pbf), "--out", str(out)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise UserError(f"{' '.join(command)} failed; run it by itself to see why.")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench._common import parser, peak_memory_mib, print_table, save
+from bench._common import parser, print_table, save
+from bench.peak import peak_memory_mib
 from config import Config
 from critics.road_teacher import road_teacher
 from critics.scoring.judges import Judge, StudentJudge, TeacherJudge
