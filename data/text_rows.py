@@ -1,4 +1,4 @@
-"""Columns of text from CSV, in pieces of bounded size: by polars where the file is regular.
+"""Columns of text from CSV, in pieces of bounded size: by polars where they are regular.
 
 Regular is a file whose every line is a row of as many fields as the header, none of them empty,
 with quotes only around whole fields. Polars cuts, fills or joins what is not, without a word: from
@@ -7,6 +7,7 @@ there on the exact reader goes on, row by row, and says what is wrong.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data.csv_reading import read_columns, require_columns
-from data.tables import readable_by_polars
+from data.csv_reading import MAX_LINE_CHARS, read_columns, require_columns
 from data.trip_layout import Text
 from runtime.errors import UserError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 POLARS_FROM_BYTES = 1 << 20  # importing it takes longer than reading less than this without it
 _ROWS_A_PIECE = 8192
+_BLOCK_BYTES = 1 << 20
 _NO_SEPARATOR = "\x1f"  # a control character, which makes a line one field
 
 
@@ -97,21 +98,40 @@ def _regular_frames(path: Path, header: list[str]) -> Iterator[pl.DataFrame]:
     """All columns, since polars notices a field too many only where none is left out."""
     import polars as pl
 
+    if any("\n" in name or "\r" in name for name in header):
+        raise _IrregularError
+    schema = {str(place): pl.String for place in range(len(header))}
     errors = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
     try:
-        if any("\n" in name or "\r" in name for name in header) or _has_odd_lines(path):
-            raise _IrregularError
-        scan = pl.scan_csv(readable_by_polars(path), infer_schema=False, glob=False)
-        for batch in scan.collect_batches(chunk_size=_ROWS_A_PIECE, maintain_order=True):
-            names = [name.strip().lstrip("\ufeff") for name in batch.columns]
-            if names != header or any(batch.null_count().row(0)):
+        for block in _blocks(path):
+            if block.startswith(BOM_UTF8) or _has_odd_lines(block):  # polars leaves the mark out
                 raise _IrregularError
-            yield from batch.iter_slices(_ROWS_A_PIECE)
+            frame = pl.read_csv(block, has_header=False, schema=schema)
+            if any(frame.null_count().row(0)):
+                raise _IrregularError
+            yield frame
     except errors as error:
         raise _IrregularError from error
 
 
-def _has_odd_lines(path: Path) -> bool:
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The lines after the header, which is one of them, many at a time."""
+    with path.open("rb") as file:
+        if _has_odd_lines(file.readline(MAX_LINE_CHARS)):
+            raise _IrregularError
+        begun = b""
+        while read := file.read(_BLOCK_BYTES):
+            lines, end, rest = (begun + read).rpartition(b"\n")
+            begun = rest
+            if len(begun) > MAX_LINE_CHARS:
+                raise _IrregularError
+            if end:
+                yield lines + end
+        if begun:
+            yield begun
+
+
+def _has_odd_lines(block: bytes) -> bool:
     """Whether quotes stand anywhere but around whole fields of a line, or lines end in CR alone."""
     import polars as pl
 
@@ -124,15 +144,14 @@ def _has_odd_lines(path: Path) -> bool:
     quotes = count('"')
     at_edges = count(',"') + count('",') + outer
     odd = (quotes != at_edges) | (quotes % 2 == 1) | line.str.contains("\r", literal=True)
-    lines = pl.scan_csv(
-        readable_by_polars(path),
+    lines = pl.read_csv(
+        block,
         has_header=False,
         separator=_NO_SEPARATOR,
         quote_char=None,
         schema={"line": pl.String},
-        glob=False,
     )
-    return bool(lines.select(odd.any()).collect().item())
+    return bool(lines.select(odd.any()).item())
 
 
 def _exact_pieces(

@@ -45,14 +45,21 @@ def _read(path: Path, polars_from_bytes: int) -> Found:
 @settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(lines=LINES, end=st.sampled_from(["\n", "\r\n", "\r"]), last=st.booleans())
+@given(
+    lines=LINES,
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    last=st.booleans(),
+    block=st.sampled_from([3, 20, 1 << 20]),
+)
 def test_polars_finds_what_the_exact_reader_finds(
-    tmp_path: Path, lines: list[str], end: str, last: bool
+    tmp_path: Path, lines: list[str], end: str, last: bool, block: int
 ) -> None:
     path = tmp_path / "trips.csv"
     text = end.join(["a,r,t", *lines]) + (end if last else "")
     path.write_bytes(text.encode())
-    assert _read(path, 0) == _read(path, NEVER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.text_rows._BLOCK_BYTES", block)
+        assert _read(path, 0) == _read(path, NEVER)
 
 
 def test_a_regular_file_goes_through_polars_and_one_bad_row_changes_only_the_rest(
