@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 POLARS_FROM_BYTES = 1 << 20  # importing it takes longer than reading less than this without it
 _ROWS_A_PIECE = 8192
 _BLOCK_BYTES = 1 << 20
-_NO_SEPARATOR = "\x1f"  # a control character, which makes a line one field
 
 
 class Place(NamedTuple):
@@ -104,7 +103,7 @@ def _regular_frames(path: Path, header: list[str]) -> Iterator[pl.DataFrame]:
     errors = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
     try:
         for block in _blocks(path):
-            if block.startswith(BOM_UTF8) or _has_odd_lines(block):  # polars leaves the mark out
+            if _is_odd(block):
                 raise _IrregularError
             frame = pl.read_csv(block, has_header=False, schema=schema)
             if any(frame.null_count().row(0)):
@@ -117,7 +116,7 @@ def _regular_frames(path: Path, header: list[str]) -> Iterator[pl.DataFrame]:
 def _blocks(path: Path) -> Iterator[bytes]:
     """The lines after the header, which is one of them, many at a time."""
     with path.open("rb") as file:
-        if _has_odd_lines(file.readline(MAX_LINE_CHARS)):
+        if _is_odd(file.readline(MAX_LINE_CHARS).removeprefix(BOM_UTF8)):
             raise _IrregularError
         begun = b""
         while read := file.read(_BLOCK_BYTES):
@@ -131,27 +130,11 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield begun
 
 
-def _has_odd_lines(block: bytes) -> bool:
-    """Whether quotes stand anywhere but around whole fields of a line, or lines end in CR alone."""
-    import polars as pl
+def _is_odd(block: bytes) -> bool:
+    """Whether polars might read it otherwise than the csv module; it leaves out a mark ahead."""
+    from data.text_kernels import has_odd_lines
 
-    line = pl.col("line").str.strip_suffix("\r")
-
-    def count(text: str) -> pl.Expr:
-        return line.str.count_matches(text, literal=True).cast(pl.Int64)
-
-    outer = line.str.starts_with('"').cast(pl.Int64) + line.str.ends_with('"').cast(pl.Int64)
-    quotes = count('"')
-    at_edges = count(',"') + count('",') + outer
-    odd = (quotes != at_edges) | (quotes % 2 == 1) | line.str.contains("\r", literal=True)
-    lines = pl.read_csv(
-        block,
-        has_header=False,
-        separator=_NO_SEPARATOR,
-        quote_char=None,
-        schema={"line": pl.String},
-    )
-    return bool(lines.select(odd.any()).item())
+    return block.startswith(BOM_UTF8) or has_odd_lines(np.frombuffer(block, dtype=np.uint8))
 
 
 def _exact_pieces(
