@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench._common import parser, print_table, save, timed_alternately
+from bench._common import Timing, parser, print_table, save, timed_alternately
 from config import Config, load_config
 from critics.teacher_training import TeacherOptions, train_teacher
 from data.demo_city import make_demo_city
@@ -110,41 +110,39 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
     )
     with_cache = run(distilled=True, batches=LIVE_BATCHES)
     live = run(distilled=True, cache=False, batches=LIVE_BATCHES)
-    vanilla, distilled = timings["vanilla"].median, timings["distilled"].median
-    ratio, replay_ratio = distilled / vanilla, timings["replay"].median / vanilla
-    live_ratio = with_cache / live
+    vanilla = timings["vanilla"].median
+    results = {
+        **{f"{name}_s": timing.seconds for name, timing in timings.items()},
+        "ratio": timings["distilled"].median / vanilla,
+        "replay_ratio": timings["replay"].median / vanilla,
+        "live_step_ratio": with_cache / live,
+        "setup_s": {name: timing.median for name, timing in setups.items()},
+    }
+    _print_trials(timings, results)
+    return results
+
+
+def _print_trials(timings: dict[str, Timing], results: dict[str, Any]) -> None:
+    duration = {name: format_duration(timing.median) for name, timing in timings.items()}
+    bars = f"bar {RATIO_BAR}x, published {PUBLISHED_RATIO}x"
     rows = [
-        ["vanilla trial", format_duration(vanilla), f"± {timings['vanilla'].spread:.0%}", ""],
-        [
-            "distilled trial",
-            format_duration(distilled),
-            f"{ratio:.2f}x vanilla",
-            f"bar {RATIO_BAR}x, published {PUBLISHED_RATIO}x",
-        ],
+        ["vanilla trial", duration["vanilla"], f"± {timings['vanilla'].spread:.0%}", ""],
+        ["distilled trial", duration["distilled"], f"{results['ratio']:.2f}x vanilla", bars],
         [
             "… with as many driven trips",
-            format_duration(timings["replay"].median),
-            f"{replay_ratio:.2f}x vanilla",
+            duration["replay"],
+            f"{results['replay_ratio']:.2f}x vanilla",
             "twice the positions",
         ],
-        ["a step with the teacher live", "", f"{live_ratio:.2f}x one with the cache", ""],
+        ["a step with the teacher live", "", f"{results['live_step_ratio']:.2f}x cached", ""],
         [
             "set-up after the first",
-            f"{max(setup.median for setup in setups.values()):.2f} s",
+            f"{max(results['setup_s'].values()):.2f} s",
             "",
             f"bar {SETUP_BAR_S:.0f} s",
         ],
     ]
     print_table(f"A trial of {EPOCHS} epochs", ["", "time", "", ""], rows)
-    return {
-        "vanilla_s": timings["vanilla"].seconds,
-        "distilled_s": timings["distilled"].seconds,
-        "replay_s": timings["replay"].seconds,
-        "ratio": ratio,
-        "replay_ratio": replay_ratio,
-        "live_step_ratio": live_ratio,
-        "setup_s": {name: timing.median for name, timing in setups.items()},
-    }
 
 
 def _study(config: Config, pool: ResourcePool) -> dict[str, Any]:

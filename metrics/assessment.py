@@ -172,12 +172,7 @@ def assess(
     scenarios = {
         label: sides.scenario(label, generated_labels[label]) for label in reference.labels
     }
-    parts = {each: reference.part(each) for each in quantities}
-    bins = {
-        each: BinnedTrips.of(quantities[each], part.edges, len(generated))
-        for each, part in parts.items()
-        if part is not None
-    }
+    bins, distributions = _distributed(quantities, reference, len(generated))
     return Assessment(
         name=name,
         reference=reference,
@@ -190,13 +185,22 @@ def assess(
         local=local,
         overall=overall,
         scenarios=scenarios,
-        distributions={
-            each: Distribution.of(part, bins[each])
-            for each, part in parts.items()
-            if part is not None
-        },
+        distributions=distributions,
         behaviour=behaviour,
     )
+
+
+def _distributed(
+    quantities: dict[str, Values], reference: Reference, num_trips: int
+) -> tuple[dict[str, BinnedTrips], dict[str, Distribution]]:
+    """Which trips fall into which of the real ones' bins, and both sides' distributions."""
+    bins, distributions = {}, {}
+    for name, values in quantities.items():
+        part = reference.part(name)
+        if part is not None:
+            bins[name] = BinnedTrips.of(values, part.edges, num_trips)
+            distributions[name] = Distribution.of(part, bins[name])
+    return bins, distributions
 
 
 @dataclass(frozen=True)
