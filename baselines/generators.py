@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.habits import Counts, Habits
+from baselines.layout import FloatArray, IntArray, Roads, Seen, Walks
 from data.routes import RouteFinder
 from runtime.chunks import run_in_threads
 from runtime.errors import UserError
 from search.od import draw
 from search.trips import GeneratedTrip, TripRequests
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 BaselineName = Literal[
     "random_walk",
@@ -56,18 +54,15 @@ class Walk:
     has_aim: bool
 
     @cached_property
-    def _pairs(self) -> Counts:
+    def _seen(self) -> Seen:
         from baselines.walk_kernels import DESTINATION, SECOND
 
+        habits, pairs, by_direction = self.habits, _NO_COUNTS, np.zeros((1, 1))
         if self.mode == SECOND:
-            return self.habits.second_order
-        return self.habits.by_destination if self.mode == DESTINATION else _NO_COUNTS
-
-    @cached_property
-    def _by_direction(self) -> FloatArray:
-        from baselines.walk_kernels import DESTINATION
-
-        return self.habits.by_direction if self.mode == DESTINATION else np.zeros((1, 1))
+            pairs = habits.second_order
+        elif self.mode == DESTINATION:
+            pairs, by_direction = habits.by_destination, habits.by_direction
+        return Seen(self.mode, habits.first_order, pairs.keys, pairs.counts, by_direction)
 
     def _limits(self, numbers: IntArray) -> IntArray:
         lengths = self.habits.trips.lengths
@@ -82,32 +77,25 @@ class Walk:
 
         network, count = self.habits.network, len(requests)
         limits = self._limits(np.arange(requests.first, requests.first + count))
-        route = np.empty((count, int(limits.max(initial=1))), dtype=np.int32)
-        lengths, log_prob = np.empty(count, dtype=np.int64), np.empty(count)
-        arguments = (
-            self.mode,
-            self.seed,
-            requests.first,
-            requests.origin,
-            requests.destination,
-            limits,
-            network.reach_offsets,
-            network.reach_targets,
-            network.center_lon,
-            network.center_lat,
-            self.habits.first_order,
-            self._pairs.keys,
-            self._pairs.counts,
-            self._by_direction,
-            max(1, network.max_candidates),
-            route,
-            lengths,
-            log_prob,
+        walks = Walks(
+            first_number=requests.first,
+            origin=requests.origin,
+            destination=requests.destination,
+            limit=limits,
+            route=np.empty((count, int(limits.max(initial=1))), dtype=np.int32),
+            length=np.empty(count, dtype=np.int64),
+            log_prob=np.empty(count),
         )
-        run_in_threads(lambda begin, end: walk(begin, end, *arguments), count)
+        roads = Roads(
+            network.reach_offsets, network.reach_targets, network.center_lon, network.center_lat
+        )
+        most = max(1, network.max_candidates)
+        run_in_threads(
+            lambda begin, end: walk(begin, end, self.seed, roads, self._seen, walks, most), count
+        )
         for i in range(count):
-            roads = route[i, : lengths[i]].astype(np.int64)
-            yield _trip(self.habits, requests, i, roads, float(log_prob[i]))
+            route = walks.route[i, : walks.length[i]].astype(np.int64)
+            yield _trip(self.habits, requests, i, route, float(walks.log_prob[i]))
 
 
 @dataclass(frozen=True)

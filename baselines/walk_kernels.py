@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.contexts import DIRECTIONS, NEAR_M
+from baselines.layout import FloatArray, IntArray
 from data.demo_city.search import mix, uniform
 from runtime.jit import kernel
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 UNIFORM, FIRST, SECOND, DESTINATION = 0, 1, 2, 3
 _BACK_OFF = 1.0  # sightings that the coarser estimate counts as
@@ -57,70 +54,61 @@ def _back_off(weight: FloatArray, seen: FloatArray, degree: int) -> None:
 
 
 @kernel()
-def walk(
-    begin: int,
-    end: int,
-    mode: int,
-    seed: int,
-    first_number: int,
-    origin: IntArray,
-    destination: IntArray,
-    limit: IntArray,
-    offsets: IntArray,
-    targets: IntArray,
-    lon: FloatArray,
-    lat: FloatArray,
-    first_order: FloatArray,
-    pair_keys: IntArray,
-    pair_counts: FloatArray,
-    by_direction: FloatArray,
-    max_degree: int,
-    route: NDArray[np.int32],
-    route_len: IntArray,
-    log_prob: FloatArray,
-) -> None:
-    """Draws walks begin:end, each until its destination, a dead end or its `limit` of roads.
+def _weigh(  # type: ignore[no-untyped-def]
+    road, before, destination, roads, seen, weight, count
+):
+    """The chances of a road's transitions, as the walk's mode knows them; `before` it came by."""
+    start = roads.offsets[road]
+    degree = roads.offsets[road + 1] - start
+    context = _context(road, destination, roads.lon, roads.lat)
+    for c in range(degree):
+        weight[c] = 1.0 / degree if seen.mode == UNIFORM else seen.first_order[start + c]
+        count[c] = seen.by_direction[start + c, context] if seen.mode == DESTINATION else 0.0
+    if seen.mode == DESTINATION:
+        _back_off(weight, count, degree)
+        for c in range(degree):
+            wanted = (start + c) * (len(roads.offsets) - 1) + destination
+            count[c] = _count_of(seen.pair_keys, seen.pair_counts, wanted)
+        _back_off(weight, count, degree)
+    elif seen.mode == SECOND and before >= 0:
+        for c in range(degree):
+            wanted = before * len(roads.targets) + start + c
+            count[c] = _count_of(seen.pair_keys, seen.pair_counts, wanted)
+        _back_off(weight, count, degree)
 
-    `pair_keys` are pairs of edges (SECOND) or of edge and destination (DESTINATION).
-    """
-    num_roads, num_edges = len(offsets) - 1, len(targets)
-    weight, seen = np.empty(max_degree), np.empty(max_degree)
+
+@kernel()
+def _pick(weight, degree, share):  # type: ignore[no-untyped-def]
+    """The transition at which the summed chances pass a share."""
+    passed = 0.0
+    for c in range(degree):
+        passed += weight[c]
+        if share < passed:
+            return c
+    return degree - 1
+
+
+@kernel()
+def walk(begin, end, seed, roads, seen, walks, max_degree):  # type: ignore[no-untyped-def]
+    """Draws walks begin:end, each until its destination, a dead end or its `limit` of roads."""
+    weight, counted = np.empty(max_degree), np.empty(max_degree)
     for i in range(begin, end):
-        key = mix(mix(np.uint64(seed), np.uint64(first_number + i)), np.uint64(mode))
-        road, before, count = origin[i], -1, 1
-        route[i, 0] = road
+        number = np.uint64(walks.first_number + i)
+        key = mix(mix(np.uint64(seed), number), np.uint64(seen.mode))
+        road, before, count = walks.origin[i], -1, 1
+        walks.route[i, 0] = road
         total = 0.0
-        while road != destination[i] and count < limit[i]:
-            start = offsets[road]
-            degree = offsets[road + 1] - start
+        while road != walks.destination[i] and count < walks.limit[i]:
+            start = roads.offsets[road]
+            degree = roads.offsets[road + 1] - start
             if degree == 0:
                 break
-            context = _context(road, destination[i], lon, lat)
-            for c in range(degree):
-                weight[c] = 1.0 / degree if mode == UNIFORM else first_order[start + c]
-                seen[c] = by_direction[start + c, context] if mode == DESTINATION else 0.0
-            if mode == DESTINATION:
-                _back_off(weight, seen, degree)
-                for c in range(degree):
-                    wanted = (start + c) * num_roads + destination[i]
-                    seen[c] = _count_of(pair_keys, pair_counts, wanted)
-                _back_off(weight, seen, degree)
-            elif mode == SECOND and before >= 0:
-                for c in range(degree):
-                    wanted = before * num_edges + start + c
-                    seen[c] = _count_of(pair_keys, pair_counts, wanted)
-                _back_off(weight, seen, degree)
-            wanted_share = uniform(key, count)
-            chosen, passed = degree - 1, 0.0
-            for c in range(degree):
-                passed += weight[c]
-                if wanted_share < passed:
-                    chosen = c
-                    break
+            _weigh(road, before, walks.destination[i], roads, seen, weight, counted)
+            chosen = _pick(weight, degree, uniform(key, count))
             total += math.log(weight[chosen])
             before = start + chosen
-            road = targets[before]
-            route[i, count] = road
+            road = roads.targets[before]
+            walks.route[i, count] = road
             count += 1
-        route_len[i] = count
-        log_prob[i] = total
+        walks.length[i] = count
+        walks.log_prob[i] = total
