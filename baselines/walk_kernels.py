@@ -53,7 +53,7 @@ def _back_off(weight: FloatArray, seen: FloatArray, degree: int) -> None:
         weight[c] = (seen[c] + _BACK_OFF * weight[c]) / total
 
 
-@kernel()
+@kernel(inner=True)
 def _weigh(  # type: ignore[no-untyped-def]
     road, before, destination, roads, seen, weight, count
 ):
@@ -77,7 +77,7 @@ def _weigh(  # type: ignore[no-untyped-def]
         _back_off(weight, count, degree)
 
 
-@kernel()
+@kernel(inner=True)
 def _pick(weight, degree, share):  # type: ignore[no-untyped-def]
     """The transition at which the summed chances pass a share."""
     passed = 0.0

@@ -1,4 +1,4 @@
-"""What the compiled loops share: the road network, its grid, the model's numbers, the search.
+"""What the compiled loops share: points, the road network, the model's numbers, the search.
 
 Named tuples of arrays, because numba takes them as they are. Positions are in metres on a plane
 that is stretched east to west: `x` counts as if on the equator, and whoever measures multiplies
@@ -19,6 +19,27 @@ Int32Array = NDArray[np.int32]
 
 MAX_CANDIDATES = 32
 """Roads that a point may be on; the nearest ones count."""
+
+
+class RawPoints(NamedTuple):
+    """Points of receivers, sorted by vehicle and time."""
+
+    vehicle: Int32Array  # [P]
+    trip: IntArray  # [P]
+    occupied: NDArray[np.int8]  # [P]
+    time_s: FloatArray  # [P]
+    lon: FloatArray  # [P]
+    lat: FloatArray  # [P]
+
+
+class SplitRules(NamedTuple):
+    """Where one trip ends and the next begins; see `data.match.settings`."""
+
+    drop_vacant: bool
+    max_speed: float
+    max_gap_s: float
+    pause_s: float
+    pause_radius_m: float
 
 
 class Roads(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.match.arrays import RawPoints, SplitRules
 from data.match.matcher import TripPoints
 from data.match.records import Records
 from data.match.settings import CleaningSettings
@@ -41,21 +42,15 @@ def clean(records: Records, settings: CleaningSettings, counts: Counter[str]) ->
     sorted_records = records[rows]
     state = np.empty(len(rows), dtype=np.int8)
     trip_of = np.empty(len(rows), dtype=np.int32)
-    kernels.split_trips(
-        np.ascontiguousarray(sorted_records["vehicle"]),
-        np.ascontiguousarray(sorted_records["trip"]),
-        np.ascontiguousarray(sorted_records["occupied"]),
-        np.ascontiguousarray(sorted_records["time_s"]),
-        np.ascontiguousarray(sorted_records["lon"]),
-        np.ascontiguousarray(sorted_records["lat"]),
-        settings.vacant == "drop",
-        settings.max_speed,
-        settings.max_gap_s,
-        settings.pause_s,
-        settings.pause_radius_m,
-        state,
-        trip_of,
+    points = RawPoints(*(np.ascontiguousarray(sorted_records[name]) for name in RawPoints._fields))
+    rules = SplitRules(
+        drop_vacant=settings.vacant == "drop",
+        max_speed=settings.max_speed,
+        max_gap_s=settings.max_gap_s,
+        pause_s=settings.pause_s,
+        pause_radius_m=settings.pause_radius_m,
     )
+    kernels.split_trips(points, rules, state, trip_of)
     for reason, value in (
         ("points: two at one time", kernels.DUPLICATE),
         ("points: a jump", kernels.JUMP),

@@ -25,26 +25,32 @@ def metres(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
     return math.radians(1.0) * _EARTH_M * math.hypot((lon2 - lon1) * stretch, lat2 - lat1)
 
 
+@kernel(inner=True)
+def _goes_on(points, last, i, max_gap_s):  # type: ignore[no-untyped-def]
+    """Whether a point may belong to the trip of the last good one."""
+    return (
+        last >= 0
+        and points.vehicle[i] == points.vehicle[last]
+        and points.trip[i] == points.trip[last]
+        and points.occupied[i] == points.occupied[last]
+        and points.time_s[i] - points.time_s[last] <= max_gap_s
+    )
+
+
+@kernel(inner=True)
+def _within_reach(points, start, i, max_speed):  # type: ignore[no-untyped-def]
+    """Whether a vehicle can have come from one point to a later one."""
+    way = metres(points.lon[start], points.lat[start], points.lon[i], points.lat[i])
+    return way <= max_speed * (points.time_s[i] - points.time_s[start]) + _JUMP_TOLERANCE_M
+
+
 @kernel()
-def split_trips(
-    vehicle: NDArray[np.int32],
-    trip: NDArray[np.int64],
-    occupied: NDArray[np.int8],
-    time_s: NDArray[np.float64],
-    lon: NDArray[np.float64],
-    lat: NDArray[np.float64],
-    drop_vacant: bool,
-    max_speed: float,
-    max_gap_s: float,
-    pause_s: float,
-    pause_radius_m: float,
-    state: NDArray[np.int8],
-    trip_of: NDArray[np.int32],
-) -> int:
+def split_trips(points, rules, state, trip_of):  # type: ignore[no-untyped-def]
     """Says of each point what becomes of it and which trip it belongs to; the number of trips.
 
     The points are sorted by vehicle and time.
     """
+    lon, lat, time_s = points.lon, points.lat, points.time_s
     trips = 0
     last = -1  # the last good point of the trip in progress; −1 where none is in progress
     anchor = -1  # since when the vehicle is within the radius of a pause
@@ -52,46 +58,34 @@ def split_trips(
     far = -1  # the last point that jumped
     for i in range(len(time_s)):
         trip_of[i] = -1
-        if drop_vacant and occupied[i] == 0:
+        if rules.drop_vacant and points.occupied[i] == 0:
             state[i] = VACANT
             last = -1
             continue
-        continues = (
-            last >= 0
-            and vehicle[i] == vehicle[last]
-            and trip[i] == trip[last]
-            and occupied[i] == occupied[last]
-            and time_s[i] - time_s[last] <= max_gap_s
-        )
-        if not continues:
-            state[i], trip_of[i] = KEPT, trips
-            trips += 1
-            last, anchor, jumps = i, i, 0
-            continue
-        seconds = time_s[i] - time_s[last]
-        if seconds <= 0.0:
+        begins = not _goes_on(points, last, i, rules.max_gap_s)
+        if not begins and time_s[i] - time_s[last] <= 0.0:
             state[i] = DUPLICATE
             continue
-        if metres(lon[last], lat[last], lon[i], lat[i]) > max_speed * seconds + _JUMP_TOLERANCE_M:
-            near = jumps > 0 and metres(lon[far], lat[far], lon[i], lat[i]) <= (
-                max_speed * (time_s[i] - time_s[far]) + _JUMP_TOLERANCE_M
-            )
+        if not begins and not _within_reach(points, last, i, rules.max_speed):
+            near = jumps > 0 and _within_reach(points, far, i, rules.max_speed)
             jumps = jumps + 1 if near else 1
             far = i
             if jumps < _JUMPS_THAT_ARE_REAL:
                 state[i] = JUMP
                 continue
+            begins = True
+        if begins:
             state[i], trip_of[i] = KEPT, trips
             trips += 1
             last, anchor, jumps = i, i, 0
             continue
         jumps = 0
-        if metres(lon[anchor], lat[anchor], lon[i], lat[i]) > pause_radius_m:
+        if metres(lon[anchor], lat[anchor], lon[i], lat[i]) > rules.pause_radius_m:
             if state[last] == PARKED:  # off again: the new trip begins where it stood
                 state[last], trip_of[last] = KEPT, trips
                 trips += 1
             anchor = i
-        if time_s[i] - time_s[anchor] > pause_s:
+        if time_s[i] - time_s[anchor] > rules.pause_s:
             state[i] = PARKED
         else:
             state[i], trip_of[i] = KEPT, trips - 1
