@@ -11,7 +11,8 @@ import psutil
 
 from runtime.errors import UserError
 
-LOOK_EVERY_S = 0.1
+LOOKS = 50  # in the time so far: often at a short program, seldom at a long one
+LONGEST_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def run(*command: str) -> Cost:
     peak = 0
     while program.poll() is None:
         peak = max(peak, _memory(program))
-        time.sleep(LOOK_EVERY_S)
+        passed = time.perf_counter() - started
+        time.sleep(min(LONGEST_WAIT_S, 0.02 + passed / LOOKS))
     if program.returncode:
         raise UserError(f"python -m {' '.join(command)} failed; run it by itself to see why.")
     return Cost(time.perf_counter() - started, peak / 2**20)

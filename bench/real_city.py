@@ -7,7 +7,7 @@
 killed and started again with the same arguments, the study goes on where it was. Started several
 times, also on machines that share `--out`, the processes divide the steps. With other sizes,
 kinds or seeds it does what is missing. `--page` writes what has been found into
-`docs/real-city.md` and `docs/real-city.json`.
+`docs/real-city.md` and `docs/real-city.json`, in place of what stood there of these sizes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bench.city_study.planning import Plan
 from bench.city_study.settings import KINDS, SEARCHES, StudySettings
 from bench.city_study.steps import Forecast, StudyStopped, carry_out
 from bench.city_study.study import Study
-from bench.city_study.summary import summarize
+from bench.city_study.summary import recorded, summarize
 from runtime.errors import UserError, run_main
-from runtime.files import FolderLock, write_json
+from runtime.files import FolderLock, read_json, write_json
 from runtime.logs import setup_logging
 from training.reporting import format_duration
 
@@ -52,11 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         print("Stopped by a signal; started again, the study goes on here.")
         return 130
     finally:
-        summary = study.settings.out / "summary.json"
-        write_json(summary, summarize(study, steps))
+        found, summary = summarize(study, steps), study.settings.out / "summary.json"
+        write_json(summary, found)
     if options.page:
-        write_json(PAGE.with_suffix(".json"), summarize(study, steps))
-        write_page(summary, PAGE)
+        record = PAGE.with_suffix(".json")
+        write_json(record, recorded(found, read_json(record) if record.exists() else None))
+        write_page(record, PAGE)
         print(f"Written to {PAGE.name}.")
     print(f"\nWhat was found is in {summary}.")
     return 1 if failed else 0

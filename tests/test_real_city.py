@@ -17,13 +17,14 @@ from bench.city_study import page, questions
 from bench.city_study.plain_training import PlainTraining
 from bench.city_study.settings import FOLLOWED, LONG, PLAIN, StudySettings
 from bench.city_study.steps import Cost, Diary, Forecast, Outcome, Step, carry_out
+from bench.city_study.summary import recorded
 from bench.real_city import main
 from config import dump_config, load_config
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
 from models.checkpoint import load_student_state
-from runtime.files import FolderLock, read_json
+from runtime.files import FolderLock, read_json, write_json
 from tests.training_helpers import NARROW, tiny_config
 from train_with_distill import train
 from training.folder import RunFolder
@@ -58,10 +59,12 @@ def test_a_study_runs_through_and_is_not_done_again(
         assert {"markov_1", "shortest_path", *FOLLOWED} <= set(compared["groups"])
     assert set(found["leakage"]) == set(found["utility"]) == set(FOLLOWED)
     assert found["scores"]["rows"]
+    record = tmp_path / "record.json"
+    write_json(record, recorded(summary, None))
     for name in page.TABLES:
         file = tmp_path / f"{name}.md"
         file.write_text(PAGE.format(name))
-        page.write_page(study / "summary.json", file)
+        page.write_page(record, file)
         text = file.read_text()
         assert "Not measured yet" not in text and "Text that stays." in text
         assert len(text.splitlines()) > 6
@@ -70,6 +73,26 @@ def test_a_study_runs_through_and_is_not_done_again(
     assert main(arguments) == 0
     assert {file: file.stat().st_mtime_ns for file in study.rglob("step.json")} == stamps
     assert f"{len(stamps)} of {len(stamps)} are done" in capsys.readouterr().out
+
+
+def test_the_record_keeps_what_other_runs_found_of_other_sizes() -> None:
+    def run(date: str, sizes: list[str], roads: int = 5) -> dict[str, object]:
+        city = {"name": "a", "roads": roads, "train": 9, "val": len(sizes), "test": 3}
+        names = ("settings", "steps", "seconds", "teacher", "questions")
+        found = {size: {"choices": {"groups": [date] * (size != "7")}} for size in sizes}
+        return {"city": city, "machine": date, "sizes": found, **dict.fromkeys(names)}
+
+    first = recorded(run("monday", ["all", "1000"]), None)
+    nothing_yet = recorded(run("tuesday", ["7"]), {**first, "sizes": {"7": "monday"}})
+    assert nothing_yet["sizes"] == {"7": "monday"}
+    both = recorded(run("tuesday", ["3000", "1000"]), first)
+    dates = {
+        size: (each["choices"], each["run"]["machine"]) for size, each in both["sizes"].items()
+    }
+    tuesday, monday = ("tuesday", "tuesday"), ("monday", "monday")
+    assert list(dates.items()) == [("1000", tuesday), ("3000", tuesday), ("all", monday)]
+    elsewhere = recorded(run("wednesday", ["10"], roads=6), both)
+    assert list(elsewhere["sizes"]) == ["10"]
 
 
 class _Killed(BaseException):

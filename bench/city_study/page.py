@@ -9,7 +9,7 @@ from typing import Any
 
 from bench._pages import fill
 from bench.city_study.settings import StudySettings
-from bench.city_study.summary import CHOICES
+from bench.city_study.summary import CHOICES, Summary
 from bench.students import size_name
 from metrics.measures import MEASURES
 from report.tables import markdown_table
@@ -32,54 +32,56 @@ ASPECT_OF = {
     **dict.fromkeys(("detour", "switch", "loop", "cell_shift"), "route"),
     **dict.fromkeys(("slow", "wrong_time"), "time"),
 }
-Summary = dict[str, Any]
 
 
-def write_page(summary_file: Path, page: Path) -> None:
-    """Fills in the tables of a page."""
-    summary = read_json(summary_file)
+def write_page(record: Path, page: Path) -> None:
+    """Fills in the tables of a page by what `summary.recorded` keeps."""
+    summary = read_json(record)
     fill(page, {name: partial(table, summary) for name, table in TABLES.items()})
 
 
 def _run(summary: Summary) -> str:
     """What was measured, where and when, and what the whole study has beyond it."""
-    city, where, settings = summary["city"], summary["machine"], summary["settings"]
+    city = summary["city"]
     lines = [
         f"Measured on `{city['name']}`: {city['roads']:,} roads, {city['train']:,} / "
-        f"{city['val']:,} / {city['test']:,} trips for training, validation and test; on "
-        f"{where['date']}, "
-        f"{where['processor']}, {where['cores']} cores, torch {where['torch']}; "
-        f"{summary['seconds']['done'] / 3600:.1f} hours of steps.",
+        f"{city['test']:,} trips for training and test.",
         "",
-        *(f"- {line}" for line in _outstanding(summary, StudySettings(Path(), Path()), settings)),
     ]
+    whole = StudySettings(Path(), Path())
+    for size, found in summary["sizes"].items():
+        where = found["run"]["machine"]
+        lines.append(
+            f"- **Students of {size} trips**: {where['date']}, {where['processor']}, "
+            f"{where['cores']} cores, torch {where['torch']}; "
+            f"{found['run']['seconds']['done'] / 3600:.1f} hours of steps, by one core each. "
+            + " ".join(_outstanding(found["run"], whole))
+        )
+    missing = [size_name(size) for size in whole.sizes if size_name(size) not in summary["sizes"]]
+    if missing:
+        lines.append(f"- Outstanding: students of {', '.join(missing)} trips.")
     return "\n".join(lines)
 
 
-def _outstanding(summary: Summary, whole: StudySettings, asked: dict[str, Any]) -> list[str]:
-    """What the study by default has, and this one has not."""
-    found = []
-    for name, noun in (("sizes", "students of"), ("kinds", "kinds"), ("searches", "searches")):
-        missing = [each for each in getattr(whole, name) if each not in asked[name]]
+def _outstanding(run: Summary, whole: StudySettings) -> list[str]:
+    """What the study by default has of a size, and this run has not."""
+    found, asked = [], run["settings"]
+    for name in ("kinds", "searches"):
+        missing = [f"`{each}`" for each in getattr(whole, name) if each not in asked[name]]
         if missing:
-            of_size = name == "sizes"
-            shown = ", ".join(size_name(each) if of_size else f"`{each}`" for each in missing)
-            found.append(f"Outstanding: {noun} {shown}{' trips' if of_size else ''}.")
-    for name, noun in (("seeds", "seeds"), ("num_generated", "generated trips a file")):
+            found.append(f"Outstanding: {name} {', '.join(missing)}.")
+    for name, noun in (
+        ("seeds", "seeds"),
+        ("num_generated", "generated trips a file"),
+        ("trips_seen", "trips shown in a training"),
+        ("teacher_epochs", "epochs of the teacher"),
+    ):
         if asked[name] < getattr(whole, name):
-            found.append(
-                f"Fewer {noun} than the whole study: {asked[name]} of {getattr(whole, name)}."
-            )
-    if asked["trips_seen"] < whole.trips_seen:
-        found.append(
-            f"Shorter trainings: {asked['trips_seen']:,} trips shown instead of "
-            f"{whole.trips_seen:,}."
-        )
-    missing = summary["steps"]["missing"]
-    if missing:
-        total = summary["steps"]["done"] + len(missing)
+            found.append(f"{noun.capitalize()}: {asked[name]:,} of {getattr(whole, name):,}.")
+    if missing := run["steps"]["missing"]:
+        total = run["steps"]["done"] + len(missing)
         found.append(f"{len(missing)} of {total} steps were not reached: {_listed(missing)}.")
-    return found or ["Nothing of the whole study is outstanding."]
+    return found or ["Nothing is outstanding."]
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
@@ -118,15 +120,19 @@ def _matching(summary: Summary) -> str:
 
 
 def _teacher(summary: Summary) -> str:
-    if summary["teacher"] is None:
-        return "Not measured yet."
     header = ["", "accuracy", "where there is a choice", "NLL", "calibration error"]
     keys = ("accuracy", "accuracy_at_choices", "nll", "ece")
-    rows = [
-        [row["name"], *(f"{row[key]:.4f}" for key in keys)]
-        for row in summary["teacher"]["report"]["rows"]
-    ]
-    return markdown_table(rows, header)
+    parts = []
+    for size, found in summary["sizes"].items():
+        teacher = found["run"]["teacher"]
+        if teacher is None:
+            continue
+        rows = [
+            [row["name"], *(f"{row[key]:.4f}" for key in keys)] for row in teacher["report"]["rows"]
+        ]
+        title = f"**Of the students of {size} trips**, {teacher['report']['num_trips']:,} trips:"
+        parts.append(f"{title}\n\n{markdown_table(rows, header)}")
+    return "\n\n".join(parts) or "Not measured yet."
 
 
 def _choices(summary: Summary) -> str:

@@ -13,6 +13,7 @@ from bench.city_study.settings import LONG, VANILLA
 from bench.city_study.steps import Diary, Forecast, Step
 from bench.city_study.study import TEACHER, Study
 from bench.students import Run, size_name
+from config.section import LARGEST_INT
 from metrics.groups import Group, GroupComparison, compare_groups
 from metrics.measures import MEASURES
 
@@ -25,7 +26,10 @@ CHOICES = {
 }
 
 
-def summarize(study: Study, steps: Sequence[Step]) -> dict[str, Any]:
+Summary = dict[str, Any]
+
+
+def summarize(study: Study, steps: Sequence[Step]) -> Summary:
     """Everything that is done, and what is not."""
     forecast = Forecast.of(study.diary, steps)
     found = Findings(study, set(forecast.done))
@@ -45,6 +49,29 @@ def summarize(study: Study, steps: Sequence[Step]) -> dict[str, Any]:
         "teacher": found.of(TEACHER),
         "sizes": {size_name(size): found.of_size(size) for size in study.settings.sizes},
     }
+
+
+def recorded(summary: Summary, earlier: Summary | None) -> Summary:
+    """What the page is made of: every size with the run that measured it.
+
+    Sizes of which only an earlier run on the same city has students stay as they were.
+    """
+    run = {name: summary[name] for name in ("machine", "settings", "steps", "seconds", "teacher")}
+    sizes = {size: {**found, "run": run} for size, found in summary["sizes"].items()}
+    if earlier is not None and _same_city(earlier["city"], summary["city"]):
+        measured = {size: found for size, found in sizes.items() if found["choices"]["groups"]}
+        sizes = {**sizes, **earlier["sizes"], **measured}
+    ordered = sorted(sizes, key=lambda size: int(size) if size.isdecimal() else LARGEST_INT)
+    return {
+        "city": summary["city"],
+        "questions": summary["questions"],
+        "sizes": {size: sizes[size] for size in ordered},
+    }
+
+
+def _same_city(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Validation trips may be fewer in one study than in another."""
+    return all(first[name] == second[name] for name in ("name", "roads", "train", "test"))
 
 
 class Findings:
