@@ -86,11 +86,10 @@ def test_the_record_keeps_what_other_runs_found_of_other_sizes() -> None:
     nothing_yet = recorded(run("tuesday", ["7"]), {**first, "sizes": {"7": "monday"}})
     assert nothing_yet["sizes"] == {"7": "monday"}
     both = recorded(run("tuesday", ["3000", "1000"]), first)
-    dates = {
-        size: (each["choices"], each["run"]["machine"]) for size, each in both["sizes"].items()
-    }
-    tuesday, monday = ("tuesday", "tuesday"), ("monday", "monday")
-    assert list(dates.items()) == [("1000", tuesday), ("3000", tuesday), ("all", monday)]
+    dates = [(size, each["run"]["machine"]) for size, each in both["sizes"].items()]
+    assert dates == [("1000", "tuesday"), ("3000", "tuesday"), ("all", "monday")]
+    groups = [each["choices"]["groups"] for each in both["sizes"].values()]
+    assert groups == [["tuesday"], ["tuesday"], ["monday"]]
     elsewhere = recorded(run("wednesday", ["10"], roads=6), both)
     assert list(elsewhere["sizes"]) == ["10"]
 

@@ -55,7 +55,7 @@ def _run(summary: Summary) -> str:
             f"- **Students of {size} trips**: {where['date']}, {where['processor']}, "
             f"{where['cores']} cores, torch {where['torch']}; "
             f"{found['run']['seconds']['done'] / 3600:.1f} hours of steps, by one core each. "
-            + " ".join(_outstanding(found["run"], whole))
+            + " ".join(_outstanding(size, found["run"], whole))
         )
     missing = [size_name(size) for size in whole.sizes if size_name(size) not in summary["sizes"]]
     if missing:
@@ -63,7 +63,7 @@ def _run(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _outstanding(run: Summary, whole: StudySettings) -> list[str]:
+def _outstanding(size: str, run: Summary, whole: StudySettings) -> list[str]:
     """What the study by default has of a size, and this run has not."""
     found, asked = [], run["settings"]
     for name in ("kinds", "searches"):
@@ -78,9 +78,10 @@ def _outstanding(run: Summary, whole: StudySettings) -> list[str]:
     ):
         if asked[name] < getattr(whole, name):
             found.append(f"{noun.capitalize()}: {asked[name]:,} of {getattr(whole, name):,}.")
-    if missing := run["steps"]["missing"]:
-        total = run["steps"]["done"] + len(missing)
-        found.append(f"{len(missing)} of {total} steps were not reached: {_listed(missing)}.")
+    of_size = (f"_{size}_seed", f"scores/{size}")
+    missing = [name for name in run["steps"]["missing"] if any(part in name for part in of_size)]
+    if missing:
+        found.append(f"Not reached: {_listed(missing)}.")
     return found or ["Nothing is outstanding."]
 
 
