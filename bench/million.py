@@ -51,10 +51,11 @@ def _measure(options: Namespace, folder: Path) -> dict[str, Any]:
     if city is None:
         city, model = train_small_student(folder / "city", ROADS, CITY_TRIPS, seed=0)
     trips, common = folder / "trips.csv", ["--data_dir", str(city)]
+    pairs = options.trips // options.routes_per_od  # so many times as many trips come of them
     of_search = ["--search", options.search, "--routes_per_od", str(options.routes_per_od)]
     programs = {
         "generated": [
-            "gene", *common, "--model_path", str(model), "--num_gene", str(options.trips),
+            "gene", *common, "--model_path", str(model), "--num_gene", str(pairs),
             *of_search, "--processes", str(os.cpu_count() or 1), "--output", str(trips),
             "--no-progress",
         ],
