@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench._common import parser, print_table, save, timed_alternately
+from bench.peak import status_mib
 from config import Config, load_config
 from critics.distill_hook import DistillationManager, DistillTargets
 from critics.lmtad import LMTAD, LMTADConfig
@@ -271,16 +272,9 @@ def _inference_memory(num_places: int) -> float:
     teacher.candidate_logits(trace[:1], length[:1], candidates[:1], count[:1])
     ctypes.CDLL(None).malloc_trim(0)  # what building the model freed must not hide what follows
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = _status_mib("VmRSS")
+    before = status_mib("VmRSS")
     teacher.candidate_logits(trace, length, candidates, count)
-    return _status_mib("VmHWM") - before
-
-
-def _status_mib(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"{field} is not in /proc/self/status.")
+    return status_mib("VmHWM") - before
 
 
 if __name__ == "__main__":

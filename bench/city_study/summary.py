@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from baselines.generators import BASELINES
@@ -34,10 +35,11 @@ def summarize(study: Study, steps: Sequence[Step]) -> Summary:
     forecast = Forecast.of(study.diary, steps)
     found = Findings(study, set(forecast.done))
     settings = asdict(study.settings)
-    paths = {name: str(value) for name, value in settings.items() if hasattr(value, "parts")}
+    # Where they lie is the business of the machine alone.
+    names = {key: value.name for key, value in settings.items() if isinstance(value, Path)}
     return {
         "machine": machine(),
-        "settings": {**settings, **paths},
+        "settings": {**settings, **names},
         "city": {
             "name": study.settings.data_dir.resolve().name,
             "roads": study.network.num_roads,
