@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from config.choices import OnBadRows
 from data.batch import Batch
 from data.features import FeatureTables, TripRows
+from data.mapped import forget, held
 from data.road_network import RoadNetwork
 from data.splits import SPLITS, split_file
 from data.trip_cache import CachedTrips, open_trips
@@ -77,7 +78,7 @@ class TripDataset:
         self.num_roads_of_trip = trips.lengths  # int32 [n]
         self.file_rows = trips.file_rows  # of trips: which data rows of the file they are, from 0
         self.offsets = np.concatenate([[0], np.cumsum(trips.lengths, dtype=np.int64)])  # [n + 1]
-        self.in_memory = not isinstance(trips.road_ids, np.memmap)
+        self.in_memory = not trips.streamed
         self._tables: dict[torch.device, FeatureTables] = {}
 
     @classmethod
@@ -169,23 +170,29 @@ class TripDataset:
         last = spec.trace_len[:, None]
         flat = self.offsets[spec.trip_id][:, None] + spec.crop_start[:, None]
         flat = flat + np.minimum(step, last)  # padding repeats the row's last road
-        road_ids = self.road_ids[flat].astype(np.int64)
-        seconds = self.starts[spec.trip_id][:, None] + self.seconds[flat]
+        road_ids = self._read(self.road_ids, flat)
+        seconds = self.starts[spec.trip_id][:, None] + self._read(self.seconds, flat)
+        destination = self._read(self.road_ids, self.offsets[spec.trip_id + 1] - 1)
         on_trace = step < last
         degree = self.network.out_degree[road_ids[on_trace]]
         return TripRows(
             road_ids=torch.from_numpy(road_ids),
             seconds=torch.from_numpy(seconds),
             trace_len=torch.from_numpy(spec.trace_len),
-            destination_road_id=torch.from_numpy(
-                self.road_ids[self.offsets[spec.trip_id + 1] - 1].astype(np.int64)
-            ),
+            destination_road_id=torch.from_numpy(destination),
             first_second=torch.from_numpy(self.starts[spec.trip_id]),
             trip_id=torch.from_numpy(spec.trip_id),
             crop_start=torch.from_numpy(spec.crop_start),
             max_candidates=max(1, int(degree.max(initial=1))),
             replayed=spec.replayed,
         )
+
+    def _read(self, column: NDArray[np.int32], steps: IntArray) -> IntArray:
+        """Values of a column; of one that is streamed nothing stays in memory."""
+        values = column[steps].astype(np.int64)
+        if not self.in_memory:
+            forget(column)
+        return values
 
     def features(self, rows: TripRows, device: torch.device | str) -> Batch:
         """Moves gathered rows to `device` and computes their features there."""
@@ -230,6 +237,6 @@ def _into_memory(trips: CachedTrips, split: str, ram_fraction: float) -> CachedT
         return trips
     names = ["road_ids", "seconds", "starts", "lengths"]
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        columns: dict[str, Any] = dict(zip(names, pool.map(np.array, trips.columns())))
+        columns: dict[str, Any] = dict(zip(names, pool.map(held, trips.columns())))
     logger.info("%s: %d trips are held in memory (%s).", split, len(trips.lengths), sizes)
     return replace(trips, **columns)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.cache_files import MANIFEST, VALUES
+from data.mapped import forget
 from dataset import Batch, TripDataset
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_json
@@ -182,6 +183,7 @@ def verify_chunks(values: NDArray[np.float16], chunks: Sequence[Any]) -> bool:
         part = values[begin : begin + chunk[0]]
         if len(part) != chunk[0] or checksum(part) != chunk[1]:
             return False
+        forget(values)
         begin += chunk[0]
     return True
 

@@ -12,7 +12,6 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from config.choices import OnBadRows
 from data.cache_files import MANIFEST, claim
 from data.cache_tidying import note_use, tidy
+from data.mapped import pieces
 from data.road_network import RoadNetwork
 from data.trip_csv import BadRows, read_trips
 from runtime.errors import UserError
@@ -39,7 +39,6 @@ COLUMNS: dict[str, type[np.generic]] = {
     "starts": np.int64,  # [n], seconds since 1970
     "lengths": np.int32,  # [n]
 }
-_CHECK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,11 @@ class CachedTrips:
     def columns(self) -> list[NDArray[Any]]:
         """The columns in the manifest's order."""
         return [self.road_ids, self.seconds, self.starts, self.lengths]
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the columns are read from disk, and not held in memory."""
+        return isinstance(self.road_ids, np.memmap)
 
 
 def open_trips(
@@ -274,14 +278,8 @@ def _map_column(folder: Path, name: str, size: int) -> NDArray[Any]:
 
 
 def checksum(array: NDArray[Any]) -> int:
-    """The CRC-32 of an array's bytes, read in pieces."""
+    """The CRC-32 of an array's bytes."""
     value = 0
-    for piece in _pieces(array):
+    for piece in pieces(array):
         value = zlib.crc32(piece.data, value)
     return value
-
-
-def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    step = _CHECK_BYTES // array.itemsize
-    for start in range(0, len(array), step):
-        yield np.ascontiguousarray(array[start : start + step])

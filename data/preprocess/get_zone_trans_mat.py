@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from config.arguments import example_parser
 from config.choices import OnBadRows
+from data.mapped import forget
 from data.preprocess import PARTITION_NAME, ZONE_COUNTS_NAME, placing_zones
 from data.road_network import RoadNetwork
 from data.roadmap_files import read_partition
@@ -40,6 +41,7 @@ def count_zone_changes(trips: CachedTrips, road2zone: NDArray[np.int64]) -> NDAr
         pairs = zones[:-1][is_change] * num_zones + zones[1:][is_change]
         counts += np.bincount(pairs, minlength=num_zones * num_zones)
         first_road += int(ends[-1])
+        forget(trips.road_ids)
     return counts.reshape(num_zones, num_zones)
 
 
