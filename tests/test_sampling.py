@@ -12,6 +12,7 @@ from data.sampling import (
     crop_starts,
     evaluation_batches,
     micro_batches,
+    pairs_saved_by_a_cut,
     rank_share,
     training_steps,
 )
@@ -59,6 +60,17 @@ def test_steps_are_random_in_length_and_their_parts_are_not() -> None:
     batches = [part for step in steps for part in micro_batches(step, lengths, 8)]
     assert _padding(lengths, batches) < 0.15 < 0.5 < _padding(lengths, steps)
     assert _padding(lengths, bucketed_batches(lengths, 64, 0, 0)) < 0.05
+
+
+@given(lengths=st.lists(st.integers(1, 100), min_size=1, max_size=40))
+def test_what_a_cut_in_two_saves(lengths: list[int]) -> None:
+    of = np.array(lengths)
+
+    def pairs(count: int) -> int:
+        cut = micro_batches(np.arange(len(of)), of, count)
+        return sum(len(part) * int(of[part].max()) ** 2 for part in cut)
+
+    assert pairs_saved_by_a_cut(of) == pairs(1) - pairs(2)
 
 
 def _padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:

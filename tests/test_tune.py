@@ -14,6 +14,7 @@ import training.resources
 import tune_hoser
 from config import Config, load_config
 from critics.registry import require_teacher
+from models.checkpoint import read_student_file
 from runtime.errors import UserError
 from tests.tune_helpers import TinyCity, summary_of, trial_names
 from train_with_distill import train
@@ -61,6 +62,10 @@ def test_a_study_leaves_its_trials_where_the_documents_say(finished: Finished) -
         assert (run / "model" / "best.pth").exists()
         assert list((run / "tensorboard_log").glob("events.*"))
         assert "Epoch 2" in (run / "log" / "train.log").read_text()
+        # Most trials' students never generate: they find out on first use how travel times spread.
+        assert read_student_file(run / "model" / "best.pth").travel_times is None
+    final = result.folder / "models" / "distilled_seed42.pth"
+    assert read_student_file(final).travel_times is not None
 
 
 def test_trials_have_seeds_parameters_and_values_of_their_own(finished: Finished) -> None:

@@ -7,15 +7,22 @@ import torch
 
 from config.schema import Config
 from data.features import TripRows
-from data.sampling import IntArray, crop_starts, micro_batches, rank_share, training_steps
+from data.sampling import (
+    IntArray,
+    crop_starts,
+    micro_batches,
+    pairs_saved_by_a_cut,
+    rank_share,
+    training_steps,
+)
 from dataset import RowSpec, TripDataset
 from runtime.device import prefers_loops
 from runtime.distributed import Processes
 from training.compilation import uses_cuda_graphs
 
-# Measured (7,000 roads, 64 trips): on a CPU, where padding costs time, a batch that is cut in two
-# by length is as fast as one of like-length trips.
-_CPU_MICRO_BATCHES = 2
+# Measured on two cores: on a CPU, where padding costs time, a batch that is cut in two by length
+# takes some 6 ms more for that and 8 ms less for every 100,000 pairs of steps that it spares.
+_PAIRS_WORTH_A_CUT = 75_000
 # A CUDA graph is recorded for every shape: trips are padded to multiples of so many positions.
 _POSITIONS_A_SHAPE = 16
 
@@ -38,8 +45,7 @@ class EpochPlan:
         self.groups_per_epoch = -(-len(dataset) // self.trips_per_step)
         self.by_length = config.dataloader.bucket_by_length
         self.parts = optimizer.accum_steps
-        if prefers_loops(device) and self.by_length:
-            self.parts = max(self.parts, _CPU_MICRO_BATCHES)
+        self.padding_costs = prefers_loops(device) and self.by_length
         self.replayed: TripDataset | None = None
         self.replay_share = config.distill.replay.share
 
@@ -64,7 +70,7 @@ class EpochPlan:
         parts = max(1, round(self.parts * self.replay_share))
         for group, of_step in zip(groups, trips, strict=True):
             if len(of_step):
-                cut = micro_batches(of_step, lengths, parts, self.by_length)
+                cut = self._cut(of_step, lengths, parts)
                 group += [self._spec(part, epoch, lengths, replayed=True) for part in cut]
         return groups
 
@@ -74,10 +80,16 @@ class EpochPlan:
         return [
             [
                 self._spec(trips, epoch, self.trace_lengths)
-                for trips in micro_batches(step, self.trace_lengths, self.parts, self.by_length)
+                for trips in self._cut(step, self.trace_lengths, self.parts)
             ]
             for step in steps
         ]
+
+    def _cut(self, trips: IntArray, lengths: IntArray, parts: int) -> list[IntArray]:
+        if self.padding_costs and parts == 1:
+            steps = lengths[trips].clip(max=self.config.trajectory_encoder_config.max_len)
+            parts = 2 if pairs_saved_by_a_cut(steps) >= _PAIRS_WORTH_A_CUT else 1
+        return micro_batches(trips, lengths, parts, self.by_length)
 
     def _spec(
         self, trips: IntArray, epoch: int, lengths: IntArray, replayed: bool = False

@@ -375,7 +375,8 @@ class TrainingRun:
 
         A run may have been killed between the two.
         """
-        if self.recorder.profiling or not self.folder.best.exists():
+        wanted = self.config.training.fit_times and not self.recorder.profiling
+        if not wanted or not self.folder.best.exists():
             return
         best = self._best_student()
         if best.knows_spread and self.recorder.knows_travel_times(self.progress):

@@ -133,6 +133,7 @@ class TrialRunner:
                 params=params,
                 run_name=f"trial_{record.number:03d}_{record.mode}",
             )
+            config.training.fit_times = False  # its student is compared; few ever generate
             self._announce(record, params)
             if record.retry_of is not None:
                 self.folders.inherit(record.number, record.mode, record.retry_of)
