@@ -29,11 +29,12 @@ from search.interface import (
     Search,
     SearchKind,
 )
-from search.kernels.layout import Partial, Queues, Slots
+from search.kernels.layout import Blocks, Partial, Queues, Slots
 from search.pools import with_room
 
 _BYTES_PER_ROAD = 5
-_FIRST_POOL_SIZE = 512
+_FIRST_HEAP_SIZE = 256
+_ENTRIES_A_BLOCK = 128
 _MOST_AHEAD = 15  # of one trip: the further down the queue, the more of them in vain
 
 
@@ -45,18 +46,19 @@ class BestFirstSearch:
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
         self.rows = max(rows, slots)
         self.state = Slots.free(slots, graph.num_roads)
-        log_prob = np.empty((slots, _FIRST_POOL_SIZE), dtype=np.float32)
+        log_prob = np.empty(0, dtype=np.float32)
         self.queues = Queues(
-            heap=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.int64),
+            heap=np.empty((slots, _FIRST_HEAP_SIZE), dtype=np.int64),
             heap_size=np.zeros(slots, dtype=np.int64),
-            at=np.empty((slots, _FIRST_POOL_SIZE, 3), dtype=np.int64),
+            unqueued=np.zeros(slots, dtype=np.int64),
+            at=np.empty((0, 3), dtype=np.int64),
             log_prob=log_prob,
             priority=log_prob,
-            size=np.zeros(slots, dtype=np.int64),
-            candidates=np.empty((slots, _FIRST_POOL_SIZE), dtype=np.int64),
+            candidates=np.empty(0, dtype=np.int64),
             waiting=np.full(slots, NO_NODE, dtype=np.int64),
             nearest=np.zeros(slots, dtype=np.int64),
             nearest_m=np.zeros(slots),
+            blocks=Blocks.none(slots, max(_ENTRIES_A_BLOCK, graph.max_candidates)),
         )
         self._selected = PartialTrips.empty(self.rows)
         self._entry = np.zeros(self.rows, dtype=np.int64)
@@ -67,6 +69,7 @@ class BestFirstSearch:
         """Begins new trips in free slots."""
         from search.kernels.best_first import begin_heaps
 
+        self._reserve_blocks(len(trips.slots))
         self.state.begin(trips.slots, trips.destination)
         begin_heaps(trips.slots, trips.origin, trips.start, self.state, self.queues)
 
@@ -97,11 +100,10 @@ class BestFirstSearch:
         """Keeps the candidates until their partial trip is taken from its queue."""
         from search.kernels.best_first import keep_candidates
 
-        most = 1 + _MOST_AHEAD
-        used = int(self.queues.size[selected.slot].max(initial=0))
-        self._reserve(used + most * self.graph.max_candidates)
+        self._reserve_blocks(len(selected))
         entry = self._entry[: len(selected)]
         keep_candidates(continued(selected, scores), entry, self.graph.roads, self.queues)
+        self._reserve_heaps()
 
     def held_nodes(self) -> IntArray:
         """The histories of all queued trips and of the nearest ones."""
@@ -113,16 +115,33 @@ class BestFirstSearch:
         nodes = np.unique(nodes[:count])
         return nodes[nodes != NO_NODE]
 
-    def _reserve(self, size: int) -> None:
-        """Room for so many entries in every pool."""
-        if size > self.queues.heap.shape[1]:
-            self.queues = self.queues._replace(
-                heap=with_room(self.queues.heap, size, axis=1),
-                at=with_room(self.queues.at, size, axis=1),
-                log_prob=with_room(self.queues.log_prob, size, axis=1),
-                candidates=with_room(self.queues.candidates, size, axis=1),
-            )
-            self.queues = self.queues._replace(priority=self.queues.log_prob)
+    def _reserve_blocks(self, count: int) -> None:
+        """Sees to so many free blocks of entries."""
+        blocks = self.queues.blocks
+        if count > int(blocks.num_free[0]):
+            blocks = blocks.with_more(max(count, len(blocks.below)))
+            self.queues = self.queues._replace(blocks=blocks)
+            self._lengthen(len(blocks.below) * blocks.size)
+
+    def _lengthen(self, size: int) -> None:
+        """Makes the pool `size` entries long."""
+        queues = self.queues
+        log_prob = with_room(queues.log_prob, size)
+        self.queues = queues._replace(
+            at=with_room(queues.at, size),
+            log_prob=log_prob,
+            priority=log_prob,
+            candidates=with_room(queues.candidates, size),
+        )
+
+    def _reserve_heaps(self) -> None:
+        """Sees to room for all candidates that may be queued before the next scores."""
+        heap, needed = self.queues.heap, self.queues.heap_size + self.queues.unqueued
+        most = int(needed.max(initial=0))
+        if most > heap.shape[1]:
+            longer = np.empty((len(heap), max(most, 2 * heap.shape[1])), dtype=np.int64)
+            longer[:, : heap.shape[1]] = heap
+            self.queues = self.queues._replace(heap=longer)
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:

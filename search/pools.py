@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 Pool = TypeVar("Pool", bound=NDArray[Any])
 
 
-def with_room(pool: Pool, size: int, axis: int = 0) -> Pool:
-    """The pool, with room for `size` entries along an axis: itself, or one at least twice as large.
+def with_room(pool: Pool, size: int) -> Pool:
+    """The pool, with room for `size` entries: itself, or one at least twice as large.
 
     What is new in it has no meaning yet.
     """
-    capacity = pool.shape[axis]
+    capacity = len(pool)
     if size <= capacity:
         return pool
-    shape = list(pool.shape)
-    shape[axis] = max(size - capacity, capacity)
-    return np.concatenate([pool, np.empty(shape, pool.dtype)], axis=axis)  # type: ignore[return-value]
+    new = np.empty((max(size - capacity, capacity), *pool.shape[1:]), pool.dtype)
+    return np.concatenate([pool, new])  # type: ignore[return-value]

@@ -38,18 +38,17 @@ class DrawSearch(BestFirstSearch):
     ) -> None:
         super().__init__(graph, graph.limit_slots(num_slots, _BYTES_PER_ROAD), max_steps, rows)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
-        shape = self.queues.log_prob.shape
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
-        self.queues = self.queues._replace(priority=np.empty(shape))
-        self.noise = Noise(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.uint64))
+        self.queues = self.queues._replace(priority=np.empty(0))
+        self.noise = Noise(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint64))
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         from search.kernels.sample import begin_noise
 
         super().start(trips)
-        begin_noise(trips.slots, trips.number, self.seed, self.noise)
+        begin_noise(trips.slots, trips.number, self.seed, self.queues, self.noise)
 
     def update(self, selected: PartialTrips, scores: NextRoads) -> None:
         """Keeps the candidates, with noise, until their partial trip is taken from its queue."""
@@ -57,8 +56,8 @@ class DrawSearch(BestFirstSearch):
 
         super().update(selected, scores)
         entry = self._entry[: len(selected)]
-        at, noise = (selected.slot, entry), self.noise
-        parents = Parents(noise.perturbed[at], noise.tempered[at], selected.log_prob, noise.key[at])
+        noise, log_prob = self.noise, selected.log_prob
+        parents = Parents(noise.perturbed[entry], noise.tempered[entry], log_prob, noise.key[entry])
         order_candidates(
             continued(selected, scores),
             entry,
@@ -69,17 +68,14 @@ class DrawSearch(BestFirstSearch):
             noise,
         )
 
-    def _reserve(self, size: int) -> None:
-        if size > self.queues.heap.shape[1]:
-            priority = with_room(self.queues.priority, size, axis=1)
-            super()._reserve(size)
-            self.queues = self.queues._replace(priority=priority)
-            noise = self.noise
-            self.noise = Noise(
-                with_room(noise.perturbed, size, axis=1),
-                with_room(noise.tempered, size, axis=1),
-                with_room(noise.key, size, axis=1),
-            )
+    def _lengthen(self, size: int) -> None:
+        priority = with_room(self.queues.priority, size)
+        super()._lengthen(size)
+        self.queues = self.queues._replace(priority=priority)
+        perturbed, tempered, key = self.noise
+        self.noise = Noise(
+            with_room(perturbed, size), with_room(tempered, size), with_room(key, size)
+        )
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:

@@ -148,4 +148,4 @@ class Scorer:
     def expect_alike(self) -> None:
         """Remembers the scores of partial trips from now on, since others will come to them."""
         if self.known is None:
-            self.known = KnownTrips(self.graph.max_candidates)
+            self.known = KnownTrips(self.graph.num_roads, self.graph.max_candidates)

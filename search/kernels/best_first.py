@@ -1,7 +1,7 @@
 """The loops of best-first search over all slots.
 
-Every slot has a pool of entries that only grows, and a binary heap of entry numbers (`layout`). The
-heap moves its items exactly as Python's `heapq` does, because the original's order among equal
+Every slot has a binary heap of entries, which stand in one pool (`blocks`, `layout`). The heap
+moves its items exactly as Python's `heapq` does, because the original's order among equal
 log-probabilities follows from that. An entry may be scored before its turn: its candidates then
 stand in the pool, and are queued when the entry is taken from the heap.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.jit import kernel
+from search.kernels.blocks import give_back, take
 from search.kernels.common import distance_m
 
 
@@ -64,17 +65,18 @@ def begin_heaps(slots, origin, start, state, queues):  # type: ignore[no-untyped
         state.best[s, :] = -np.inf
         state.visited[s, :] = False
         state.best[s, origin[i]] = 0.0
-        queues.at[s, 0, 0] = -1
-        queues.at[s, 0, 1] = origin[i]
-        queues.at[s, 0, 2] = start[i]
-        queues.log_prob[s, 0] = 0.0
-        queues.priority[s, 0] = 0.0
-        queues.candidates[s, 0] = -1
-        queues.size[s] = 1
-        queues.heap[s, 0] = 0
+        entry = take(s, 1, queues.blocks)
+        queues.at[entry, 0] = -1
+        queues.at[entry, 1] = origin[i]
+        queues.at[entry, 2] = start[i]
+        queues.log_prob[entry] = 0.0
+        queues.priority[entry] = 0.0
+        queues.candidates[entry] = -1
+        queues.heap[s, 0] = entry
         queues.heap_size[s] = 1
+        queues.unqueued[s] = 0
         queues.waiting[s] = -1
-        queues.nearest[s] = 0
+        queues.nearest[s] = entry
         queues.nearest_m[s] = np.inf
 
 
@@ -104,10 +106,11 @@ def select_heads(state, queues, roads, max_steps, ahead, out, out_entry, ended, 
         state.active[s] = False
         entry = entry if arrived else queues.nearest[s]
         ended.at[0, num_ended] = s
-        ended.at[1:, num_ended] = queues.at[s, entry]
-        ended.log_prob[num_ended] = queues.log_prob[s, entry]
+        ended.at[1:, num_ended] = queues.at[entry]
+        ended.log_prob[num_ended] = queues.log_prob[entry]
         reached[num_ended] = arrived
         num_ended += 1
+        give_back(s, queues.blocks)
     return num_out, num_ended
 
 
@@ -115,8 +118,8 @@ def select_heads(state, queues, roads, max_steps, ahead, out, out_entry, ended, 
 def _take(s, state, queues, roads, max_steps):  # type: ignore[no-untyped-def]
     """The next entry that has to be scored, or the arrival (and True); -1: there is neither."""
     while queues.heap_size[s] > 0 and state.steps[s] < max_steps:
-        head, queues.heap_size[s] = pop(queues.heap[s], queues.heap_size[s], queues.priority[s])
-        road = queues.at[s, head, 1]
+        head, queues.heap_size[s] = pop(queues.heap[s], queues.heap_size[s], queues.priority)
+        road = queues.at[head, 1]
         if state.visited[s, road]:
             continue
         state.visited[s, road] = True
@@ -129,7 +132,7 @@ def _take(s, state, queues, roads, max_steps):  # type: ignore[no-untyped-def]
         if roads.offsets[road + 1] == roads.offsets[road]:
             continue
         state.steps[s] += 1
-        if queues.candidates[s, head] < 0:
+        if queues.candidates[head] < 0:
             return head, False
         _queue_candidates(s, head, state, queues, roads)
     return -1, False
@@ -138,13 +141,15 @@ def _take(s, state, queues, roads, max_steps):  # type: ignore[no-untyped-def]
 @kernel()
 def _queue_candidates(s, entry, state, queues, roads):  # type: ignore[no-untyped-def]
     """Pushes the candidates whose road was not reached before or by a worse path."""
-    road, first = queues.at[s, entry, 1], queues.candidates[s, entry]
-    for candidate in range(first, first + roads.offsets[road + 1] - roads.offsets[road]):
-        target, priority = queues.at[s, candidate, 1], queues.priority[s, candidate]
+    road, first = queues.at[entry, 1], queues.candidates[entry]
+    count = roads.offsets[road + 1] - roads.offsets[road]
+    queues.unqueued[s] -= count
+    for candidate in range(first, first + count):
+        target, priority = queues.at[candidate, 1], queues.priority[candidate]
         if priority > state.best[s, target]:
             state.best[s, target] = priority
             queues.heap_size[s] = push(
-                queues.heap[s], queues.heap_size[s], queues.priority[s], candidate
+                queues.heap[s], queues.heap_size[s], queues.priority, candidate
             )
 
 
@@ -162,7 +167,7 @@ def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_ou
     while num_out < end and open_places > 0 and looked_at < 3 * limit:
         best = 0
         for i in range(1, open_places):
-            if queues.priority[s, heap[frontier[i]]] > queues.priority[s, heap[frontier[best]]]:
+            if queues.priority[heap[frontier[i]]] > queues.priority[heap[frontier[best]]]:
                 best = i
         place = frontier[best]
         open_places -= 1
@@ -172,12 +177,12 @@ def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_ou
             open_places += 1
         looked_at += 1
         entry = heap[place]
-        road = queues.at[s, entry, 1]
-        if state.visited[s, road] or queues.priority[s, entry] < state.best[s, road]:
+        road = queues.at[entry, 1]
+        if state.visited[s, road] or queues.priority[entry] < state.best[s, road]:
             continue
         if road == state.destination[s]:
             break
-        if queues.candidates[s, entry] < 0 and roads.offsets[road + 1] > roads.offsets[road]:
+        if queues.candidates[entry] < 0 and roads.offsets[road + 1] > roads.offsets[road]:
             _list(s, entry, queues, out, out_entry, num_out)
             num_out += 1
     return num_out
@@ -186,27 +191,29 @@ def _list_ahead(s, limit, frontier, state, queues, roads, out, out_entry, num_ou
 @kernel()
 def _list(s, entry, queues, out, out_entry, num_out):  # type: ignore[no-untyped-def]
     out.at[0, num_out] = s
-    out.at[1:, num_out] = queues.at[s, entry]
-    out.log_prob[num_out] = queues.log_prob[s, entry]
+    out.at[1:, num_out] = queues.at[entry]
+    out.log_prob[num_out] = queues.log_prob[entry]
     out_entry[num_out] = entry
 
 
 @kernel()
 def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped-def]
-    """Puts the scored candidates of the listed entries into their slots' pools."""
+    """Puts the scored candidates of the listed entries into the pool."""
     for n in range(len(entry)):
         s = continued.slot[n]
         first = roads.offsets[continued.road[n]]
-        queues.candidates[s, entry[n]] = queues.size[s]
-        for c in range(roads.offsets[continued.road[n] + 1] - first):
-            place = queues.size[s]
-            queues.size[s] = place + 1
-            queues.at[s, place, 0] = continued.node[n]
-            queues.at[s, place, 1] = roads.targets[first + c]
-            queues.at[s, place, 2] = continued.seconds[n, c]
-            queues.log_prob[s, place] = continued.log_prob[n, c]
-            queues.priority[s, place] = continued.log_prob[n, c]
-            queues.candidates[s, place] = -1
+        count = roads.offsets[continued.road[n] + 1] - first
+        begin = take(s, count, queues.blocks)
+        queues.candidates[entry[n]] = begin
+        queues.unqueued[s] += count
+        for c in range(count):
+            place = begin + c
+            queues.at[place, 0] = continued.node[n]
+            queues.at[place, 1] = roads.targets[first + c]
+            queues.at[place, 2] = continued.seconds[n, c]
+            queues.log_prob[place] = continued.log_prob[n, c]
+            queues.priority[place] = continued.log_prob[n, c]
+            queues.candidates[place] = -1
 
 
 @kernel()
@@ -221,15 +228,15 @@ def open_histories(state, queues, out):  # type: ignore[no-untyped-def]
             continue
         for i in range(queues.heap_size[s]):
             entry = queues.heap[s, i]
-            if not state.visited[s, queues.at[s, entry, 1]]:
-                out[count] = queues.at[s, entry, 0]
+            if not state.visited[s, queues.at[entry, 1]]:
+                out[count] = queues.at[entry, 0]
                 count += 1
-                if queues.candidates[s, entry] >= 0:
-                    out[count] = queues.at[s, queues.candidates[s, entry], 0]
+                if queues.candidates[entry] >= 0:
+                    out[count] = queues.at[queues.candidates[entry], 0]
                     count += 1
-        out[count] = queues.at[s, queues.nearest[s], 0]
+        out[count] = queues.at[queues.nearest[s], 0]
         count += 1
-        if queues.waiting[s] >= 0 and queues.candidates[s, queues.waiting[s]] >= 0:
-            out[count] = queues.at[s, queues.candidates[s, queues.waiting[s]], 0]
+        if queues.waiting[s] >= 0 and queues.candidates[queues.waiting[s]] >= 0:
+            out[count] = queues.at[queues.candidates[queues.waiting[s]], 0]
             count += 1
     return count

@@ -78,21 +78,49 @@ class Beams(NamedTuple):
     arrival_log_prob: FloatArray  # [S], -inf for none
 
 
-class Queues(NamedTuple):
-    """The partial trips of every slot by priority: a pool that grows, and a heap of it."""
+class Blocks(NamedTuple):
+    """Which entries of a pool are whose; see `search.kernels.blocks`."""
 
-    heap: IntArray  # [S, P], entries of the pool, the best one at the root
+    size: int  # entries a block
+    free: IntArray  # [B], numbers of blocks; the last of the first `num_free` is taken next
+    num_free: IntArray  # [1]
+    below: IntArray  # [B], the block that its slot took before it
+    current: IntArray  # [S], the block that a slot took last
+    filled: IntArray  # [S], entries of it that are in use
+
+    @classmethod
+    def none(cls, num_slots: int, size: int) -> Blocks:
+        """No room yet."""
+        nothing = np.zeros(0, dtype=np.int64)
+        count = np.zeros(1, dtype=np.int64)
+        current = np.full(num_slots, -1, dtype=np.int64)
+        return cls(size, nothing, count, nothing, current, np.full_like(current, size))
+
+    def with_more(self, count: int) -> Blocks:
+        """The same and `count` free blocks more."""
+        known, free = len(self.below), int(self.num_free[0])
+        new = np.arange(known, known + count)
+        return self._replace(
+            free=np.concatenate([self.free[:free], new, np.zeros(known - free, dtype=np.int64)]),
+            num_free=self.num_free + count,
+            below=np.concatenate([self.below, np.full(count, -1, dtype=np.int64)]),
+        )
+
+
+class Queues(NamedTuple):
+    """The partial trips of every slot by priority: entries of one pool, and a heap of them each."""
+
+    heap: IntArray  # [S, H], entries, the best one at the root
     heap_size: IntArray  # [S]
-    at: IntArray  # [S, P, 3]: parent, road, seconds
-    log_prob: FloatArray  # [S, P]
-    priority: NDArray[np.floating]  # [S, P]; of best-first search the log-probability itself
-    size: IntArray  # [S], of the pool
-    candidates: (
-        IntArray  # [S, P], where an entry's scored candidates begin in the pool; -1: nowhere
-    )
+    unqueued: IntArray  # [S], scored candidates that are not in the heap yet
+    at: IntArray  # [P, 3]: parent, road, seconds
+    log_prob: FloatArray  # [P]
+    priority: NDArray[np.floating]  # [P]; of best-first search the log-probability itself
+    candidates: IntArray  # [P], where an entry's scored candidates begin; -1: nowhere
     waiting: IntArray  # [S], the entry taken from the heap whose candidates are not queued yet
     nearest: IntArray  # [S], the entry that came nearest
     nearest_m: NDArray[np.float64]  # [S]
+    blocks: Blocks
 
 
 class Draws(NamedTuple):
@@ -108,6 +136,6 @@ class Draws(NamedTuple):
 class Noise(NamedTuple):
     """What drawing adds to the entries of queues; see `Draws`."""
 
-    perturbed: NDArray[np.float64]  # [S, P]
-    tempered: NDArray[np.float64]  # [S, P]
-    key: NDArray[np.uint64]  # [S, P]
+    perturbed: NDArray[np.float64]  # [P]
+    tempered: NDArray[np.float64]  # [P]
+    key: NDArray[np.uint64]  # [P]

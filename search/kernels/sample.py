@@ -191,13 +191,14 @@ def _make_room(s, value, beams, draws):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def begin_noise(slots, number, seed, noise):  # type: ignore[no-untyped-def]
+def begin_noise(slots, number, seed, queues, noise):  # type: ignore[no-untyped-def]
     """The noise of each trip's first road: a free one, the greatest of all routes."""
     for i in range(len(slots)):
         key = _key_of_trip(seed, number[i])
-        noise.tempered[slots[i], 0] = 0.0
-        noise.key[slots[i], 0] = key
-        noise.perturbed[slots[i], 0] = _gumbel(key)
+        entry = queues.heap[slots[i], 0]
+        noise.tempered[entry] = 0.0
+        noise.key[entry] = key
+        noise.perturbed[entry] = _gumbel(key)
 
 
 @kernel()
@@ -207,14 +208,14 @@ def order_candidates(continued, entry, parent, temperature, roads, queues, noise
     tempered = np.empty(continued.log_prob.shape[1])
     noisy = np.empty(continued.log_prob.shape[1])
     for n in range(len(entry)):
-        s, road = continued.slot[n], continued.road[n]
+        road = continued.road[n]
         count = roads.offsets[road + 1] - roads.offsets[road]
-        first = queues.candidates[s, entry[n]]
+        first = queues.candidates[entry[n]]
         greatest = _perturb(continued.log_prob[n, :count], parent, n, flattening, tempered, noisy)
         for c in range(count):
             perturbed = _below(parent.perturbed[n], noisy[c], greatest)
             mean = (1.0 - share) * continued.log_prob[n, c]
-            queues.priority[s, first + c] = share * perturbed + mean
-            noise.perturbed[s, first + c] = perturbed
-            noise.tempered[s, first + c] = tempered[c]
-            noise.key[s, first + c] = _key_of_child(parent.key[n], c)
+            queues.priority[first + c] = share * perturbed + mean
+            noise.perturbed[first + c] = perturbed
+            noise.tempered[first + c] = tempered[c]
+            noise.key[first + c] = _key_of_child(parent.key[n], c)
