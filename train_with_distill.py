@@ -45,6 +45,7 @@ def train(
     folder: RunFolder | None = None,
     resume: bool | None = None,
     on_epoch_end: EpochCallback | None = None,
+    finish: bool = True,
 ) -> TrainResult:
     """Trains as `config` says and returns where the best student is and how good it is.
 
@@ -52,6 +53,8 @@ def train(
     folder is moved aside), None goes on where there is one. A student without a state to go on
     from is moved aside as well, unless `folder` says that the caller takes care of what is there.
     `pool` shares loaded data between runs; `on_epoch_end(epoch, metrics)` may raise to end the run.
+    Without `finish` the best student is only to be compared: its logits are not calibrated, and how
+    its travel times spread is not found out.
     """
     # PyTorch takes seconds to load: not for `--help` or a mistake in the arguments.
     from runtime.device import resolve_device
@@ -81,8 +84,9 @@ def train(
             ShutdownSignals() as signals,
             out_of_memory_advice(MEMORY_ADVICE),
         ):
+            pool = pool or ResourcePool()
             run = TrainingRun(
-                config, folder, device, processes, signals, pool or ResourcePool(), on_epoch_end
+                config, folder, device, processes, signals, pool, on_epoch_end, finish
             )
             result = run.execute()
         return replace(result, received=signals.received)

@@ -92,9 +92,8 @@ def _trials(config: Config, scratch: Path, pool: ResourcePool) -> dict[str, Any]
         own.distill.cache = changes.get("cache", True)
         own.distill.replay.trips = changes.get("replayed", 0)
         own.profiling.max_batches = changes.get("batches")
-        own.training.fit_times = False  # as in a study
         folder = RunFolder(scratch / "runs" / str(next(count)))
-        return train(own, pool=pool, folder=folder).batches_per_second
+        return train(own, pool=pool, folder=folder, finish=False).batches_per_second
 
     kinds: dict[str, Callable[[], Any]] = {
         "vanilla": lambda: run(),

@@ -201,7 +201,6 @@ class TrainingConfig(Section):
     checkpoint_interval_steps: Annotated[NonNegativeInt, CHANGES_NO_RESULT] = 0
     checkpoint_interval_minutes: Annotated[PositiveFloat, CHANGES_NO_RESULT] = 10.0
     stage_checkpoints: Annotated[bool, CHANGES_NO_RESULT] = False
-    fit_times: Annotated[bool, CHANGES_NO_RESULT] = True
     max_nonfinite_steps: Annotated[PositiveInt, CHANGES_NO_RESULT] = 20
     log_interval: Annotated[PositiveInt, CHANGES_NO_RESULT] = 10
     progress: Annotated[bool, CHANGES_NO_RESULT] = True

@@ -18,6 +18,7 @@ from models.checkpoint import read_student_file
 from runtime.errors import UserError
 from tests.tune_helpers import TinyCity, summary_of, trial_names
 from train_with_distill import train
+from training.checkpoint import calibrated_at
 from training.folder import RunFolder
 from training.resources import ResourcePool
 from tune_hoser import plan, tune
@@ -62,10 +63,16 @@ def test_a_study_leaves_its_trials_where_the_documents_say(finished: Finished) -
         assert (run / "model" / "best.pth").exists()
         assert list((run / "tensorboard_log").glob("events.*"))
         assert "Epoch 2" in (run / "log" / "train.log").read_text()
-        # Most trials' students never generate: they find out on first use how travel times spread.
-        assert read_student_file(run / "model" / "best.pth").travel_times is None
-    final = result.folder / "models" / "distilled_seed42.pth"
-    assert read_student_file(final).travel_times is not None
+        # Most trials' students never generate.
+        assert _is_finished(run / "model" / "best.pth") == (False, False)
+    for name, is_distilled in (("distilled_seed42", True), ("vanilla_seed42", False)):
+        assert _is_finished(result.folder / "models" / f"{name}.pth") == (is_distilled, True)
+
+
+def _is_finished(student: Path) -> tuple[bool, bool]:
+    """Whether its logits are calibrated, and whether it knows how travel times spread."""
+    knows_spread = read_student_file(student).travel_times is not None
+    return calibrated_at(student) is not None, knows_spread
 
 
 def test_trials_have_seeds_parameters_and_values_of_their_own(finished: Finished) -> None:

@@ -59,6 +59,7 @@ class TrainingRun:
         signals: ShutdownSignals,
         pool: ResourcePool,
         on_epoch_end: EpochCallback | None,
+        finish: bool,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -67,6 +68,7 @@ class TrainingRun:
         self.signals = signals
         self.pool = pool
         self.on_epoch_end = on_epoch_end
+        self.finish = finish
         self.progress = Progress()
         self.batches_done = 0
         self.busy_seconds = 0.0
@@ -89,7 +91,7 @@ class TrainingRun:
                         self.finish_epoch()
                 if self.signals.received is not None and not self.progress.finished:
                     self._stop_here()
-                elif self.progress.finished and self.processes.is_main:
+                elif self.progress.finished and self.finish and self.processes.is_main:
                     self.fit_travel_times()
                 exit_code = self.signals.exit_code
             finally:
@@ -342,11 +344,16 @@ class TrainingRun:
         progress.epoch, progress.group, progress.epoch_sums = progress.epoch + 1, 0, {}
         progress.finished = progress.epoch >= self.max_epoch
         self.recorder.epoch(progress, record, is_best, self.model)
-        if progress.finished and self.teacher is not None and self.config.distill.calibrate:
+        if progress.finished and self.calibrates:
             self._calibrate()
         self._save()
         if self.on_epoch_end is not None:
             self.on_epoch_end(progress.epoch, record)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the best student's logits are to be calibrated at the end."""
+        return self.finish and self.teacher is not None and self.config.distill.calibrate
 
     def _validate(self, student: HOSER, interrupted: Callable[[], bool]) -> ValidationResult | None:
         return validate(
@@ -375,8 +382,7 @@ class TrainingRun:
 
         A run may have been killed between the two.
         """
-        wanted = self.config.training.fit_times and not self.recorder.profiling
-        if not wanted or not self.folder.best.exists():
+        if self.recorder.profiling or not self.folder.best.exists():
             return
         best = self._best_student()
         if best.knows_spread and self.recorder.knows_travel_times(self.progress):

@@ -47,6 +47,7 @@ class Train(Protocol):
         pool: ResourcePool | None = None,
         folder: RunFolder | None = None,
         on_epoch_end: EpochCallback | None = None,
+        finish: bool = True,
     ) -> TrainResult: ...
 
 
@@ -133,7 +134,6 @@ class TrialRunner:
                 params=params,
                 run_name=f"trial_{record.number:03d}_{record.mode}",
             )
-            config.training.fit_times = False  # its student is compared; few ever generate
             self._announce(record, params)
             if record.retry_of is not None:
                 self.folders.inherit(record.number, record.mode, record.retry_of)
@@ -142,6 +142,7 @@ class TrialRunner:
                 pool=self.pool,
                 folder=folder,
                 on_epoch_end=lambda epoch, values: self._report(trial, record, epoch, values),
+                finish=False,  # trials are compared by accuracy, and few of them ever generate
             )
             if not result.finished:
                 return Interruption(result.exit_code)
