@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from training.reporting import format_duration
+
 Figures = dict[str, Any]  # of one part of the benches
 MACHINE = "cpu-2cores"
 
@@ -103,7 +105,7 @@ def _match(found: Figures) -> str:
 
 def _million(found: Figures) -> str:
     parts = [
-        f"{what} in {found[f'{what}_s'] / 60:.0f} minutes ({found[f'{what}_mib'] / 1024:.1f} GiB)"
+        f"{what} in {format_duration(found[f'{what}_s'])} ({found[f'{what}_mib'] / 1024:.1f} GiB)"
         for what in ("generated", "measured", "scored")
     ]
     drawn = found["routes_per_od"] > 1
@@ -139,8 +141,12 @@ def headline_lines(machines: dict[str, dict[str, Figures]]) -> list[str]:
     """The sentences as a list: of the CPU, and of every GPU that has been measured."""
     cpu = machines.get(MACHINE, {})
     known = [each for each in HEADLINES if each.part in cpu]
-    where = cpu[known[0].part]["machine"] if known else {}
-    lines = [f"On {where['cores']} CPU cores ({where['processor']}):", ""] if known else []
+    where = [cpu[each.part]["machine"] for each in known]
+    names = sorted({machine["processor"] for machine in where})
+    which = ", as each part below says" if len(names) > 1 else ""
+    lines = (
+        [f"On {where[0]['cores']} CPU cores ({' or '.join(names)}{which}):", ""] if known else []
+    )
     lines += [f"- **{each.about}** {each.says(cpu[each.part])}." for each in known]
     gpus = {name: found["gpu"] for name, found in machines.items() if "gpu" in found}
     lines += [f"- **{name}** {ON_A_GPU.says(found)}." for name, found in gpus.items()]
