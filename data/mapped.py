@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 23
 
 
 def forget(*arrays: NDArray[np.generic]) -> None:
@@ -29,11 +29,15 @@ def forget(*arrays: NDArray[np.generic]) -> None:
 
 
 def pieces(array: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-    """An array's values, one after the other, with few of them in memory at a time."""
+    """An array's values, one after the other, with few of them in memory at a time.
+
+    The last ones stay: a small array that is read twice in a row is fetched once.
+    """
     step = _PIECE_BYTES // array.itemsize
     for start in range(0, len(array), step):
+        if start:
+            forget(array)
         yield np.ascontiguousarray(array[start : start + step])
-        forget(array)
 
 
 def held(array: NDArray[np.generic]) -> NDArray[np.generic]:
