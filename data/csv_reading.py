@@ -76,6 +76,12 @@ def read_columns(
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
     """The lines of a text, none of them larger than memory, as in a file that is no text."""
+    if path.is_file() and path.stat().st_size < MAX_LINE_CHARS:
+        return file
+    return _bounded_lines(path, file)
+
+
+def _bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
     while line := file.readline(MAX_LINE_CHARS):
         if len(line) == MAX_LINE_CHARS:
             raise UserError(f"{path} has a line of more than {MAX_LINE_CHARS} characters.")

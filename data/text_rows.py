@@ -11,7 +11,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
@@ -39,6 +39,28 @@ class Place(NamedTuple):
 def places_from(number: int, line: int, count: int) -> list[Place]:
     """Those of rows that follow each other and take a line each."""
     return [Place(number + row, line + row) for row in range(count)]
+
+
+@dataclass(frozen=True)
+class Places(Sequence[Place]):
+    """Those of rows anywhere; one is made only where somebody asks for it."""
+
+    numbers: list[int]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, row: int) -> Place: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Places: ...
+
+    def __getitem__(self, row: int | slice) -> Place | Places:
+        if isinstance(row, slice):
+            return Places(self.numbers[row], self.lines[row])
+        return Place(self.numbers[row], self.lines[row])
 
 
 @dataclass(frozen=True)
@@ -154,16 +176,18 @@ def _exact_pieces(
             raise UserError(f"{path}:{line}: {problem}")
         on_wrong_count(Place(number, line), problem)
 
-    places: list[Place] = []
+    numbers: list[int] = []
+    lines: list[int] = []
     rows: list[list[str]] = []
     for line, fields in read_columns(path, required, optional, refuse):
         number += 1
         if number < done:
             continue
-        places.append(Place(number, line))
+        numbers.append(number)
+        lines.append(line)
         rows.append(fields)
         if len(rows) == _ROWS_A_PIECE:
-            yield TextPiece(places, [list(column) for column in zip(*rows, strict=True)])
-            places, rows = [], []
+            yield TextPiece(Places(numbers, lines), [list(c) for c in zip(*rows, strict=True)])
+            numbers, lines, rows = [], [], []
     if rows:
-        yield TextPiece(places, [list(column) for column in zip(*rows, strict=True)])
+        yield TextPiece(Places(numbers, lines), [list(c) for c in zip(*rows, strict=True)])
