@@ -141,12 +141,13 @@ def headline_lines(machines: dict[str, dict[str, Figures]]) -> list[str]:
     """The sentences as a list: of the CPU, and of every GPU that has been measured."""
     cpu = machines.get(MACHINE, {})
     known = [each for each in HEADLINES if each.part in cpu]
-    where = [cpu[each.part]["machine"] for each in known]
-    names = sorted({machine["processor"] for machine in where})
-    which = ", as each part below says" if len(names) > 1 else ""
-    lines = (
-        [f"On {where[0]['cores']} CPU cores ({' or '.join(names)}{which}):", ""] if known else []
-    )
+    machines_used = [cpu[each.part]["machine"] for each in known]
+    lines = []
+    if known:
+        names = sorted({machine["processor"] for machine in machines_used})
+        which = ", as each part below says" if len(names) > 1 else ""
+        cores = machines_used[0]["cores"]
+        lines = [f"On {cores} CPU cores ({' or '.join(names)}{which}):", ""]
     lines += [f"- **{each.about}** {each.says(cpu[each.part])}." for each in known]
     gpus = {name: found["gpu"] for name, found in machines.items() if "gpu" in found}
     lines += [f"- **{name}** {ON_A_GPU.says(found)}." for name, found in gpus.items()]

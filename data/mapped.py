@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 _PIECE_BYTES = 1 << 23
 
 
-def forget(*arrays: NDArray[np.generic]) -> None:
-    """Lets go of the pages that arrays mapped from files have in memory; of others, nothing."""
+def forget(array: NDArray[np.generic]) -> None:
+    """Lets go of the pages that an array mapped from a file has in memory; of others, nothing."""
     if not hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, where they stay
         return
-    for array in arrays:
-        base: object = array
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, mmap.mmap):
-            base.madvise(mmap.MADV_DONTNEED)
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def pieces(array: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:

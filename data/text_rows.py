@@ -36,17 +36,17 @@ class Place(NamedTuple):
     line: int
 
 
-def places_from(number: int, line: int, count: int) -> list[Place]:
-    """Those of rows that follow each other and take a line each."""
-    return [Place(number + row, line + row) for row in range(count)]
-
-
 @dataclass(frozen=True)
 class Places(Sequence[Place]):
-    """Those of rows anywhere; one is made only where somebody asks for it."""
+    """Where many rows stand; a place is made only where somebody asks for it."""
 
-    numbers: list[int]
-    lines: list[int]
+    numbers: Sequence[int]
+    lines: Sequence[int]
+
+    @classmethod
+    def following(cls, number: int, line: int, count: int) -> Places:
+        """Those of rows that follow each other and take a line each."""
+        return cls(range(number, number + count), range(line, line + count))
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -89,7 +89,7 @@ def read_text(
         try:
             for frame in _regular_frames(path, header):
                 columns = [frame.to_series(header.index(name)) for name in wanted]
-                yield TextPiece(places_from(done, done + 2, len(frame)), columns)
+                yield TextPiece(Places.following(done, done + 2, len(frame)), columns)
                 done += len(frame)
         except _IrregularError:
             pass

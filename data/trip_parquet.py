@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.tables import readable_by_polars
-from data.text_rows import Place, TextPiece, places_from
+from data.text_rows import Place, Places, TextPiece
 from runtime.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read_pieces(path: Path, rows_per_piece: int) -> Iterator[TextPiece | ListPie
         row = FIRST_ROW
         for batch in wanted.collect_batches(chunk_size=rows_per_piece, maintain_order=True):
             for part in batch.iter_slices(rows_per_piece):
-                places = places_from(row - FIRST_ROW, row, len(part))
+                places = Places.following(row - FIRST_ROW, row, len(part))
                 yield _text_piece(part, places) if as_text else _list_piece(part, places)
                 row += len(part)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
@@ -105,11 +105,11 @@ def _column(path: Path, name: str, kind: pl.DataType, *, as_text: bool) -> pl.Ex
     return column.cast(pl.List(pl.Int64))
 
 
-def _text_piece(part: pl.DataFrame, places: list[Place]) -> TextPiece:
+def _text_piece(part: pl.DataFrame, places: Places) -> TextPiece:
     return TextPiece(places, [part[name].fill_null("") for name in COLUMNS])
 
 
-def _list_piece(part: pl.DataFrame, places: list[Place]) -> ListPiece:
+def _list_piece(part: pl.DataFrame, places: Places) -> ListPiece:
     values, counts = [], []
     for name in COLUMNS:
         lists = part[name]

@@ -79,8 +79,11 @@ class KnownTrips:
 
     def keep(self, used: NDArray[np.bool_]) -> None:
         """Forgets what belongs to nodes that are no more."""
+        from search.kernels.known import EMPTY
+
         self._rebuild(used, 4 * self._count)
-        kept = set(self._table[:, 0].tolist()) if self._beginnings else set()
+        keys = self._table[:, 0]
+        kept = set(keys[(keys < 0) & (keys != EMPTY)].tolist())
         self._beginnings = {at: key for at, key in self._beginnings.items() if key in kept}
 
 

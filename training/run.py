@@ -344,16 +344,11 @@ class TrainingRun:
         progress.epoch, progress.group, progress.epoch_sums = progress.epoch + 1, 0, {}
         progress.finished = progress.epoch >= self.max_epoch
         self.recorder.epoch(progress, record, is_best, self.model)
-        if progress.finished and self.calibrates:
+        if progress.finished and self.finish:
             self._calibrate()
         self._save()
         if self.on_epoch_end is not None:
             self.on_epoch_end(progress.epoch, record)
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether the best student's logits are to be calibrated at the end."""
-        return self.finish and self.teacher is not None and self.config.distill.calibrate
 
     def _validate(self, student: HOSER, interrupted: Callable[[], bool]) -> ValidationResult | None:
         return validate(
@@ -368,6 +363,8 @@ class TrainingRun:
         )
 
     def _calibrate(self) -> None:
+        if self.teacher is None or not self.config.distill.calibrate:
+            return
         self.processes.barrier()  # the main process writes what all read
         best, temperature = self._best_student().calibrated()
         self.processes.barrier()

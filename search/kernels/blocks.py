@@ -7,8 +7,7 @@ gives them back when its trip ends; entries that are taken together stand togeth
 from __future__ import annotations
 
 from runtime.jit import kernel
-
-NO_BLOCK = -1
+from search.kernels.layout import NO_BLOCK
 
 
 @kernel()

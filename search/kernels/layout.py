@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+NO_BLOCK = -1
 
 
 class Roads(NamedTuple):
@@ -93,7 +94,7 @@ class Blocks(NamedTuple):
         """No room yet."""
         nothing = np.zeros(0, dtype=np.int64)
         count = np.zeros(1, dtype=np.int64)
-        current = np.full(num_slots, -1, dtype=np.int64)
+        current = np.full(num_slots, NO_BLOCK, dtype=np.int64)
         return cls(size, nothing, count, nothing, current, np.full_like(current, size))
 
     def with_more(self, count: int) -> Blocks:
@@ -103,7 +104,7 @@ class Blocks(NamedTuple):
         return self._replace(
             free=np.concatenate([self.free[:free], new, np.zeros(known - free, dtype=np.int64)]),
             num_free=self.num_free + count,
-            below=np.concatenate([self.below, np.full(count, -1, dtype=np.int64)]),
+            below=np.concatenate([self.below, np.full(count, NO_BLOCK, dtype=np.int64)]),
         )
 
 
