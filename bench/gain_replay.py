@@ -32,8 +32,13 @@ REFRESH_EPOCHS = 3
 
 
 def ways_to_teach(taught: dict[str, Any], num_driven: int) -> dict[str, dict[str, Any]]:
-    """The settings of `distill` that are compared: on own trips alone, and by who else drives."""
-    driven = {**taught, "time_weight": TIME_WEIGHT, "replay.trips": num_driven}
+    """The settings of `distill` that are compared: as before, on own trips alone, and as now."""
+    driven = {
+        **taught,
+        "time_weight": TIME_WEIGHT,
+        "first_embeddings": "teacher",
+        "replay.trips": num_driven,
+    }
     anew = {**driven, "replay.refresh_epochs": REFRESH_EPOCHS}
     return {
         "own_trips": taught,

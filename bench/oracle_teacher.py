@@ -53,6 +53,9 @@ class OracleTeacher:
     def hidden_states(self, batch: Batch, step: Tensor) -> Tensor:
         raise RuntimeError("the oracle has no hidden states; leave distill.embedding_weight at 0")
 
+    def road_vectors(self) -> Tensor:
+        raise RuntimeError("the oracle has no embeddings; leave distill.first_embeddings: random")
+
 
 class OraclePool(ResourcePool):
     """Resources whose teacher is the oracle of the city."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from metrics.trips import Trips
 BARS = {"student_positions_per_s": 20_000.0}
 ROADS, TRIPS = 7000, 8000
 ALONE = 200  # trips that are scored one at a time
+FEW = 400  # trips that a teacher of the published size reads
 
 
 def main() -> None:
@@ -74,7 +76,8 @@ def _measure(
         "full",
         torch.device("cpu"),
     )
-    file = teacher or _teacher(network, train, val, scratch)
+    usual = TeacherOptions(scratch / "teacher.pt", epochs=1, max_trips=200, progress=False)
+    file = teacher or train_teacher(usual, network, train, val)
     judges: list[Judge] = [taught, TeacherJudge("teacher", road_teacher(file, network), network)]
     results = {"positions": float(len(trips.road_ids) - len(trips))}
     scorers = [JudgeScorer(judge, normality) for judge in judges]
@@ -83,6 +86,16 @@ def _measure(
     scorers[0].scores(_repeated(trips, 4))
     results["memory_growth_of_four_times_mib"] = peak_memory_mib() - before
     results["teacher_positions_per_s"] = _rate(scorers[1], trips)
+    published = replace(
+        usual, output=scratch / "published.pt", max_trips=32, n_layer=8, n_head=12, n_embd=768
+    )
+    large = road_teacher(train_teacher(published, network, train, val), network)
+    few = trips.select(np.arange(min(FEW, len(trips))))
+    scorer = JudgeScorer(TeacherJudge("published", large, network), normality)
+    results["published_teacher_positions_per_s"] = _rate(scorer, few)
+    results["student_against_published_teacher"] = (
+        results["student_positions_per_s"] / results["published_teacher_positions_per_s"]
+    )
     results["student_against_one_at_a_time"] = _against_alone(taught, trips)
     assert isinstance(taught, StudentJudge)
     results["running_turns_per_s"] = _running_rate(taught, normality, trips)
@@ -135,11 +148,6 @@ def _student(folder: Path, network: RoadNetwork, scratch: Path) -> Path:
     model = HOSER(config, network)
     torch.save({"model": model.state_dict(), "config": config.model_dump()}, path)
     return path
-
-
-def _teacher(network: RoadNetwork, train: TripDataset, val: TripDataset, scratch: Path) -> Path:
-    options = TeacherOptions(scratch / "teacher.pt", epochs=1, max_trips=200, progress=False)
-    return train_teacher(options, network, train, val)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ Ties = Literal["replicate", "marginal"]
 ScheduleKind = Literal["constant", "linear", "exponential", "cosine"]
 
 Driver = Literal["teacher", "student", "both"]
+FirstEmbeddings = Literal["random", "teacher"]
 Pairs = Literal["recombined", "own", "file", "teacher"]
 PresetName = Literal["default", "curriculum", "gazelle", "fast"]
 

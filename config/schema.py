@@ -18,6 +18,7 @@ from config.choices import (
     Combination,
     CompileMode,
     Driver,
+    FirstEmbeddings,
     LossKind,
     OnBadRows,
     Pairs,
@@ -156,6 +157,7 @@ class DistillConfig(Section):
     alpha: Fraction = 0.7
     positions: Annotated[int, Field(ge=1)] | Literal["all", "last"] = "all"
     ties: Ties = "replicate"
+    first_embeddings: FirstEmbeddings = "random"
     embedding_weight: NonNegativeFloat = 0.0
     zone_weight: NonNegativeFloat = 0.0
     cache: Annotated[bool, CHANGES_NO_RESULT] = True

@@ -109,6 +109,10 @@ class LMTADTeacher:
             result[query] = hidden
         return result
 
+    def place_vectors(self) -> Tensor:
+        """The embedding [V, E] of every token, with which its head reads, too."""
+        return self.model.lm_head.weight
+
     def _positions(
         self, trace_len: Tensor, candidate_len: Tensor, position_mask: Tensor | None
     ) -> Tensor:  # bool [B, T]

@@ -62,6 +62,10 @@ class RoadTeacher(Protocol):
         """Logits of all candidates of all positions of whole trips, one after the other."""
         ...
 
+    def road_vectors(self) -> Tensor:
+        """A vector [R, E] for every road: what it knows of the road without any trip."""
+        ...
+
 
 class LMTADRoadTeacher:
     """LM-TAD behind a road-to-token table."""
@@ -174,6 +178,9 @@ class LMTADRoadTeacher:
         )
         return logits[mask].cpu().numpy()
 
+    def road_vectors(self) -> Tensor:
+        return self.teacher.place_vectors()[self.road_to_token].float()
+
 
 class HOSERRoadTeacher:
     """A trained HOSER, usually larger than the student; the window does not apply to it.
@@ -244,6 +251,10 @@ class HOSERRoadTeacher:
         tables = dataset.tables(self.device)
         batch = tables.batch(rows, dataset.time_mean, dataset.time_std)  # every candidate
         return self._forward(batch)[0][batch.candidate_mask].cpu().numpy()
+
+    @torch.no_grad()
+    def road_vectors(self) -> Tensor:
+        return self.model.road_network_encoder.encode_roads().float()
 
     @torch.no_grad()
     def _forward(self, batch: Batch, with_hidden: bool = False) -> tuple[Tensor, ...]:

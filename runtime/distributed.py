@@ -47,6 +47,12 @@ class Processes:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor
 
+    @torch.no_grad()
+    def same_everywhere(self, tensor: Tensor) -> None:
+        """Replaces the tensor by the main process's, in place."""
+        if self.world_size > 1:
+            dist.broadcast(tensor, src=0)
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Adds up every parameter's gradient over all processes, in one message."""
         if self.world_size == 1:

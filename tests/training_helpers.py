@@ -67,7 +67,10 @@ def distilled(city: Path, **overrides: Any) -> dict[str, Any]:
 
 
 def replayed(city: Path, **overrides: Any) -> dict[str, Any]:
-    """Overrides that add trips which teacher and student drive between near roads."""
+    """Overrides that add trips which teacher and student drive between near roads.
+
+    The student's roads begin where the teacher's are.
+    """
     pairs = city / "pairs.csv"
     if not pairs.exists():
         ends = near_pairs(RoadNetwork.load(city), 300)
@@ -76,6 +79,7 @@ def replayed(city: Path, **overrides: Any) -> dict[str, Any]:
         city,
         distill__ckpt=str(random_teacher(city, destination_prefix=True)),
         distill__destination_prefix=True,
+        distill__first_embeddings="teacher",
         distill__replay__trips=40,
         distill__replay__driver="both",
         distill__replay__od="file",

@@ -32,6 +32,7 @@ from training.best_student import BestStudent
 from training.checkpoint import Progress, RunState, load_run, named_errors
 from training.compilation import compile_student
 from training.demo import ensure_demo_city, ensure_demo_teacher, makes_teacher
+from training.first_embeddings import begin_where_the_teacher_is
 from training.folder import RunFolder
 from training.identity import check_inputs, check_settings, run_inputs
 from training.optimization import Optimization, configure_backends
@@ -131,6 +132,9 @@ class TrainingRun:
             if self.processes.is_main:
                 adopt(*self.folder.results, only_without_record=True)
             self._take_up(state)
+        elif self.teacher is not None and config.distill.first_embeddings == "teacher":
+            vectors = self.teacher.teacher.road_vectors()
+            begin_where_the_teacher_is(self.model, vectors, self.processes)
         self.replay = self._build_replay()
         self._build_step()
         if self.teacher is not None and self.processes.is_main and not self.progress.step:
