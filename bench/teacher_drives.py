@@ -1,14 +1,15 @@
 """What a teacher that drives is worth to students that train until they stop learning.
 
     python -m bench.teacher_drives --folder study [--city SEED] [--seeds 5] [--processes 2]
+    python -m bench.teacher_drives --folder all --trips 8000 --epochs 12
     python -m bench.teacher_drives --page
 
 On a demo city of 1,500 roads: a teacher of all its training trips, and students of few of them.
 Half of them have no teacher, the others are taught on their own trips and on those that the teacher
 drives; of each the best epoch by validation trips counts. They are measured on all test trips and
 drive between the same pairs by best-first search; so do the city's drivers, sent out again. The
-folder keeps everything: what is done is not done again. All cities' figures stand in
-docs/teacher_drives.json; `--page` makes tables of them.
+folder keeps everything: what is done is not done again. The figures of all cities and numbers of
+trips stand in docs/teacher_drives.json; `--page` makes tables of them.
 """
 
 from __future__ import annotations
@@ -176,10 +177,10 @@ def write_page(page: Path = PAGE) -> None:
 
     def tables() -> str:
         parts = []
-        for seed, study in known.items():
+        for study in known.values():
             trained = study["training"]
             title = (
-                f"Demo city {seed}, {len(study['tests']['accuracy']['vanilla']['by_seed'])} seeds, "
+                f"Demo city {study['city']}, {trained['seeds']} seeds, "
                 f"students of {trained['trips']:,} trips, {trained['epochs']} epochs, "
                 f"{trained['replayed']:,} drives, "
                 f"{study['num_generated']:,} generated trips ({study['machine']['processor']}, "
@@ -197,7 +198,8 @@ def main() -> None:
     add = parser.add_argument
     add("--folder", type=Path, default=Path("teacher_drives"))
     add("--city", type=int, default=0, help="the city's seed")
-    add("--seeds", type=int, default=TRAINING.seeds)
+    for name, number in asdict(TRAINING).items():
+        add(f"--{name}", type=int, default=number, help=f"of the training; default: {number}")
     add("--processes", type=int, default=2, help="students trained side by side")
     add("--quick", action="store_true", help="small sizes, for a try; nothing is kept in docs")
     add("--page", action="store_true", help="only write the tables of docs/distillation.md")
@@ -206,13 +208,14 @@ def main() -> None:
         write_page()
         return
     setup_logging("WARNING")
-    training = replace(TRAINING, seeds=options.seeds)
+    training = Training(**{name: getattr(options, name) for name in asdict(TRAINING)})
     study = DriveStudy(options.folder, replace(CITY, seed=options.city), training)
     if options.quick:
         quick = Training(trips=100, epochs=2, replayed=100, seeds=2)
         study = DriveStudy(options.folder, QUICK_CITY, quick, num_generated=50)
     found = study.make(options.processes)
     result = {
+        "city": options.city,
         "tests": compared(found),
         "machine": machine(),
         "training": asdict(study.training),
@@ -222,7 +225,7 @@ def main() -> None:
     print(f"\n{table(result)}")
     if not options.quick:
         known = read_json(FIGURES) if FIGURES.exists() else {}
-        write_json(FIGURES, {**known, str(options.city): result})
+        write_json(FIGURES, {**known, f"city {options.city}, {training.trips} trips": result})
 
 
 if __name__ == "__main__":
