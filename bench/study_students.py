@@ -25,7 +25,7 @@ from runtime.logs import setup_logging
 from train_with_distill import train
 from training.folder import RunFolder
 
-TEACHER_EPOCHS = 6
+TEACHER_EPOCHS = 12
 
 Arm = Literal["vanilla", "distilled"]
 ARMS: tuple[Arm, ...] = get_args(Arm)

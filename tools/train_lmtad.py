@@ -101,7 +101,9 @@ def _add_training(parser: argparse.ArgumentParser, defaults: TeacherOptions) -> 
     )
     parser.add_argument("--batch_size", type=int, default=defaults.batch_size, help="trips")
     parser.add_argument(
-        "--learning_rate", type=float, default=defaults.learning_rate, help="peak of the schedule"
+        "--learning_rate",
+        type=float,
+        help="peak of the schedule; default: 0.003, and less, down to 0.001, beyond 1,500 steps",
     )
     parser.add_argument(
         "--weight_decay", type=float, default=defaults.weight_decay, help="of AdamW"

@@ -22,7 +22,7 @@ FOLDER = Path("data/demo")
 ROADS = 1500
 TRIPS = 10_000
 SEED = 0
-TEACHER_EPOCHS = 6
+TEACHER_EPOCHS = 12
 
 
 def ensure_demo_city(config: Config) -> None:

@@ -13,6 +13,9 @@ from runtime.errors import UserError
 TeacherLoss = Literal["candidates", "vocabulary"]
 
 _LEAST_BLOCK_SIZE = 4
+# Measured on a demo city (1,500 and 3,000 steps) and on San Francisco (9,375): at the highest peak
+# the longer trainings overfit, at the lowest the shortest one does not get far enough.
+HIGHEST_PEAK, STEPS_AT_HIGHEST, LOWEST_PEAK = 3e-3, 1500, 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class TeacherOptions:
     random_start: float = 0.0  # share of trips read from a random road on, as windows are
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None  # the peak; by default as the length of the training asks
     weight_decay: float = 0.1
     warmup_ratio: float = 0.05
     max_norm: float = 1.0
@@ -53,10 +56,10 @@ class TeacherOptions:
     progress: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "learning_rate", "grid_size", "downsample")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be above 0.")
+        for name in ("epochs", "batch_size", "learning_rate", "grid_size", "downsample"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"--{name} is {value}; it must be above 0.")
         if self.block_size is not None and self.block_size < _LEAST_BLOCK_SIZE:
             raise UserError(
                 f"The block size is {self.block_size}; it must be at least {_LEAST_BLOCK_SIZE}, "
@@ -67,6 +70,12 @@ class TeacherOptions:
         for name in ("random_start", "warmup_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be in 0..1.")
+
+    def peak_learning_rate(self, total_steps: int) -> float:
+        """The given one; else the longer the training, the lower."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return max(LOWEST_PEAK, HIGHEST_PEAK * min(1.0, STEPS_AT_HIGHEST / total_steps))
 
     @property
     def trained_loss(self) -> TeacherLoss:

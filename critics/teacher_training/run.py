@@ -90,10 +90,11 @@ class TeacherRun:
         )
         precision = Precision.choose(options.amp, self.device)
         self.objective = Objective(options.trained_loss, precision)
-        self.optimizer = _optimizer(self.model, options)
+        self.optimizer = _optimizer(self.model, options.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision.needs_scaling)
         self.batches_per_epoch = -(-self.num_trips // options.batch_size)
         self.total_steps = options.epochs * self.batches_per_epoch
+        self.peak_learning_rate = options.peak_learning_rate(self.total_steps)
         self.step = 0
         self.best_loss = math.inf
         self.best_state = _copy(self.model)
@@ -201,7 +202,7 @@ class TeacherRun:
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a cosine to a tenth of the peak."""
-        peak = self.options.learning_rate
+        peak = self.peak_learning_rate
         warmup = max(1, round(self.options.warmup_ratio * self.total_steps))
         if self.step < warmup:
             return peak * (self.step + 1) / warmup
@@ -247,14 +248,14 @@ class TeacherRun:
         return TeacherWeights(self.best_state, self.config.to_dict(), self.dataset_config)
 
 
-def _optimizer(model: LMTAD, options: TeacherOptions) -> torch.optim.AdamW:
+def _optimizer(model: LMTAD, weight_decay: float) -> torch.optim.AdamW:
     """Weight decay for matrices, none for vectors."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
 
 
 def _copy(model: LMTAD) -> dict[str, Tensor]:
