@@ -11,7 +11,9 @@ from bench._pages import fill
 from bench.city_study.settings import StudySettings
 from bench.city_study.summary import CHOICES, Summary
 from bench.students import size_name
+from critics.scoring.scores import Aspect
 from metrics.measures import MEASURES
+from report.score_groups import measure_name
 from report.tables import markdown_table
 from runtime.files import read_json
 
@@ -234,18 +236,54 @@ def _leakage(summary: Summary) -> str:
 def _scores(summary: Summary) -> str:
     parts = []
     for size, found in summary["sizes"].items():
-        if found["scores"] is None:
+        scores = found["scores"]
+        if scores is None:
             continue
-        rows = [r for r in found["scores"]["rows"] if r["aspect"] == ASPECT_OF[r["kind"]]]
-        models = list(dict.fromkeys(name for row in rows for name in row["roc_auc"]))
-        cases: dict[str, dict[str, dict[str, float]]] = {}
-        for row in rows:
-            of_case = cases.setdefault(f"{row['kind']} {row['severity']:g}", {})
-            of_case[row["ods"]] = row["roc_auc"]
-        table = [[case, *(_by_ods(auc, m) for m in models)] for case, auc in cases.items()]
+        kinds = scores["groups"]["groups"]  # the seeds of each kind of student
+        student = {f"{kind}_{size}_seed{seed}" for kind, seeds in kinds.items() for seed in seeds}
+        rows = [row for row in scores["rows"] if row["aspect"] == ASPECT_OF[row["kind"]]]
+        others = [name for name in _models(rows) if name not in student]
+        base, *taught = kinds
+        table = []
+        for case in dict.fromkeys((row["kind"], row["severity"], row["aspect"]) for row in rows):
+            of_case = {
+                row["ods"]: row["roc_auc"]
+                for row in rows
+                if (row["kind"], row["severity"], row["aspect"]) == case
+            }
+            cells = [_of_group(scores["groups"], kind, case) for kind in kinds]
+            cells += [_by_ods(of_case, name) for name in others]
+            for kind in taught:
+                cells += _tested(scores["groups"], base, kind, measure_name(*case, "all"))
+            table.append([f"{case[0]} {case[1]:g}", *cells])
+        compared = [cell for kind in taught for cell in (f"`{kind}`: change", "p", "p Holm")]
+        header = ["anomaly", *(f"`{kind}` ({len(kinds[kind])})" for kind in kinds), *others]
         title = f"**ROC-AUC, students of {size} trips**, all OD pairs (seen ones / unseen ones):"
-        parts.append(f"{title}\n\n{markdown_table(table, ['anomaly', *models])}")
+        parts.append(f"{title}\n\n{markdown_table(table, [*header, *compared])}")
     return "\n\n".join(parts) or "Not measured yet."
+
+
+def _models(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["roc_auc"]))
+
+
+def _of_group(groups: dict[str, Any], kind: str, case: tuple[str, float, Aspect]) -> str:
+    """Mean and deviation over a kind's students, and the means among seen and unseen OD pairs."""
+    known = {each["measure"]: each for each in groups["summaries"] if each["group"] == kind}
+    whole, *parts = (known.get(measure_name(*case, ods)) for ods in ("all", "seen", "unseen"))
+    if whole is None:
+        return "–"
+    spread = "" if whole["deviation"] is None else f" ± {whole['deviation']:.3f}"
+    shown = " / ".join("–" if part is None else f"{part['mean']:.3f}" for part in parts)
+    return f"{whole['mean']:.3f}{spread} ({shown})"
+
+
+def _tested(groups: dict[str, Any], base: str, kind: str, measure: str) -> list[str]:
+    for test in groups["tests"]:
+        if (test["first"], test["second"], test["measure"]) == (base, kind, measure):
+            ps = (test["t_p"], test["t_p_holm"])
+            return [f"{test['difference']:+.3f}", *("–" if p is None else f"{p:.2g}" for p in ps)]
+    return ["–", "–", "–"]
 
 
 def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:
