@@ -6,15 +6,18 @@ whole trip. Search algorithms hold node numbers of a `TripTree` and decide which
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.features import MAX_DISTANCE_M, MAX_INTERVAL_MINUTES
 from data.geometry import EARTH_RADIUS_M
 from models.attention import attend_path
 from models.cpu_parallel import even_chunks, run_chunks
 from models.road_tables import RoadTables
+from models.row_map import RowMap
 from models.trajectory_encoder import Block, TrajectoryEncoder
 from models.trip_tree import TripTree
 from runtime.device import prefers_loops
@@ -36,8 +39,7 @@ class TripDecoder:
         self._blocks = encoder.blocks
         attention = self._blocks[0].attn
         self.tree = TripTree(len(self._blocks), attention.num_heads, attention.head_dim, centers)
-        with torch.no_grad():
-            self._projections = [block.attn.projection() for block in self._blocks]
+        self._maps = [_BlockMaps.of(block) for block in self._blocks]
 
     @property
     def num_nodes(self) -> int:
@@ -77,15 +79,16 @@ class TripDecoder:
         self, layer: int, block: Block, x: Tensor, nodes: Tensor, distance: Tensor, interval: Tensor
     ) -> Tensor:
         attention, tree = block.attn, self.tree
-        qkv = F.linear(block.ln_1(x), *self._projections[layer])
+        maps = self._maps[layer]
+        qkv = maps.projection(block.ln_1(x))
         q, k, v = qkv.view(len(nodes), 3, attention.num_heads, attention.head_dim).unbind(1)
         tree.store(layer, nodes, k, v)
         relation = q @ attention.relative_position_emb_k.weight.to(q.dtype)  # [N, H, 2]
         attend = self._attend_compiled if _is_compiled(q) else self._attend_gathered
         context, sums = attend(layer, nodes, q, relation, distance, interval)
         context = context + sums @ attention.relative_position_emb_v.weight.to(sums.dtype).t()
-        x = x + attention.c_proj(context.reshape(len(nodes), -1))
-        return x + block.mlp[2](F.gelu(block.mlp[0](block.ln_2(x))))
+        x = x + maps.output(context.reshape(len(nodes), -1))
+        return x + maps.narrow(F.gelu(maps.widen(block.ln_2(x))))
 
     def _relations(self, nodes: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """Distances and intervals [N, depth] from each node to the positions of its path."""
@@ -142,6 +145,23 @@ class TripDecoder:
         keys = tree.keys[layer][path].transpose(1, 2)  # [N, H, T, d]
         values = tree.values[layer][path].transpose(1, 2)
         return attend_path(q, keys, values, relation, distance, interval, tree.depth[nodes])
+
+
+@dataclass(frozen=True)
+class _BlockMaps:
+    """The linear maps of a block."""
+
+    projection: RowMap
+    output: RowMap
+    widen: RowMap
+    narrow: RowMap
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, block: Block) -> _BlockMaps:
+        own = [layer for layer in block.mlp if isinstance(layer, nn.Linear)]
+        maps = (RowMap(layer.weight, layer.bias) for layer in (block.attn.c_proj, *own))
+        return cls(RowMap(*block.attn.projection()), *maps)
 
 
 def _is_compiled(q: Tensor) -> bool:
