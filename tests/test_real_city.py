@@ -128,6 +128,9 @@ def test_a_step_is_done_once_whatever_kills_the_process(tmp_path: Path) -> None:
     other = [_step("a", log), _step("b", log, ("a",), killed=True, more=1), steps[2]]
     carry_out(diary, other)
     assert log[4:] == ["b", "c"] and not diary.result("b")["had half"]
+    # What is done anew and comes out the same leaves what needs it alone.
+    carry_out(diary, [_step("a", log, more=1), *other[1:]])
+    assert log[6:] == ["a"]
 
 
 def test_several_processes_divide_the_steps(tmp_path: Path) -> None:

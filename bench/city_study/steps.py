@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.ledger import Entry
-from runtime.files import FolderInUse, FolderLock, read_json, sha256_of_file, write_json
+from runtime.files import FolderInUse, FolderLock, read_json, sha256_of_json, write_json
 
-RESULT = "result.json"
+RESULT, RECORD = "result.json", "step.json"
+_OF_THE_WORK = ("seconds", "resumed", "training_seconds")  # and not of what came out
 POLL_S = 2.0
 
 
@@ -73,11 +74,17 @@ class Diary:
     def entry(self, step: Step) -> Entry:
         """A step's record, with what it depends on now."""
         needs = {name: self._digest(name) for name in step.needs}
-        return Entry(self.place(step.name) / "step.json", {**step.inputs, "needs": needs})
+        return Entry(self.place(step.name) / RECORD, {**step.inputs, "needs": needs})
 
     def _digest(self, name: str) -> str:
-        file = self.place(name) / RESULT
-        return sha256_of_file(file) if file.exists() else "not there"
+        """What a step found and left: the same where it was only done once more."""
+        folder = self.place(name)
+        if not (folder / RESULT).exists():
+            return "not there"
+        found = {key: value for key, value in self.result(name).items() if key not in _OF_THE_WORK}
+        outputs = dict(read_json(folder / RECORD)["outputs"])
+        outputs.pop(RESULT, None)
+        return sha256_of_json([found, outputs])
 
     def done(self, steps: Iterable[Step]) -> list[Step]:
         """Those of the steps that need not be done again."""
