@@ -32,7 +32,7 @@ REFRESH_EPOCHS = 3
 
 
 def ways_to_teach(taught: dict[str, Any], num_driven: int) -> dict[str, dict[str, Any]]:
-    """The settings of `distill` that are compared: as before, on own trips alone, and as now."""
+    """The settings of `distill` that are compared: own trips alone, or also drives, by driver."""
     driven = {
         **taught,
         "time_weight": TIME_WEIGHT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,7 +242,8 @@ def _scores(summary: Summary) -> str:
         kinds = scores["groups"]["groups"]  # the seeds of each kind of student
         student = {f"{kind}_{size}_seed{seed}" for kind, seeds in kinds.items() for seed in seeds}
         rows = [row for row in scores["rows"] if row["aspect"] == ASPECT_OF[row["kind"]]]
-        others = [name for name in _models(rows) if name not in student]
+        models = dict.fromkeys(name for row in rows for name in row["roc_auc"])
+        others = [name for name in models if name not in student]
         base, *taught = kinds
         table = []
         for case in dict.fromkeys((row["kind"], row["severity"], row["aspect"]) for row in rows):
@@ -263,10 +264,6 @@ def _scores(summary: Summary) -> str:
     return "\n\n".join(parts) or "Not measured yet."
 
 
-def _models(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row["roc_auc"]))
-
-
 def _of_group(groups: dict[str, Any], kind: str, case: tuple[str, float, Aspect]) -> str:
     """Mean and deviation over a kind's students, and the means among seen and unseen OD pairs."""
     known = {each["measure"]: each for each in groups["summaries"] if each["group"] == kind}
@@ -274,8 +271,9 @@ def _of_group(groups: dict[str, Any], kind: str, case: tuple[str, float, Aspect]
     if whole is None:
         return "–"
     spread = "" if whole["deviation"] is None else f" ± {whole['deviation']:.3f}"
-    shown = " / ".join("–" if part is None else f"{part['mean']:.3f}" for part in parts)
-    return f"{whole['mean']:.3f}{spread} ({shown})"
+    return _with_parts(
+        f"{whole['mean']:.3f}{spread}", (None if part is None else part["mean"] for part in parts)
+    )
 
 
 def _tested(groups: dict[str, Any], base: str, kind: str, measure: str) -> list[str]:
@@ -291,8 +289,11 @@ def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:
     whole, *parts = (auc.get(ods, {}).get(model) for ods in ("all", "seen", "unseen"))
     if whole is None:
         return "–"
-    shown = " / ".join("–" if part is None else f"{part:.3f}" for part in parts)
-    return f"{whole:.3f} ({shown})"
+    return _with_parts(f"{whole:.3f}", parts)
+
+
+def _with_parts(whole: str, parts: Iterable[float | None]) -> str:
+    return f"{whole} ({' / '.join('–' if part is None else f'{part:.3f}' for part in parts)})"
 
 
 def _text(value: Any) -> str:
