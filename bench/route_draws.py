@@ -40,10 +40,13 @@ from runtime.files import read_json
 from search.request import GenerationRequest
 from search.searches import label_of
 from search.session import Session
+from search.trips import GeneratedTrip
 
 CELL_DEGREES = 0.001
 PAGE = RESULTS.parent / "generation.md"
 PER_PAIR = 20
+KEPT = (5, 20)  # of the likeliest routes of a pair, among which trips are drawn
+DRAWS_TO_KEEP_FROM = 10  # for each trip asked for
 SEARCHES = [
     SearchSettings("astar"),
     SearchSettings("beam", 4),
@@ -107,11 +110,7 @@ def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trip
     start = time.process_time()
     found = list(other.generate(0, len(other.source)))
     seconds = time.process_time() - start
-    whole = Trips.from_lengths(
-        np.concatenate([trip.road_ids for trip in found]),
-        np.concatenate([trip.times for trip in found]),
-        np.array([len(trip.road_ids) for trip in found]),
-    )
+    whole = as_trips(found)
     repeated = whole.select(np.repeat(np.arange(len(whole)), per_pair // times))
     reached = float(np.mean([trip.reached for trip in found]))
     alone = _seconds_alone(other)
@@ -121,6 +120,39 @@ def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trip
         "median_s": float(np.median(alone)),
         "p95_s": float(np.quantile(alone, 0.95)),
     }
+
+
+def redraw_best(session: Session, per_pair: int, kept: int) -> Trips:
+    """`per_pair` trips of each pair, drawn by probability among its `kept` likeliest routes.
+
+    Those are looked for among many fair draws: what the k best arrivals of a search would be.
+    """
+    tried = DRAWS_TO_KEEP_FROM * per_pair
+    settings = SearchSettings("sample", temperature=1.0, times="expected")
+    request = replace(session.request, search=settings, pairs=PairSettings(routes_per_od=tried))
+    other = Session(request, session.device)
+    other.__dict__["scorer"] = session.scorer
+    routes: list[dict[bytes, GeneratedTrip]] = [{} for _ in range(len(other.source) // tried)]
+    for number, trip in enumerate(other.generate(0, len(other.source))):
+        if trip.reached:
+            routes[number // tried][trip.road_ids.tobytes()] = trip
+    generator = np.random.default_rng(0)
+    drawn: list[GeneratedTrip] = []
+    for known in routes:
+        best = sorted(known.values(), key=lambda trip: -trip.log_prob)[:kept]
+        weights = np.exp([trip.log_prob - best[0].log_prob for trip in best])
+        chosen = generator.choice(len(best), per_pair, p=weights / weights.sum())
+        drawn += [best[place] for place in chosen.tolist()]
+    return as_trips(drawn)
+
+
+def as_trips(found: Sequence[GeneratedTrip]) -> Trips:
+    """Trips end to end."""
+    return Trips.from_lengths(
+        np.concatenate([trip.road_ids for trip in found]),
+        np.concatenate([trip.times for trip in found]),
+        np.array([len(trip.road_ids) for trip in found]),
+    )
 
 
 def _seconds_alone(session: Session) -> list[float]:
@@ -169,6 +201,9 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
             name += f", temperature {each.temperature:g}" if each.name == "sample" else ""
             found.setdefault(name, []).append({**judge.measure(trips), **cost})
             print(name, found[name][-1], flush=True)
+        for kept in KEPT:
+            measured = judge.measure(redraw_best(session, per_pair, kept))
+            found.setdefault(f"{kept} likeliest, drawn among", []).append(measured)
         found.setdefault("drivers again", []).append(judge.measure(again))
     return [
         {"search": name, **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]}}  # type: ignore[dict-item]

@@ -11,22 +11,22 @@ ROC-AUC by model, kind, strength and support of the OD pair, and the answer, pai
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench._common import machine, print_table
+from bench.score_tables import ASPECT_OF, Case, Groups, of_group, tested
 from bench.study_students import ARMS, Student, Training, files_of, make_students, make_teacher
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import KINDS
 from critics.scoring.opening import unique_names
-from critics.scoring.scores import Aspect
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.preprocess import ensure_zones
-from metrics.groups import GroupComparison, Summary
-from report.score_groups import measure_name, score_groups
+from metrics.groups import GroupComparison
+from report.score_groups import HEADER_END, score_groups
 from report.tables import markdown_table
 from runtime.files import atomic_write_text, write_json
 from runtime.logs import setup_logging
@@ -34,31 +34,8 @@ from runtime.logs import setup_logging
 # Few validation trips, because every epoch ends with them; many test trips, for the figures.
 CITY = DemoCitySettings(num_roads=1500, num_trips=13_000, val=1000, test=4000)
 QUICK_CITY = DemoCitySettings(num_roads=300, num_trips=900, val=150, test=450)
-ASPECT_OF: dict[str, Aspect] = {
-    kind: "time" if kind in ("slow", "wrong_time") else "route" for kind in KINDS
-}
 SUBTLE = (("detour", 0.1), ("detour", 0.25), ("switch", 0.3), ("switch", 0.6), ("switch", 1.0))
 CLOSE = 0.01  # AUC within which a student is as good as its teacher
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row of the table."""
-
-    kind: str
-    severity: float | None
-    aspect: Aspect
-
-    @property
-    def title(self) -> str:
-        """The case in words."""
-        has_one = self.severity is not None and self.kind != "wrong_time"
-        share = f" {100 * (self.severity or 0):.0f} %" if has_one else ""
-        return f"{self.kind.replace('_', ' ')}{share}"
-
-    def measure(self, ods: str) -> str:
-        """The name of its ROC-AUC among `ods` OD pairs."""
-        return measure_name(self.kind, self.severity, self.aspect, ods)
 
 
 def main() -> None:
@@ -132,7 +109,8 @@ def _write(
     folder: Path, result: ScoreResult, comparison: GroupComparison, training: Training
 ) -> None:
     cases = _cases(result)
-    header, rows = _table(comparison, cases)
+    groups = comparison.to_json()
+    header, rows = _table(groups, cases)
     answer = _answer(result, comparison, cases)
     print_table("ROC-AUC: all OD pairs (seen / unseen ones)", header, rows)
     print("\n" + "\n".join(f"- {line}" for line in answer))
@@ -144,38 +122,22 @@ def _write(
         "trips": len(result.trips),
         "positions_per_second": {name: _rate(result, name) for name in result.models},
         "answer": answer,
-        "groups": comparison.to_json(),
+        "groups": groups,
     }
     write_json(folder / "scoring_study.json", plain)
 
 
-def _table(comparison: GroupComparison, cases: list[Case]) -> tuple[list[str], list[list[str]]]:
-    names = [group.name for group in comparison.groups]
-    header = ["anomaly", *names, "distilled − vanilla", "p", "p Holm"]
-    rows = []
-    for case in cases:
-        row = [case.title, *(_cell(comparison, name, case) for name in names)]
-        test = comparison.test("vanilla", "distilled", case.measure("all"))
-        row.append("–" if test is None else f"{test.difference:+.3f}")
-        for p in (None, None) if test is None else (test.t_p, test.t_p_holm):
-            row.append("–" if p is None else f"{p:.2g}")
-        rows.append(row)
+def _table(groups: Groups, cases: list[Case]) -> tuple[list[str], list[list[str]]]:
+    header = ["anomaly", *groups["groups"], "distilled − vanilla", *HEADER_END[1:]]
+    rows = [
+        [
+            case.title,
+            *(of_group(groups, name, case) for name in groups["groups"]),
+            *tested(groups, "vanilla", "distilled", case),
+        ]
+        for case in cases
+    ]
     return header, rows
-
-
-def _cell(comparison: GroupComparison, group: str, case: Case) -> str:
-    """Mean ± deviation over seeds, and the means among seen and unseen OD pairs."""
-    whole, *parts = (
-        comparison.summary(group, case.measure(ods)) for ods in ("all", "seen", "unseen")
-    )
-    if whole is None:
-        return "–"
-    spread = "" if whole.deviation is None else f" ± {whole.deviation:.3f}"
-    return f"{whole.mean:.3f}{spread} ({' / '.join(_mean(part) for part in parts)})"
-
-
-def _mean(summary: Summary | None) -> str:
-    return "–" if summary is None else f"{summary.mean:.3f}"
 
 
 def _rate(result: ScoreResult, name: str) -> float:

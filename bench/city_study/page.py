@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from bench._pages import fill
 from bench.city_study.settings import StudySettings
 from bench.city_study.summary import CHOICES, Summary
+from bench.score_tables import ASPECT_OF, Case, of_group, tested, with_parts
 from bench.students import size_name
-from critics.scoring.scores import Aspect
 from metrics.measures import MEASURES
-from report.score_groups import measure_name
+from report.score_groups import HEADER_END
 from report.tables import markdown_table
 from runtime.files import read_json
 
@@ -29,11 +29,6 @@ TRIP_MEASURES = (
     "detour",
     "destination_reached_rate",
 )
-# In which aspect of a trip each kind of anomaly shows.
-ASPECT_OF = {
-    **dict.fromkeys(("detour", "switch", "loop", "cell_shift"), "route"),
-    **dict.fromkeys(("slow", "wrong_time"), "time"),
-}
 
 
 def write_page(record: Path, page: Path) -> None:
@@ -245,43 +240,22 @@ def _scores(summary: Summary) -> str:
         models = dict.fromkeys(name for row in rows for name in row["roc_auc"])
         others = [name for name in models if name not in student]
         base, *taught = kinds
-        table = []
-        for case in dict.fromkeys((row["kind"], row["severity"], row["aspect"]) for row in rows):
-            of_case = {
-                row["ods"]: row["roc_auc"]
-                for row in rows
-                if (row["kind"], row["severity"], row["aspect"]) == case
-            }
-            cells = [_of_group(scores["groups"], kind, case) for kind in kinds]
-            cells += [_by_ods(of_case, name) for name in others]
+        by_case: dict[Case, dict[str, dict[str, float]]] = {}
+        for row in rows:
+            case = Case(row["kind"], row["severity"], row["aspect"])
+            by_case.setdefault(case, {})[row["ods"]] = row["roc_auc"]
+        groups, table = scores["groups"], []
+        for case, of_ods in by_case.items():
+            cells = [of_group(groups, kind, case) for kind in kinds]
+            cells += [_by_ods(of_ods, name) for name in others]
             for kind in taught:
-                cells += _tested(scores["groups"], base, kind, measure_name(*case, "all"))
-            table.append([f"{case[0]} {case[1]:g}", *cells])
-        compared = [cell for kind in taught for cell in (f"`{kind}`: change", "p", "p Holm")]
+                cells += tested(groups, base, kind, case)
+            table.append([case.title, *cells])
+        compared = [cell for kind in taught for cell in (f"`{kind}`: change", *HEADER_END[1:])]
         header = ["anomaly", *(f"`{kind}` ({len(kinds[kind])})" for kind in kinds), *others]
         title = f"**ROC-AUC, students of {size} trips**, all OD pairs (seen ones / unseen ones):"
         parts.append(f"{title}\n\n{markdown_table(table, [*header, *compared])}")
     return "\n\n".join(parts) or "Not measured yet."
-
-
-def _of_group(groups: dict[str, Any], kind: str, case: tuple[str, float, Aspect]) -> str:
-    """Mean and deviation over a kind's students, and the means among seen and unseen OD pairs."""
-    known = {each["measure"]: each for each in groups["summaries"] if each["group"] == kind}
-    whole, *parts = (known.get(measure_name(*case, ods)) for ods in ("all", "seen", "unseen"))
-    if whole is None:
-        return "–"
-    spread = "" if whole["deviation"] is None else f" ± {whole['deviation']:.3f}"
-    return _with_parts(
-        f"{whole['mean']:.3f}{spread}", (None if part is None else part["mean"] for part in parts)
-    )
-
-
-def _tested(groups: dict[str, Any], base: str, kind: str, measure: str) -> list[str]:
-    for test in groups["tests"]:
-        if (test["first"], test["second"], test["measure"]) == (base, kind, measure):
-            ps = (test["t_p"], test["t_p_holm"])
-            return [f"{test['difference']:+.3f}", *("–" if p is None else f"{p:.2g}" for p in ps)]
-    return ["–", "–", "–"]
 
 
 def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:
@@ -289,11 +263,7 @@ def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:
     whole, *parts = (auc.get(ods, {}).get(model) for ods in ("all", "seen", "unseen"))
     if whole is None:
         return "–"
-    return _with_parts(f"{whole:.3f}", parts)
-
-
-def _with_parts(whole: str, parts: Iterable[float | None]) -> str:
-    return f"{whole} ({' / '.join('–' if part is None else f'{part:.3f}' for part in parts)})"
+    return with_parts(f"{whole:.3f}", parts)
 
 
 def _text(value: Any) -> str:
