@@ -44,9 +44,9 @@ from bench.students import Run, size_name
 from config.generation import SearchName
 from config.study import PrunerConfig, SearchSpace
 from critics.registry import teacher_path
-from critics.road_teacher import load_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherOptions, train_teacher
+from critics.teachers import load_teacher
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork

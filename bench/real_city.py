@@ -70,7 +70,7 @@ def _settings(options: argparse.Namespace) -> StudySettings:
         sizes=tuple(_size(text) for text in options.sizes),
         kinds=tuple(options.kinds),
         searches=tuple(options.searches),
-        teacher=options.teacher,
+        teacher=tuple(options.teacher),
         device=options.device,
         **{name: getattr(options, name) for name in _COUNTS},
     )
@@ -102,7 +102,8 @@ _COUNTS = {
     "val_trips": "validation trips, evenly spread ones",
     "scored_trips": "test trips that are scored",
     "trips_seen": "by each student in its training",
-    "teacher_epochs": "of the teacher's training",
+    "num_teachers": "trained to teach together",
+    "teacher_epochs": "of each teacher's training",
     "num_zones": "zones of the city",
     "resamples": "for the intervals of the trips' measures",
 }
@@ -120,7 +121,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--sizes", nargs="+", default=sizes, metavar="N", help="training trips, or all")
     add("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     add("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES))
-    add("--teacher", type=Path, help="one that is there already, instead of training one")
+    text = "those that are there already, instead of training any; several teach together"
+    add("--teacher", type=Path, nargs="+", default=[], metavar="FILE", help=text)
     for name, text in _COUNTS.items():
         default = getattr(whole, name)
         add(f"--{name}", type=int, default=default, help=f"{text} (default: {default})")

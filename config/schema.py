@@ -132,6 +132,7 @@ class DistillConfig(Section):
     teacher_name: str | None = None
     repo: Annotated[str | None, CHANGES_NO_RESULT] = None
     ckpt: Annotated[str | None, CHANGES_NO_RESULT] = None
+    further_ckpts: Annotated[list[str], CHANGES_NO_RESULT] = []
     teacher_config: str | None = None
     dtype: TeacherDtype = "auto"
     vocabulary: Vocabulary = "grid"

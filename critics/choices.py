@@ -53,6 +53,17 @@ class Judgement:
     likeliest: IntArray  # the edge that the model would have taken; -1 at a dead end
 
 
+def log_probabilities(logits: NDArray[np.floating], count: IntArray) -> FloatArray:
+    """Flat logits [M] of choices of `count` [P] candidates, normalised choice by choice."""
+    exact = logits.astype(np.float64)
+    count = count[count > 0]
+    if not len(count):
+        return exact
+    begin = np.cumsum(count) - count
+    relative = exact - np.repeat(np.maximum.reduceat(exact, begin), count)
+    return relative - np.repeat(np.log(np.add.reduceat(np.exp(relative), begin)), count)
+
+
 def judge(logits: NDArray[np.floating], choices: Choices) -> Judgement:
     """Holds flat logits [M] of all candidates against the choices."""
     some = choices.count > 0
@@ -62,16 +73,14 @@ def judge(logits: NDArray[np.floating], choices: Choices) -> Judgement:
     if not some.any():
         return Judgement(surprise, entropy, variance, likeliest)
     begin, count = choices.begin[some], choices.count[some]
-    exact = logits.astype(np.float64)
-    relative = exact - np.repeat(np.maximum.reduceat(exact, begin), count)
-    log_p = relative - np.repeat(np.log(np.add.reduceat(np.exp(relative), begin)), count)
+    log_p = log_probabilities(logits, choices.count)
     weight = np.exp(log_p)
     mean = np.add.reduceat(-weight * log_p, begin)
     entropy[some] = mean
     variance[some] = np.maximum(np.add.reduceat(weight * log_p**2, begin) - mean**2, 0.0)
     made = choices.label != NO_WAY
     surprise[made] = -log_p[choices.label[made]]
-    top = np.flatnonzero(relative == 0)
+    top = np.flatnonzero(log_p == np.repeat(np.maximum.reduceat(log_p, begin), count))
     owner, first = np.unique(np.repeat(np.flatnonzero(some), count)[top], return_index=True)
     likeliest[owner] = choices.edge[top[first]]
     return Judgement(surprise, entropy, variance, likeliest)

@@ -18,10 +18,11 @@ from config.choices import Positions
 from critics.cache_builder import open_or_build
 from critics.losses import distillation_loss, relation_loss
 from critics.own_loss import divergence_of
-from critics.road_teacher import RoadTeacher, load_teacher
+from critics.road_teacher import RoadTeacher
 from critics.schedules import Schedule, ramp, training_progress
 from critics.scramble import scramble
 from critics.teacher_cache import TeacherCache
+from critics.teachers import load_teacher
 from critics.terms import KL, RELATIONS, ZONES, DistillOutput, Term
 from data.masks import real_entries
 from runtime.logs import get_logger

@@ -50,6 +50,18 @@ def teacher_path(config: Config) -> Path:
     return path
 
 
+def require_teachers(config: Config) -> list[Path]:
+    """The teacher's file and those of `distill.further_ckpts`, all of which must exist."""
+    further = [Path(name).expanduser() for name in config.distill.further_ckpts]
+    for path in further:
+        if not path.is_file():
+            raise UserError(
+                f"distill.further_ckpts names {path}, which does not exist; leave it out, or train "
+                "it with tools/train_lmtad.py and another --seed."
+            )
+    return [require_teacher(config), *further]
+
+
 def require_teacher(config: Config) -> Path:
     """The teacher's file; a missing one is an error that says how to get it."""
     path = teacher_path(config)

@@ -1,7 +1,8 @@
 """Teachers that speak of roads: logits for the candidates of trips, whatever is behind them.
 
 `LMTADRoadTeacher` translates roads to tokens for LM-TAD, `HOSERRoadTeacher` asks a larger HOSER.
-Whether the answers come from a cache, and what is done with them, is not decided here.
+Which of them a configuration means, whether their answers come from a cache, and what is done with
+them is not decided here.
 """
 
 from __future__ import annotations
@@ -260,15 +261,6 @@ class HOSERRoadTeacher:
     def _forward(self, batch: Batch, with_hidden: bool = False) -> tuple[Tensor, ...]:
         with torch.autocast(self.device.type, enabled=False):
             return self.model(batch, self.tables, with_hidden=with_hidden)
-
-
-def load_teacher(
-    config: Config, network: RoadNetwork, device: torch.device | str = "cpu"
-) -> RoadTeacher:
-    """The configured teacher, frozen, on `device`."""
-    if config.distill.teacher == "hoser":
-        return HOSERRoadTeacher.from_config(config, network, device)
-    return LMTADRoadTeacher.from_config(config, network, device)
 
 
 def road_teacher(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from config.choices import Window
 from critics.choices import Choices, edge_counts
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
+from critics.teachers import JointRoadTeacher
 from dataset import TripDataset
 from runtime.errors import UserError
 
@@ -95,6 +96,9 @@ def teacher_report(
 def _variants(
     teacher: RoadTeacher, dataset: TripDataset, windows: Sequence[Window]
 ) -> list[tuple[str, RoadTeacher]]:
+    if isinstance(teacher, JointRoadTeacher):
+        alone = [(f"{each.name} {i}", each) for i, each in enumerate(teacher.members, start=1)]
+        return [*alone, (teacher.name, teacher)]
     if not isinstance(teacher, LMTADRoadTeacher):
         return [(teacher.name, teacher)]
     tokens = teacher.road_to_token.cpu().numpy()

@@ -14,7 +14,8 @@ from critics import DistillationManager
 from critics.lmtad_teacher import LMTADTeacher
 from critics.losses import forward_kl, relation_loss
 from critics.registry import require_teacher, teacher_path
-from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, load_teacher, road_teacher
+from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, road_teacher
+from critics.teachers import load_teacher
 from critics.weights import save_weights
 from data.road_network import RoadNetwork
 from dataset import Batch, TripDataset

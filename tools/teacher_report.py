@@ -9,6 +9,7 @@ from config.arguments import example_parser
 from config.choices import OnBadRows
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
+from critics.teachers import together
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
@@ -39,9 +40,15 @@ EXAMPLES = """\
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line: `--ckpt FILE --data_dir DIR [--split val] [--windows 2,4,8,full]`."""
+    """Command line: `--ckpt FILE … --data_dir DIR [--split val] [--windows 2,4,8,full]`."""
     parser = example_parser(__doc__ or "", EXAMPLES, prog="python -m tools.teacher_report")
-    parser.add_argument("--ckpt", type=Path, required=True, help="the teacher's weights file")
+    parser.add_argument(
+        "--ckpt",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the teacher's weights file; of several, what they believe together, too",
+    )
     parser.add_argument("--data_dir", type=Path, required=True, help="the dataset folder")
     parser.add_argument("--split", choices=["val", "test"], default="val", help="trips to measure")
     parser.add_argument("--windows", default="2,4,8,full", help="histories to measure")
@@ -63,7 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     if results is not None:
         results.check()
     network = RoadNetwork.load(args.data_dir)
-    teacher = road_teacher(args.ckpt, network, device=resolve_device(args.cuda, args.device))
+    device = resolve_device(args.cuda, args.device)
+    teachers = [road_teacher(file, network, device=device) for file in args.ckpt]
+    teacher = together(teachers)
     measured, train = (
         TripDataset.load(
             args.data_dir, split, network, on_bad_rows=args.on_bad_rows, cache_dir=args.cache_dir
@@ -74,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     print(report.table())
     if results is not None:
         trips = {args.split: measured.source_hash, "train": train.source_hash}
-        inputs = Inputs(network=network.content_hash, model=sha256_of_file(args.ckpt), **trips)
+        model = ",".join(sha256_of_file(file) for file in args.ckpt)
+        inputs = Inputs(network=network.content_hash, model=model, **trips)
         with results.of(inputs).written():
             write_json(args.json, report.to_dict())
     return 0

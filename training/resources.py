@@ -11,8 +11,9 @@ import torch
 
 from config.schema import Config
 from critics.distill_hook import DistillationManager
-from critics.road_teacher import RoadTeacher, load_teacher
+from critics.road_teacher import RoadTeacher
 from critics.teacher_report import teacher_report
+from critics.teachers import load_teacher
 from data.preprocess import ensure_zones
 from data.preprocess.zone_check import check_zones
 from data.road_network import RoadNetwork
@@ -29,6 +30,7 @@ TEACHER_SETTINGS = {
     "teacher_name",
     "teacher_config",
     "ckpt",
+    "further_ckpts",
     "dtype",
     "vocabulary",
     "destination_prefix",

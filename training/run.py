@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from config import Config
 from critics.distill_hook import DistillationManager
-from critics.registry import require_teacher
+from critics.registry import require_teachers
 from data.features import TripRows
 from data.loading import Prefetcher
 from dataset import RowSpec
@@ -112,7 +112,7 @@ class TrainingRun:
             check_settings(state, self.config, self.folder.latest)
         config = self.config
         if config.distilling and not makes_teacher(config):
-            require_teacher(config)  # found missing before the data are read, which takes long
+            require_teachers(config)  # found missing before the data are read, which takes long
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
         ensure_demo_city(config)
         self.resources = self.pool.get(config)

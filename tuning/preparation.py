@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from config.schema import Config
-from critics.registry import require_teacher, teacher_path
+from critics.registry import require_teachers, teacher_path
 from runtime.device import resolve_device
 from runtime.files import sha256_of_file
 from runtime.inputs import Inputs
@@ -18,13 +20,13 @@ def prepare(study: TuningStudy, pool: ResourcePool, search: bool) -> None:
     config = study.config
     needs_teacher = search and _distilled_trials_ahead(study)
     if needs_teacher and config.dataset != DATASET:
-        require_teacher(config)
+        require_teachers(config)
     ensure_demo_city(config)
     resources = pool.get(config)
     if needs_teacher:
         device = resolve_device(device=config.training.device)
         ensure_demo_teacher(_distilled(config), resources.network, device)
-        require_teacher(config)
+        require_teachers(config)
     inputs = Inputs(
         network=resources.network.content_hash,
         zones=resources.network.require_zones().content_hash,
@@ -53,5 +55,6 @@ def _distilled(config: Config) -> Config:
 
 
 def _teacher_hash(config: Config) -> str | None:
-    path = teacher_path(config)
-    return sha256_of_file(path) if path.is_file() else None
+    files = [teacher_path(config), *map(Path, config.distill.further_ckpts)]
+    hashes = [sha256_of_file(file) for file in files if file.is_file()]
+    return ",".join(hashes) or None

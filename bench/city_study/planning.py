@@ -60,7 +60,8 @@ class Plan:
         """All students of a size."""
         settings = self.settings
         num_trips = self.study.num_trips(size)
-        taught = {"ckpt": str(self.study.teacher_file), "window": "full", **DEFAULTS}
+        first, *further = map(str, self.study.teacher_files)
+        taught = {"ckpt": first, "further_ckpts": further, "window": "full", **DEFAULTS}
         ways = ways_to_teach(taught, REPLAYED_TRIPS * num_trips)
         epochs = settings.epochs(num_trips)
         return [
@@ -95,14 +96,15 @@ class Plan:
 
     def _teacher(self) -> Step:
         settings, given = self.settings, self.settings.teacher
-        epochs = 0 if given is not None else settings.teacher_epochs
-        work = self.study.num_train * (epochs + 0.5)
+        epochs = 0 if given else settings.teacher_epochs
+        work = self.study.num_train * (epochs + 0.5) * len(self.study.teacher_files)
         return self._step(
             TEACHER,
             Cost("teacher", work, _TEACHER),
             partial(teaching.make_teacher, self.study),
             epochs=epochs,
-            given=None if given is None else sha256_of_file(given),
+            teachers=len(self.study.teacher_files),
+            given=[sha256_of_file(file) for file in given],
         )
 
     def _student(self, run: Run) -> Step:
@@ -118,7 +120,8 @@ class Plan:
         config = self.study.place.config(run).model_dump(mode="json", by_alias=True)
         for place in ("data_dir", "save_dir"):
             del config[place]
-        config["distill"]["ckpt"] = None  # what it holds is `needs`' business, not where it lies
+        # What they hold is `needs`' business, not where they lie.
+        config["distill"]["ckpt"], config["distill"]["further_ckpts"] = None, []
         return self._step(
             self.study.step_of(run),
             Cost(kind, trips, rate),

@@ -38,7 +38,8 @@ class StudySettings:
     val_trips: int = 1000  # evenly spread ones: every epoch ends with them
     scored_trips: int = 3000
     trips_seen: int = 40_000  # by a student in its training, which gives its epochs
-    teacher: Path | None = None  # one that is there already
+    teacher: tuple[Path, ...] = ()  # those that are there already
+    num_teachers: int = 1  # otherwise, of as many training seeds; they teach together
     teacher_epochs: int = 8
     num_zones: int = 300
     resamples: int = 200

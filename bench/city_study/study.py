@@ -118,9 +118,11 @@ class Study:
         return self.diary.place(self.step_of(run)) / f"{run.name}.pth"
 
     @property
-    def teacher_file(self) -> Path:
-        """The teacher that is trained."""
-        return self.diary.place(TEACHER) / "teacher.pt"
+    def teacher_files(self) -> list[Path]:
+        """The teachers that are trained."""
+        settings, place = self.settings, self.diary.place(TEACHER)
+        further = range(1, len(settings.teacher) or settings.num_teachers)
+        return [place / "teacher.pt", *(place / f"teacher{number}.pt" for number in further)]
 
 
 def _link(place: Path, target: Path) -> None:

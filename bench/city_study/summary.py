@@ -36,7 +36,10 @@ def summarize(study: Study, steps: Sequence[Step]) -> Summary:
     found = Findings(study, set(forecast.done))
     settings = asdict(study.settings)
     # Where they lie is the business of the machine alone.
-    names = {key: value.name for key, value in settings.items() if isinstance(value, Path)}
+    names: dict[str, Any] = {
+        key: value.name for key, value in settings.items() if isinstance(value, Path)
+    }
+    names["teacher"] = [file.name for file in study.settings.teacher]
     return {
         "machine": machine(),
         "settings": {**settings, **names},

@@ -15,6 +15,7 @@ from bench.students import Run, measure_choices
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherOptions, train_teacher
+from critics.teachers import together
 from dataset import TripDataset
 from runtime.files import replace_atomically
 from train_with_distill import train
@@ -25,19 +26,25 @@ LENGTHENINGS = (2, 4, 8)  # times the steps; the next is tried only where the la
 
 
 def make_teacher(study: Study, folder: Path, resumed: bool) -> Outcome:
-    """A teacher trained on all training trips, or the one that is named, and how good it is."""
+    """Teachers of all training trips, or those that are named, and how good they are together."""
     network = study.network
     train_split, val = (TripDataset.load(study.city, split, network) for split in ("train", "val"))
-    output, given = folder / "teacher.pt", study.settings.teacher
-    if given is not None:
-        copy_file(given, output)
-    elif not output.exists():
-        options = TeacherOptions(
-            output, epochs=study.settings.teacher_epochs, device=study.device, progress=False
-        )
-        train_teacher(options, network, train_split, val)
-    report = teacher_report(road_teacher(output, network), val, train_split)
-    return Outcome({"report": report.to_dict(), "given": given is not None}, (output,))
+    given, outputs = study.settings.teacher, study.teacher_files
+    for seed, output in enumerate(outputs):
+        if given:
+            copy_file(given[seed], output)
+        elif not output.exists():
+            options = TeacherOptions(
+                output,
+                epochs=study.settings.teacher_epochs,
+                seed=seed,
+                device=study.device,
+                progress=False,
+            )
+            train_teacher(options, network, train_split, val)
+    teacher = together([road_teacher(output, network) for output in outputs])
+    report = teacher_report(teacher, val, train_split)
+    return Outcome({"report": report.to_dict(), "given": bool(given)}, tuple(outputs))
 
 
 @dataclass(frozen=True)

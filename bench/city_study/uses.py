@@ -45,10 +45,10 @@ def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) ->
 
 
 def scores(study: Study, students: Seeds, folder: Path, resumed: bool) -> Outcome:
-    """How well the teacher and the students find anomalies in test trips."""
+    """How well the (first) teacher and the students find anomalies in test trips."""
     files = [study.student_file(run) for runs in students.values() for run in runs]
     request = ScoreRequest(
-        models=[study.teacher_file, *files],
+        models=[study.teacher_files[0], *files],
         data_dir=study.city,
         inject=get_args(AnomalyKind),
         max_trips=study.settings.scored_trips,

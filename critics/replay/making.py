@@ -10,7 +10,7 @@ import numpy as np
 
 from critics.replay.driving import Driver, DriveRules, Drives, join_drives
 from critics.replay.origins import teachers_requests
-from critics.replay.policies import LMTADPolicy, Policy, StudentPolicy
+from critics.replay.policies import JointPolicy, LMTADPolicy, Policy, StudentPolicy
 from critics.replay.requests import (
     Requests,
     detour_limit,
@@ -21,6 +21,7 @@ from critics.replay.requests import (
 from critics.replay.store import open_or_drive
 from critics.replay.trips import ReplayedTrips
 from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, RoadTeacher
+from critics.teachers import JointRoadTeacher
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import sha256_of_file
@@ -69,7 +70,9 @@ class ReplayMaker:
         if not count:
             return None
         key = self._key(count, made)
-        return open_or_drive(folder, key, lambda: self._drive(self._policy(), count, made, "t"))
+        return open_or_drive(
+            folder, key, lambda: self._drive(self._policy(self.teacher), count, made, "t")
+        )
 
     def student_drives(self, student: HOSER, made: int = 0) -> ReplayedTrips:
         """Trips that the student drove, with the teacher's answers for them."""
@@ -79,19 +82,21 @@ class ReplayMaker:
         trips = self._drive(policy, self.num_students, made, "s")
         return self._answered(trips)
 
-    def _policy(self) -> Policy:
-        if isinstance(self.teacher, HOSERRoadTeacher):
+    def _policy(self, teacher: RoadTeacher) -> Policy:
+        if isinstance(teacher, JointRoadTeacher):
+            return JointPolicy([self._policy(member) for member in teacher.members])
+        if isinstance(teacher, HOSERRoadTeacher):
             statistics = (self.dataset.time_mean, self.dataset.time_std)
-            features = self.dataset.tables(self.teacher.device)
-            return StudentPolicy(self.teacher.model, features, statistics, self.teacher.tables)
-        if not isinstance(self.teacher, LMTADRoadTeacher):
-            raise UserError(f"The teacher {self.teacher.name} cannot drive; see distill.replay.")
-        if not self.teacher.teacher.destination_prefix:
+            features = self.dataset.tables(teacher.device)
+            return StudentPolicy(teacher.model, features, statistics, teacher.tables)
+        if not isinstance(teacher, LMTADRoadTeacher):
+            raise UserError(f"The teacher {teacher.name} cannot drive; see distill.replay.")
+        if not teacher.teacher.destination_prefix:
             raise UserError(
                 "A teacher that is not told the destination would not arrive there; set "
                 "distill.replay.driver to student, or train a teacher with the destination prefix."
             )
-        return LMTADPolicy(self.teacher)
+        return LMTADPolicy(teacher)
 
     def _drive(self, policy: Policy, count: int, made: int, driver: str) -> ReplayedTrips:
         rules = DriveRules(

@@ -6,6 +6,7 @@ and which are kept is `driving`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from config.choices import Window
 from critics.lmtad import LMTAD
 from critics.lmtad_decoder import LMTADDecoder
 from critics.road_teacher import LMTADRoadTeacher
+from critics.teachers import mean_opinion
 from data.features import FeatureTables, temporal_info
 
 if TYPE_CHECKING:
@@ -122,6 +124,33 @@ class LMTADPolicy:
     def keep(self, rows: Tensor) -> None:
         self.reader.keep(rows)
         self.hidden = self.hidden[rows]
+
+
+class JointPolicy:
+    """Several drive one trip, each of them at every step, by the mean of what they believe."""
+
+    def __init__(self, members: Sequence[Policy]) -> None:
+        self.members = tuple(members)
+        self.device = self.members[0].device
+
+    @property
+    def max_steps(self) -> int:
+        return min(member.max_steps for member in self.members)
+
+    def begin(self, origin: Tensor, destination: Tensor, start: Tensor) -> None:
+        for member in self.members:
+            member.begin(origin, destination, start)
+
+    def logits(self, candidate: Tensor, count: Tensor) -> Tensor:
+        return mean_opinion([member.logits(candidate, count) for member in self.members])
+
+    def advance(self, road: Tensor, column: Tensor) -> None:
+        for member in self.members:
+            member.advance(road, column)
+
+    def keep(self, rows: Tensor) -> None:
+        for member in self.members:
+            member.keep(rows)
 
 
 class StudentPolicy:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from critics.cache_builder import open_or_build
-from critics.road_teacher import load_teacher
+from critics.teachers import load_teacher
 from data.batch import Batch
 from data.demo_city import make_demo_city
 from data.preprocess import ensure_zones

@@ -13,10 +13,11 @@ import torch
 
 from config import Config
 from critics.lmtad_teacher import LMTADTeacher
-from critics.road_teacher import load_teacher, road_teacher
+from critics.road_teacher import road_teacher
 from critics.teacher_training import TeacherOptions, train_teacher
 from critics.teacher_training.state import load_run as load_teacher_run
 from critics.teacher_training.state import run_path
+from critics.teachers import load_teacher
 from critics.weights import build_lmtad, load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
