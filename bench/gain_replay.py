@@ -27,6 +27,7 @@ from bench.students import Run, size_name
 LONG = 3
 REPLAYED_TRIPS = 4  # for each trip that the student sees
 DEFAULTS = {"lambda": 10.0, "temperature": 2.8}  # as in the demo
+END_TEMPERATURE = 1.0  # in the end the student hears the teacher as it is
 TIME_WEIGHT = 5.0
 REFRESH_EPOCHS = 3
 
@@ -37,6 +38,8 @@ def ways_to_teach(taught: dict[str, Any], num_driven: int) -> dict[str, dict[str
         **taught,
         "time_weight": TIME_WEIGHT,
         "first_embeddings": "teacher",
+        "temperature_end": END_TEMPERATURE,
+        "temperature_schedule": "linear",
         "replay.trips": num_driven,
     }
     anew = {**driven, "replay.refresh_epochs": REFRESH_EPOCHS}
