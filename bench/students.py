@@ -75,6 +75,9 @@ class Place:
             "distill.enable": bool(run.settings),
             "distill.teacher_report": False,
             "distill.time_weight": 1.0,
+            "distill.temperature_end": None,
+            "distill.temperature_schedule": "constant",
+            "distill.first_embeddings": "random",
             "distill.replay.trips": 0,
         }
         own = {f"distill.{name}": value for name, value in run.settings.items()}

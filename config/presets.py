@@ -17,6 +17,8 @@ PRESETS: dict[str, Sections] = {
         "distill": {
             "lambda": 0.029,
             "temperature": 3.4,
+            "temperature_end": None,
+            "temperature_schedule": "constant",
             "window": 4,
             "positions": "all",
             "ties": "marginal",
@@ -53,6 +55,8 @@ PRESETS: dict[str, Sections] = {
         "distill": {
             "lambda": 0.029,
             "temperature": 2.0,
+            "temperature_end": None,
+            "temperature_schedule": "constant",
             "window": 4,
             "positions": 8,
             "ties": "marginal",

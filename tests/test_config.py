@@ -143,6 +143,7 @@ def test_a_preset_of_the_command_line_replaces_what_the_file_says() -> None:
         8,
     )
     assert fast.optimizer_config.max_epoch < load_config(demo).optimizer_config.max_epoch
+    assert (fast.distill.temperature_end, fast.distill.temperature_schedule) == (None, "constant")
     assert fast.distill.vocabulary == "road"  # what no preset speaks of is the file's
 
 
