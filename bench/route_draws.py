@@ -103,9 +103,7 @@ class Judge:
 def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trips, Row]:
     """`per_pair` trips of each pair by a search, and what they took."""
     times = per_pair if search.name == "sample" else 1
-    request = replace(session.request, search=search, pairs=PairSettings(routes_per_od=times))
-    other = Session(request, session.device)
-    other.__dict__["scorer"] = session.scorer
+    other = _asking(session, search, times)
     list(other.generate(0, 2))
     start = time.process_time()
     found = list(other.generate(0, len(other.source)))
@@ -122,28 +120,38 @@ def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trip
     }
 
 
-def redraw_best(session: Session, per_pair: int, kept: int) -> Trips:
-    """`per_pair` trips of each pair, drawn by probability among its `kept` likeliest routes.
-
-    Those are looked for among many fair draws: what the k best arrivals of a search would be.
-    """
+def routes_by_probability(session: Session, per_pair: int) -> list[list[GeneratedTrip]]:
+    """The different routes among many fair draws of each pair, the likeliest first."""
     tried = DRAWS_TO_KEEP_FROM * per_pair
-    settings = SearchSettings("sample", temperature=1.0, times="expected")
-    request = replace(session.request, search=settings, pairs=PairSettings(routes_per_od=tried))
-    other = Session(request, session.device)
-    other.__dict__["scorer"] = session.scorer
+    other = _asking(session, SearchSettings("sample", temperature=1.0, times="expected"), tried)
     routes: list[dict[bytes, GeneratedTrip]] = [{} for _ in range(len(other.source) // tried)]
     for number, trip in enumerate(other.generate(0, len(other.source))):
         if trip.reached:
             routes[number // tried][trip.road_ids.tobytes()] = trip
+    return [sorted(known.values(), key=lambda trip: -trip.log_prob) for known in routes]
+
+
+def redraw(routes: list[list[GeneratedTrip]], per_pair: int, kept: int) -> Trips:
+    """`per_pair` trips of each pair, drawn by probability among its `kept` likeliest routes.
+
+    What the k best arrivals of a search would be.
+    """
     generator = np.random.default_rng(0)
     drawn: list[GeneratedTrip] = []
     for known in routes:
-        best = sorted(known.values(), key=lambda trip: -trip.log_prob)[:kept]
+        best = known[:kept]
         weights = np.exp([trip.log_prob - best[0].log_prob for trip in best])
         chosen = generator.choice(len(best), per_pair, p=weights / weights.sum())
         drawn += [best[place] for place in chosen.tolist()]
     return as_trips(drawn)
+
+
+def _asking(session: Session, search: SearchSettings, times: int) -> Session:
+    """The same pairs and student, `times` trips of each pair by a search."""
+    request = replace(session.request, search=search, pairs=PairSettings(routes_per_od=times))
+    other = Session(request, session.device)
+    other.__dict__["scorer"] = session.scorer
+    return other
 
 
 def as_trips(found: Sequence[GeneratedTrip]) -> Trips:
@@ -201,8 +209,9 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
             name += f", temperature {each.temperature:g}" if each.name == "sample" else ""
             found.setdefault(name, []).append({**judge.measure(trips), **cost})
             print(name, found[name][-1], flush=True)
+        routes = routes_by_probability(session, per_pair)
         for kept in KEPT:
-            measured = judge.measure(redraw_best(session, per_pair, kept))
+            measured = judge.measure(redraw(routes, per_pair, kept))
             found.setdefault(f"{kept} likeliest, drawn among", []).append(measured)
         found.setdefault("drivers again", []).append(judge.measure(again))
     return [

@@ -50,9 +50,15 @@ def teacher_path(config: Config) -> Path:
     return path
 
 
+def teacher_paths(config: Config) -> list[Path]:
+    """Where the files of the teacher and of those that teach with it are expected."""
+    further = [Path(name).expanduser() for name in config.distill.further_ckpts]
+    return [teacher_path(config), *further]
+
+
 def require_teachers(config: Config) -> list[Path]:
     """The teacher's file and those of `distill.further_ckpts`, all of which must exist."""
-    further = [Path(name).expanduser() for name in config.distill.further_ckpts]
+    _, *further = teacher_paths(config)
     for path in further:
         if not path.is_file():
             raise UserError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from config.schema import Config
-from critics.registry import require_teachers, teacher_path
+from critics.registry import require_teachers, teacher_paths
 from runtime.device import resolve_device
 from runtime.files import sha256_of_file
 from runtime.inputs import Inputs
@@ -55,6 +53,5 @@ def _distilled(config: Config) -> Config:
 
 
 def _teacher_hash(config: Config) -> str | None:
-    files = [teacher_path(config), *map(Path, config.distill.further_ckpts)]
-    hashes = [sha256_of_file(file) for file in files if file.is_file()]
+    hashes = [sha256_of_file(file) for file in teacher_paths(config) if file.is_file()]
     return ",".join(hashes) or None
