@@ -127,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
     text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE})"
     add("--temperature", type=float, default=USUAL_TEMPERATURE, metavar="T", help=text)
+    text = "of a km of detour for astar and sample, in nats; docs/generation.md (default: 0)"
+    add("--detour_cost", type=float, default=0.0, metavar="C", help=text)
     text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
     add("--routes_per_od", type=int, default=1, metavar="K", help=text)
     text = "roads to continue from, at most, per trip"
@@ -197,6 +199,7 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
             max_steps=arguments.max_steps,
             arrival=arguments.arrival,
             temperature=arguments.temperature,
+            detour_cost=arguments.detour_cost,
             times=arguments.times,
         ),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class PlainTrip:
     times: list[int]  # seconds since 1970
     log_prob: float
     reached: bool = False
+    detour_km: float = 0.0
 
 
 class PlainGenerator:
@@ -86,12 +87,20 @@ class PlainGenerator:
         return nearest
 
     def best_first(
-        self, origin: int, destination: int, start: int, max_steps: int = 5000
+        self,
+        origin: int,
+        destination: int,
+        start: int,
+        max_steps: int = 5000,
+        detour_cost: float = 0.0,
     ) -> PlainTrip:
-        """The original's search: always continue the most probable partial trip."""
+        """The original's search: always continue the most probable partial trip.
+
+        A km of detour, beyond what the destination comes nearer, costs `detour_cost` of it.
+        """
         first = PlainTrip([origin], [start], 0.0)
-        queue = [_Queued(first)]
-        best_log_prob, visited = {origin: 0.0}, set()
+        queue = [_Queued(0.0, first)]
+        best, visited = {origin: 0.0}, set()
         nearest, nearest_m = first, math.inf
         steps = 0
         while queue and steps < max_steps:
@@ -109,11 +118,19 @@ class PlainGenerator:
                 continue
             for found in self._continue([trip], destination)[0]:
                 road = found.road_ids[-1]
-                if road not in best_log_prob or found.log_prob > best_log_prob[road]:
-                    best_log_prob[road] = found.log_prob
-                    heapq.heappush(queue, _Queued(found))
+                last = trip.road_ids[-1]
+                detour_km = trip.detour_km + self._detour_km(last, road, destination)
+                value = found.log_prob - detour_cost * detour_km
+                if road not in best or value > best[road]:
+                    best[road] = value
+                    heapq.heappush(queue, _Queued(value, replace(found, detour_km=detour_km)))
             steps += 1
         return nearest
+
+    def _detour_km(self, road: int, following: int, destination: int) -> float:
+        driven = (self.network.length_m[road] + self.network.length_m[following]) / 2
+        nearer = self._distance_m(road, destination) - self._distance_m(following, destination)
+        return max(0.0, driven - nearer) / 1000.0
 
     @torch.no_grad()
     def _continue(self, trips: list[PlainTrip], destination: int) -> list[list[PlainTrip]]:
@@ -224,13 +241,13 @@ class PlainGenerator:
 
 
 class _Queued:
-    """Orders trips by falling log-probability, as pairs of it and the trip do in the original."""
+    """Orders trips by falling value, as pairs of it and the trip do in the original."""
 
-    def __init__(self, trip: PlainTrip) -> None:
-        self.trip = trip
+    def __init__(self, value: float, trip: PlainTrip) -> None:
+        self.value, self.trip = value, trip
 
     def __lt__(self, other: _Queued) -> bool:
-        return self.trip.log_prob > other.trip.log_prob
+        return self.value > other.value
 
 
 def _reached(trip: PlainTrip) -> PlainTrip:

@@ -16,7 +16,7 @@ from config.generation import (
     TimesName,
 )
 from config.schema import WandbConfig
-from config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from config.section import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 
 class EvaluationLogging(Section):
@@ -43,6 +43,7 @@ class EvaluationConfig(Section):
     beam_search: bool = True
     beam_width: PositiveInt | None = None
     temperature: PositiveFloat = USUAL_TEMPERATURE
+    detour_cost: NonNegativeFloat = 0.0
     max_steps: PositiveInt | None = None
     searches: list[str] = []
     baselines: list[str] = []
@@ -77,5 +78,6 @@ class EvaluationConfig(Section):
             beam_width=self.beam_width,
             max_steps=DEFAULT_MAX_STEPS if self.max_steps is None else self.max_steps,
             temperature=self.temperature,
+            detour_cost=self.detour_cost,
             times=self.times,
         )

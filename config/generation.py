@@ -16,13 +16,14 @@ SearchName = Literal["beam", "astar", "sample", "shortest_path"]
 ArrivalName = Literal["best", "first"]
 SplitName = Literal["train", "test"]
 TimesName = Literal["drawn", "expected"]
-PairSource = Literal["train", "test", "model"]  # a split, or a smoothed model of demand
+PairSource = Literal["train", "val", "test", "model"]  # a split, or a smoothed model of demand
 
 DEFAULT_MAX_STEPS = 5000
 DEFAULT_NUM_TRIPS = 5000
 MAX_BEAM_WIDTH = 1 << 14
 MAX_PROCESSES = 1024
 HOTTEST = 100.0
+COSTLIEST = 1000.0
 # Drawn trips are then as varied as the drivers' own; 1 draws fairly from what the student believes.
 USUAL_TEMPERATURE = 0.5
 
@@ -36,6 +37,7 @@ class SearchSettings:
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
     arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
     temperature: float = USUAL_TEMPERATURE  # of the distribution that `sample` draws from
+    detour_cost: float = 0.0  # nats a km beyond what the destination comes nearer
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
@@ -45,6 +47,14 @@ class SearchSettings:
         if not 0.0 < self.temperature <= HOTTEST:
             raise UserError(
                 f"temperature is {self.temperature}; it must be above 0 and at most {HOTTEST:g}."
+            )
+        if not 0.0 <= self.detour_cost <= COSTLIEST:
+            raise UserError(
+                f"detour_cost is {self.detour_cost}; it must be between 0 and {COSTLIEST:g} a km."
+            )
+        if self.detour_cost and self.name == "sample" and self.beam_width is not None:
+            raise UserError(
+                "detour_cost is for astar, and for sample without a beam; leave out beam_width."
             )
         check_count("beam_width", self.beam_width, MAX_BEAM_WIDTH)
         check_count("max_steps", self.max_steps)

@@ -1,4 +1,4 @@
-"""`astar`: best-first search, as the original HOSER generates under that name.
+"""`astar`: best-first search, as the original HOSER generates under that name, and A*.
 
 Always the most probable partial trip is continued. Every trip has a queue of them ordered by
 log-probability. The best one is taken; on the
@@ -10,6 +10,11 @@ head of its own queue every round, so the results are those of one trip at a tim
 Where fewer trips are left than a pass has room for, each has the next ones of its queue scored as
 well. They will nearly always have to be, and are taken in the same order, so the results are the
 same; only the rounds are fewer.
+
+With a `detour_cost` the order is that of log-probability less what each kilometre of detour costs:
+of road driven beyond what the destination has come nearer as the crow flies. A student judges one
+crossing after the other, and a trip that wanders a little at many of them can come out as the most
+probable one.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from search.kernels.layout import Blocks, Partial, Queues, Slots
 from search.pools import with_room
 
 _BYTES_PER_ROAD = 5
+_BYTES_PER_ROAD_DIRECTED = 9
 _FIRST_HEAP_SIZE = 256
 _ENTRIES_A_BLOCK = 128
 _MOST_AHEAD = 15  # of one trip: the further down the queue, the more of them in vain
@@ -144,8 +150,63 @@ class BestFirstSearch:
             self.queues = self.queues._replace(heap=longer)
 
 
+class DirectedSearch(BestFirstSearch):
+    """Queues with an order of their own; a detour costs `detour_cost`, in nats a kilometre."""
+
+    def __init__(
+        self,
+        graph: SearchGraph,
+        num_slots: int,
+        max_steps: int,
+        rows: int = 1,
+        *,
+        detour_cost: float,
+    ) -> None:
+        num_slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD_DIRECTED)
+        super().__init__(graph, num_slots, max_steps, rows)
+        self.detour_cost = detour_cost
+        # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
+        self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
+        self.queues = self.queues._replace(priority=np.empty(0))
+        self._detour_m = np.empty(0)  # [P], of an entry
+
+    def start(self, trips: NewTrips) -> None:
+        """Begins new trips in free slots."""
+        super().start(trips)
+        self._detour_m[self.queues.heap[trips.slots, 0]] = 0.0
+
+    def update(self, selected: PartialTrips, scores: NextRoads) -> None:
+        """Keeps the candidates, ordered, until their partial trip is taken from its queue."""
+        from search.kernels.best_first import charge_detours
+
+        super().update(selected, scores)
+        self._order(selected, scores)
+        if self.detour_cost:
+            charge_detours(
+                continued(selected, scores),
+                self._entry[: len(selected)],
+                self.detour_cost / 1000.0,
+                self.graph.roads,
+                self.state,
+                self.queues,
+                self._detour_m,
+            )
+
+    def _order(self, selected: PartialTrips, scores: NextRoads) -> None:
+        """Candidates have their log-probabilities for priorities; others are of subclasses."""
+
+    def _lengthen(self, size: int) -> None:
+        priority = with_room(self.queues.priority, size)
+        super()._lengthen(size)
+        self.queues = self.queues._replace(priority=priority)
+        self._detour_m = with_room(self._detour_m, size)
+
+
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
-    return BestFirstSearch(graph, num_slots, chosen.settings.max_steps, chosen.rows)
+    steps, cost = chosen.settings.max_steps, chosen.settings.detour_cost
+    if not cost:
+        return BestFirstSearch(graph, num_slots, steps, chosen.rows)
+    return DirectedSearch(graph, num_slots, steps, chosen.rows, detour_cost=cost)
 
 
-KIND = SearchKind(_build)
+KIND = SearchKind(_build, reads=("detour_cost",))

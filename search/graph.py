@@ -29,7 +29,7 @@ class SearchGraph:
     @property
     def roads(self) -> Roads:
         """What the loops of the searches need."""
-        return Roads(self.offsets, self.targets, self.lon, self.lat)
+        return Roads(self.offsets, self.targets, self.lon, self.lat, self.length_m)
 
     @classmethod
     def of(cls, network: RoadNetwork) -> SearchGraph:

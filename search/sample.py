@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.astar import BestFirstSearch
+from search.astar import DirectedSearch
 from search.beam import continued
 from search.graph import SearchGraph
 from search.interface import Chosen, NewTrips, NextRoads, PartialTrips, Search, SearchKind
@@ -20,10 +20,8 @@ from search.kernels.layout import Noise
 from search.pools import with_room
 from search.stochastic_beam import Parents, StochasticBeamSearch
 
-_BYTES_PER_ROAD = 9
 
-
-class DrawSearch(BestFirstSearch):
+class DrawSearch(DirectedSearch):
     """The queues of `num_slots` draws; see `search.interface.Search`."""
 
     def __init__(
@@ -35,12 +33,10 @@ class DrawSearch(BestFirstSearch):
         *,
         temperature: float,
         seed: int,
+        detour_cost: float = 0.0,
     ) -> None:
-        super().__init__(graph, graph.limit_slots(num_slots, _BYTES_PER_ROAD), max_steps, rows)
+        super().__init__(graph, num_slots, max_steps, rows, detour_cost=detour_cost)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
-        # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
-        self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
-        self.queues = self.queues._replace(priority=np.empty(0))
         self.noise = Noise(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint64))
 
     def start(self, trips: NewTrips) -> None:
@@ -50,11 +46,10 @@ class DrawSearch(BestFirstSearch):
         super().start(trips)
         begin_noise(trips.slots, trips.number, self.seed, self.queues, self.noise)
 
-    def update(self, selected: PartialTrips, scores: NextRoads) -> None:
-        """Keeps the candidates, with noise, until their partial trip is taken from its queue."""
+    def _order(self, selected: PartialTrips, scores: NextRoads) -> None:
+        """By log-probabilities with noise."""
         from search.kernels.sample import order_candidates
 
-        super().update(selected, scores)
         entry = self._entry[: len(selected)]
         noise, log_prob = self.noise, selected.log_prob
         parents = Parents(noise.perturbed[entry], noise.tempered[entry], log_prob, noise.key[entry])
@@ -69,9 +64,7 @@ class DrawSearch(BestFirstSearch):
         )
 
     def _lengthen(self, size: int) -> None:
-        priority = with_room(self.queues.priority, size)
         super()._lengthen(size)
-        self.queues = self.queues._replace(priority=priority)
         perturbed, tempered, key = self.noise
         self.noise = Noise(
             with_room(perturbed, size), with_room(tempered, size), with_room(key, size)
@@ -82,9 +75,17 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     settings, seed = chosen.settings, chosen.seed
     steps, temperature = settings.max_steps, settings.temperature
     if settings.beam_width is None:
-        return DrawSearch(graph, num_slots, steps, chosen.rows, temperature=temperature, seed=seed)
+        return DrawSearch(
+            graph,
+            num_slots,
+            steps,
+            chosen.rows,
+            temperature=temperature,
+            seed=seed,
+            detour_cost=settings.detour_cost,
+        )
     width = settings.beam_width
     return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
 
 
-KIND = SearchKind(_build, may_have_beam=True, reads=("temperature",))
+KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", "detour_cost"))

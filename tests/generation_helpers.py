@@ -72,14 +72,21 @@ class Setup:
         slots: int = 8,
         temperature: float = 1.0,
         seed: int = 0,
+        detour_cost: float = 0.0,
     ) -> list[GeneratedTrip]:
-        chosen = SearchSettings("sample", width, temperature=temperature)
+        chosen = SearchSettings("sample", width, temperature=temperature, detour_cost=detour_cost)
         return self.search(build_search(chosen, self.graph, slots, seed), requests)
 
     def best_first(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000, rows: int = 1
     ) -> list[GeneratedTrip]:
         return self.search(BestFirstSearch(self.graph, slots, max_steps, rows), requests)
+
+    def directed(
+        self, requests: Sequence[Request], detour_cost: float, slots: int = 8, rows: int = 1
+    ) -> list[GeneratedTrip]:
+        chosen = SearchSettings("astar", detour_cost=detour_cost)
+        return self.search(build_search(chosen, self.graph, slots, 0, rows), requests)
 
     def shortest_path(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

@@ -217,6 +217,25 @@ def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped
 
 
 @kernel()
+def charge_detours(continued, entry, cost_per_m, roads, state, queues, detour_m):  # type: ignore[no-untyped-def]
+    """Takes off the priorities of the listed entries' candidates what their detours cost.
+
+    From the middle of one road to that of the next, at least as far as the destination comes
+    nearer as the crow flies: no step is ever paid back, so that the first arrival is the best one.
+    """
+    for n in range(len(entry)):
+        road, goal = continued.road[n], state.destination[continued.slot[n]]
+        first, edge = queues.candidates[entry[n]], roads.offsets[road]
+        so_far = detour_m[entry[n]] - distance_m(roads.lon, roads.lat, road, goal)
+        for c in range(roads.offsets[road + 1] - edge):
+            target = roads.targets[edge + c]
+            driven = 0.5 * (roads.length_m[road] + roads.length_m[target])
+            ahead = distance_m(roads.lon, roads.lat, target, goal)
+            detour_m[first + c] = max(so_far + driven + ahead, detour_m[entry[n]])
+            queues.priority[first + c] -= cost_per_m * detour_m[first + c]
+
+
+@kernel()
 def open_histories(state, queues, out):  # type: ignore[no-untyped-def]
     """Lists the nodes of all entries that are still open or nearest; returns their number.
 

@@ -20,6 +20,7 @@ class Roads(NamedTuple):
     targets: IntArray  # [E]
     lon: NDArray[np.float64]  # [R], radians
     lat: NDArray[np.float64]  # [R], radians
+    length_m: NDArray[np.float64]  # [R]
 
 
 class Partial(NamedTuple):

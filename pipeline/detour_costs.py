@@ -1,0 +1,138 @@
+"""What a km of detour should cost best-first search: how near its trips then come to real ones.
+
+Trips are searched between the ends of real validation trips, at each of some costs, and held
+against the very trips that were driven there. A cost is worth what it changes on trips that arrive
+at every cost: leaving out those that are hard to find would flatter a search that does not find
+them. Which cost a student is then used with is the user's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from config import Config
+from config.generation import PairSettings, PairSource, SearchSettings
+from data.road_network import RoadNetwork
+from dataset import TripDataset
+from metrics.local import measure_local
+from metrics.od import Pairs
+from metrics.trips import Trips
+from runtime.errors import UserError
+from search.od import draw
+from search.request import GenerationRequest
+from search.session import Session
+from search.student import open_city
+from search.trips import GeneratedTrip
+
+SPLIT: PairSource = "val"
+USUAL_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0)
+DISTANCES = ("hausdorff_km", "dtw_km", "edr")
+_NOTHING = 1e-9  # beside it every distance that is one counts
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Trips at one cost; all but `reached` of those trips that arrive at every cost."""
+
+    detour_cost: float
+    reached: float
+    hausdorff_km: float
+    dtw_km: float
+    edr: float
+    km: float
+
+    def beside(self, other: Trial) -> float:
+        """How far from real trips these are, as a multiple of `other`'s: a mean of the measures."""
+        ratios = [
+            (getattr(self, name) + _NOTHING) / (getattr(other, name) + _NOTHING)
+            for name in DISTANCES
+        ]
+        return float(np.exp(np.mean(np.log(ratios))))
+
+
+def try_costs(
+    config: Config, model: Path, num_trips: int, costs: Sequence[float], device: torch.device
+) -> tuple[list[Trial], Trial]:
+    """A trial of each cost, and the real trips beside them, which are 0 from themselves."""
+    num_trips = min(num_trips, len(open_city(config, model).trips(SPLIT)))
+    if not num_trips:
+        raise UserError("There are no validation trips; the best cost cannot be found out.")
+    request = GenerationRequest(config, model, num_trips, PairSettings(SPLIT))
+    session: Session | None = None
+    found: list[list[GeneratedTrip]] = []
+    for cost in costs:
+        search = SearchSettings("astar", detour_cost=cost, times="expected")
+        other = Session(replace(request, search=search), device)
+        if session is not None:
+            other.__dict__["scorer"] = session.scorer
+        session = other
+        found.append(list(session.generate(0, num_trips)))
+    if session is None:
+        raise UserError("There are no costs to try; give some with --costs.")
+    arrived = np.array([[trip.reached for trip in trips] for trips in found])  # [costs, trips]
+    common = np.flatnonzero(arrived.all(axis=0))
+    if not len(common):
+        raise UserError(
+            "No trip arrives at every cost; try more of them with --num_trips, or lower costs."
+        )
+    network = session.city.network
+    real = _real(session.dataset, draw(request.seed, common, len(session.dataset)))
+    trials = [
+        _trial(cost, share.mean(), [trips[i] for i in common], real, network)
+        for cost, share, trips in zip(costs, arrived, found)
+    ]
+    driven = Trial(float("nan"), 1.0, 0.0, 0.0, 0.0, _mean_km(real, network))
+    return trials, driven
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The one whose trips are nearest to real ones; of equals the least cost."""
+    ordered = sorted(trials, key=lambda trial: trial.detour_cost)
+    return min(ordered, key=lambda trial: trial.beside(ordered[0]))
+
+
+def _trial(
+    cost: float,
+    reached: float,
+    found: Sequence[GeneratedTrip],
+    real: Trips,
+    network: RoadNetwork,
+) -> Trial:
+    trips = Trips.from_lengths(
+        np.concatenate([trip.road_ids for trip in found]),
+        np.concatenate([trip.times for trip in found]),
+        np.array([len(trip.road_ids) for trip in found]),
+    )
+    every = np.arange(len(found))
+    local = measure_local(real, trips, Pairs(every, every, len(every), len(every)), network)
+    return Trial(
+        cost,
+        reached=float(reached),
+        hausdorff_km=float(local.hausdorff_km.mean()),
+        dtw_km=float(local.dtw_km.mean()),
+        edr=float((local.edits / local.points).mean()),
+        km=_mean_km(trips, network),
+    )
+
+
+def _real(dataset: TripDataset, number: NDArray[np.int64]) -> Trips:
+    """These trips of the dataset."""
+    trips = [dataset.trip(int(each)) for each in number]
+    return Trips.from_lengths(
+        np.concatenate([np.asarray(roads) for roads, _ in trips]),
+        np.concatenate([np.asarray(times) for _, times in trips]),
+        np.array([len(roads) for roads, _ in trips]),
+    )
+
+
+def _mean_km(trips: Trips, network: RoadNetwork) -> float:
+    metres: NDArray[np.float64] = np.add.reduceat(
+        network.length_m[trips.road_ids], trips.offsets[:-1]
+    )
+    return float(metres.mean()) / 1000.0

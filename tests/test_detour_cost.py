@@ -1,0 +1,133 @@
+"""What detours cost best-first search: the same as the plain way, and what it is good for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import networkx
+import numpy as np
+import pytest
+import torch
+
+from config.generation import SearchSettings
+from pipeline.detour_costs import Trial, best, try_costs
+from runtime.errors import UserError
+from tests.generation_helpers import Request, Setup, published_setup, random_setup, requests_of
+from tools.fit_detour_cost import main as fit_detour_cost
+
+COSTS = (0.3, 2.0, 50.0)
+
+
+@pytest.fixture(scope="module")
+def published(parity_dir: Path, parity_city: Path) -> Setup:
+    return published_setup(parity_dir, parity_city)
+
+
+@pytest.fixture(scope="module")
+def some_requests(published: Setup) -> list[Request]:
+    return requests_of(published, 6)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_directed_search_equals_the_plain_way(
+    published: Setup, some_requests: list[Request], cost: float
+) -> None:
+    plain = published.plain()
+    for trip, request in zip(published.directed(some_requests, cost), some_requests, strict=True):
+        expected = plain.best_first(*request, detour_cost=cost)
+        assert trip.road_ids.tolist() == expected.road_ids
+        assert trip.times.tolist() == expected.times
+        assert trip.reached == expected.reached
+        # The log-probability is the student's: detours decide the order alone.
+        assert trip.log_prob == pytest.approx(expected.log_prob, abs=1e-4)
+
+
+def test_without_a_cost_it_is_the_originals_search(
+    published: Setup, some_requests: list[Request]
+) -> None:
+    for one, other in zip(
+        published.best_first(some_requests), published.directed(some_requests, 0.0), strict=True
+    ):
+        assert np.array_equal(one.road_ids, other.road_ids) and one.log_prob == other.log_prob
+
+
+def test_it_does_not_depend_on_what_shares_the_batch(
+    published: Setup, some_requests: list[Request]
+) -> None:
+    alone = published.directed(some_requests, 2.0, slots=1)
+    for slots, rows in ((4, 1), (3, 48)):
+        together = published.directed(some_requests, 2.0, slots=slots, rows=rows)
+        for one, other in zip(alone, together, strict=True):
+            assert np.array_equal(one.road_ids, other.road_ids)
+            assert np.array_equal(one.times, other.times)
+
+
+def test_where_detours_cost_all_the_shortest_way_is_left(parity_city: Path) -> None:
+    setup = random_setup(parity_city)
+    network, graph = setup.network, networkx.DiGraph()
+    for road in range(network.num_roads):
+        for target in network.candidates(road):
+            metres = (network.length_m[road] + network.length_m[target]) / 2
+            graph.add_edge(road, int(target), metres=metres)
+    requests = requests_of(setup, 8)
+    for trip in setup.directed(requests, 1000.0):
+        shortest = networkx.shortest_path_length(
+            graph, trip.origin, trip.destination, weight="metres"
+        )
+        driven = network.length_m[trip.road_ids].sum()
+        driven -= network.length_m[trip.road_ids[[0, -1]]].sum() / 2
+        assert driven == pytest.approx(shortest, rel=1e-3)
+
+
+def test_draws_become_shorter_and_the_coldest_is_the_best(
+    published: Setup, some_requests: list[Request]
+) -> None:
+    coldest = published.sample(some_requests, temperature=1e-6, detour_cost=2.0)
+    for one, other in zip(published.directed(some_requests, 2.0), coldest, strict=True):
+        assert np.array_equal(one.road_ids, other.road_ids)
+    lengths = [
+        sum(
+            published.network.length_m[trip.road_ids].sum()
+            for seed in range(4)
+            for trip in published.sample(some_requests, seed=seed, detour_cost=cost)
+        )
+        for cost in (0.0, 5.0)
+    ]
+    assert lengths[1] < lengths[0]
+
+
+@pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf"), 1e6])
+def test_impossible_costs_are_refused(cost: float) -> None:
+    with pytest.raises(UserError, match="detour_cost is"):
+        SearchSettings("astar", detour_cost=cost)
+
+
+def test_a_beam_of_draws_cannot_charge_detours() -> None:
+    with pytest.raises(UserError, match="beam_width"):
+        SearchSettings("sample", 4, detour_cost=1.0)
+
+
+def test_the_nearest_trips_decide_and_the_least_cost_among_equals() -> None:
+    none = Trial(0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
+    nearer = replace(none, detour_cost=2.0, hausdorff_km=0.3)
+    assert best([none, replace(none, detour_cost=1.0)]) == none
+    assert best([none, nearer, replace(nearer, detour_cost=4.0)]) == nearer
+    assert nearer.beside(none) == pytest.approx(0.75 ** (1 / 3))
+    at_their_own_roads = replace(none, hausdorff_km=0.0, dtw_km=0.0, edr=0.0)
+    assert at_their_own_roads.beside(at_their_own_roads) == pytest.approx(1.0)
+
+
+def test_costs_are_tried_on_validation_trips(
+    published: Setup, parity_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, folder = parity_dir / "hoser_state.pth", published.config.data_dir
+    trials, driven = try_costs(published.config, model, 20, (0.0, 3.0), torch.device("cpu"))
+    assert [trial.detour_cost for trial in trials] == [0.0, 3.0]
+    assert trials[1].km <= trials[0].km and driven.km > 0
+    assert all(trial.hausdorff_km >= 0 and trial.reached == 1.0 for trial in trials)
+    arguments = ["--model", str(model), "--data_dir", str(folder), "--num_trips", "20"]
+    fit_detour_cost([*arguments, "--costs", "0", "3"])
+    printed = capsys.readouterr().out
+    assert f"--detour_cost {best(trials).detour_cost:g}" in printed
+    assert f"{trials[1].dtw_km:.3f}" in printed
