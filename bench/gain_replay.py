@@ -25,7 +25,7 @@ from bench.gain_runs import GainStudy
 from bench.students import Run, size_name
 
 LONG = 3
-REPLAYED_TRIPS = 4  # for each trip that the student sees
+REPLAYED_TRIPS = 8  # for each trip that the student sees
 DEFAULTS = {"lambda": 10.0, "temperature": 2.8}
 END_TEMPERATURE = 1.0  # in the end the student hears the teacher as it is
 TIME_WEIGHT = 5.0

@@ -30,7 +30,7 @@ from runtime.files import sha256_of_file, sha256_of_json
 QUESTIONS = "questions"
 # Seconds a trip shown, driven or scored: San Francisco, two cores, one thread.
 _TAUGHT, _VANILLA, _PLAIN, _LONG = 0.022, 0.011, 0.13, 0.05
-_DRIVEN = {"best_first": 0.05, "beam_16": 0.03, "drawn": 0.02}
+_DRIVEN = {"best_first": 0.05, "directed": 0.05, "beam_16": 0.03, "drawn": 0.02}
 _TEACHER, _YARDSTICK, _LEAKAGE, _SCORES = 0.004, 0.01, 0.01, 0.2
 
 

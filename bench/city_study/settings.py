@@ -16,6 +16,7 @@ KINDS = (VANILLA, LONG, *TAUGHT, PLAIN)
 FOLLOWED = (VANILLA, "teacher_drives")
 SEARCHES = {
     "best_first": SearchSettings("astar"),
+    "directed": SearchSettings("astar", detour_cost=4.0),  # by validation trips of San Francisco
     "beam_16": SearchSettings("beam", 16),
     "drawn": SearchSettings("sample"),
 }
@@ -37,7 +38,7 @@ class StudySettings:
     num_generated: int = 3000  # trips for OD pairs of the test split
     val_trips: int = 1000  # evenly spread ones: every epoch ends with them
     scored_trips: int = 3000
-    trips_seen: int = 40_000  # by a student in its training, which gives its epochs
+    trips_seen: int = 60_000  # by a student in its training, which gives its epochs
     teacher: tuple[Path, ...] = ()  # those that are there already
     num_teachers: int = 1  # otherwise, of as many training seeds; they teach together
     teacher_epochs: int = 8
