@@ -337,7 +337,7 @@ def test_architecture_and_angles_come_from_the_checkpoint(tiny_city: Path, tmp_p
         ({"processes": 0}, "processes is 0"),
         ({"batch_size": -1}, "batch_size is -1"),
         ({"name": "dfs"}, "search is 'dfs'; allowed: beam, astar, sample, shortest_path"),
-        ({"split": "val"}, "od_source is 'val'; allowed: train, test"),
+        ({"split": "all"}, "od_source is 'all'; allowed: train, val, test, model"),
         ({"file": Path("nowhere.csv")}, "nowhere.csv does not exist"),
     ],
 )

@@ -236,4 +236,4 @@ def test_a_way_round_is_told_from_the_shortest_way(tiny_city: Path) -> None:
 def test_the_whole_study_has_every_kind_search_and_size() -> None:
     whole = StudySettings(Path("a"), Path("b"))
     assert (whole.sizes, whole.seeds) == ((1000, 3000, 10_000, None), 5)
-    assert [whole.epochs(size) for size in (1000, 3000, 10_000, 60_000)] == [40, 13, 4, 2]
+    assert [whole.epochs(size) for size in (1000, 3000, 10_000, 60_000)] == [60, 20, 6, 2]
