@@ -34,6 +34,7 @@ from metrics.measures import QUANTITIES
 from metrics.od import OdGrid, pair_trips
 from metrics.route_choice import route_choice
 from metrics.trips import Trips
+from pipeline.detour_costs import end_to_end
 from report.tables import markdown_table
 from runtime.errors import UserError, run_main
 from runtime.files import read_json
@@ -108,7 +109,7 @@ def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trip
     start = time.process_time()
     found = list(other.generate(0, len(other.source)))
     seconds = time.process_time() - start
-    whole = as_trips(found)
+    whole = end_to_end(found)
     repeated = whole.select(np.repeat(np.arange(len(whole)), per_pair // times))
     reached = float(np.mean([trip.reached for trip in found]))
     alone = _seconds_alone(other)
@@ -143,7 +144,7 @@ def redraw(routes: list[list[GeneratedTrip]], per_pair: int, kept: int) -> Trips
         weights = np.exp([trip.log_prob - best[0].log_prob for trip in best])
         chosen = generator.choice(len(best), per_pair, p=weights / weights.sum())
         drawn += [best[place] for place in chosen.tolist()]
-    return as_trips(drawn)
+    return end_to_end(drawn)
 
 
 def _asking(session: Session, search: SearchSettings, times: int) -> Session:
@@ -152,15 +153,6 @@ def _asking(session: Session, search: SearchSettings, times: int) -> Session:
     other = Session(request, session.device)
     other.__dict__["scorer"] = session.scorer
     return other
-
-
-def as_trips(found: Sequence[GeneratedTrip]) -> Trips:
-    """Trips end to end."""
-    return Trips.from_lengths(
-        np.concatenate([trip.road_ids for trip in found]),
-        np.concatenate([trip.times for trip in found]),
-        np.array([len(trip.road_ids) for trip in found]),
-    )
 
 
 def _seconds_alone(session: Session) -> list[float]:

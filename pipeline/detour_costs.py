@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from config import Config
 from config.generation import PairSettings, PairSource, SearchSettings
+from critics.scoring.trips import as_trips
 from data.road_network import RoadNetwork
-from dataset import TripDataset
 from metrics.local import measure_local
 from metrics.od import Pairs
 from metrics.trips import Trips
@@ -82,7 +81,8 @@ def try_costs(
             "No trip arrives at every cost; try more of them with --num_trips, or lower costs."
         )
     network = session.city.network
-    real = _real(session.dataset, draw(request.seed, common, len(session.dataset)))
+    driven_there = draw(request.seed, common, len(session.dataset))
+    real = as_trips(session.dataset).select(driven_there)
     trials = [
         _trial(cost, share.mean(), [trips[i] for i in common], real, network)
         for cost, share, trips in zip(costs, arrived, found)
@@ -104,11 +104,7 @@ def _trial(
     real: Trips,
     network: RoadNetwork,
 ) -> Trial:
-    trips = Trips.from_lengths(
-        np.concatenate([trip.road_ids for trip in found]),
-        np.concatenate([trip.times for trip in found]),
-        np.array([len(trip.road_ids) for trip in found]),
-    )
+    trips = end_to_end(found)
     every = np.arange(len(found))
     local = measure_local(real, trips, Pairs(every, every, len(every), len(every)), network)
     return Trial(
@@ -121,18 +117,14 @@ def _trial(
     )
 
 
-def _real(dataset: TripDataset, number: NDArray[np.int64]) -> Trips:
-    """These trips of the dataset."""
-    trips = [dataset.trip(int(each)) for each in number]
+def end_to_end(found: Sequence[GeneratedTrip]) -> Trips:
+    """Trips that a search has found, as flat arrays."""
     return Trips.from_lengths(
-        np.concatenate([np.asarray(roads) for roads, _ in trips]),
-        np.concatenate([np.asarray(times) for _, times in trips]),
-        np.array([len(roads) for roads, _ in trips]),
+        np.concatenate([trip.road_ids for trip in found]),
+        np.concatenate([trip.times for trip in found]),
+        np.array([len(trip.road_ids) for trip in found]),
     )
 
 
 def _mean_km(trips: Trips, network: RoadNetwork) -> float:
-    metres: NDArray[np.float64] = np.add.reduceat(
-        network.length_m[trips.road_ids], trips.offsets[:-1]
-    )
-    return float(metres.mean()) / 1000.0
+    return float(network.length_m[trips.road_ids].sum()) / len(trips) / 1000.0
