@@ -33,13 +33,15 @@ from config.generation import (
 from config.schema import WandbConfig
 from runtime.errors import UserError, run_main
 from runtime.launched import is_main_process
-from runtime.logs import setup_logging
+from runtime.logs import get_logger, setup_logging
 from runtime.wandb_run import start_run
 from search.request import GenerationRequest, default_output, find_checkpoint, od_label
-from search.searches import label_of
+from search.searches import label_of, unread
 
 if TYPE_CHECKING:
     from search.generation import GenerationResult
+
+logger = get_logger("generate")
 
 __all__ = ["Execution", "GenerationResult", "PairSettings", "SearchSettings", "generate"]
 
@@ -154,6 +156,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.resume and arguments.output is None:
         raise UserError("--resume needs --output, the file to go on with.")
     request = _request(arguments)
+    for name in unread(request.search):
+        logger.warning("--%s has no say in --search %s.", name, request.search.name)
     execution = Execution(
         processes=arguments.processes,
         batch_size=arguments.batch_size,

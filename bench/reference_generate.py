@@ -11,6 +11,7 @@ import heapq
 import math
 from dataclasses import dataclass, replace
 
+import networkx
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -96,8 +97,10 @@ class PlainGenerator:
     ) -> PlainTrip:
         """The original's search: always continue the most probable partial trip.
 
-        A km of detour, beyond what the destination comes nearer, costs `detour_cost` of it.
+        A km of detour, beyond what the shortest way left becomes shorter, costs `detour_cost`.
         """
+        left_km = self._ways_km(destination) if detour_cost else {}
+        detour_cost = detour_cost if origin in left_km else 0.0
         first = PlainTrip([origin], [start], 0.0)
         queue = [_Queued(0.0, first)]
         best, visited = {origin: 0.0}, set()
@@ -119,18 +122,29 @@ class PlainGenerator:
             for found in self._continue([trip], destination)[0]:
                 road = found.road_ids[-1]
                 last = trip.road_ids[-1]
-                detour_km = trip.detour_km + self._detour_km(last, road, destination)
-                value = found.log_prob - detour_cost * detour_km
+                detour_km, value = trip.detour_km, found.log_prob
+                if detour_cost:
+                    if road not in left_km:
+                        continue
+                    detour_km += self._middle_km(last, road) - (left_km[last] - left_km[road])
+                    value -= detour_cost * detour_km
                 if road not in best or value > best[road]:
                     best[road] = value
                     heapq.heappush(queue, _Queued(value, replace(found, detour_km=detour_km)))
             steps += 1
         return nearest
 
-    def _detour_km(self, road: int, following: int, destination: int) -> float:
-        driven = (self.network.length_m[road] + self.network.length_m[following]) / 2
-        nearer = self._distance_m(road, destination) - self._distance_m(following, destination)
-        return max(0.0, driven - nearer) / 1000.0
+    def _ways_km(self, destination: int) -> dict[int, float]:
+        """The shortest way to the destination from every road that has one."""
+        graph = networkx.DiGraph()
+        for road in range(self.network.num_roads):
+            for following in map(int, self.network.candidates(road)):
+                graph.add_edge(following, road, km=self._middle_km(road, following))
+        return dict(networkx.single_source_dijkstra_path_length(graph, destination, weight="km"))
+
+    def _middle_km(self, road: int, following: int) -> float:
+        """From the middle of one road to that of the next."""
+        return float(self.network.length_m[road] + self.network.length_m[following]) / 2000.0
 
     @torch.no_grad()
     def _continue(self, trips: list[PlainTrip], destination: int) -> list[list[PlainTrip]]:

@@ -104,7 +104,7 @@ class Judge:
 def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trips, Row]:
     """`per_pair` trips of each pair by a search, and what they took."""
     times = per_pair if search.name == "sample" else 1
-    other = _asking(session, search, times)
+    other = session.asked(search, PairSettings(routes_per_od=times))
     list(other.generate(0, 2))
     start = time.process_time()
     found = list(other.generate(0, len(other.source)))
@@ -124,7 +124,8 @@ def drive(session: Session, per_pair: int, search: SearchSettings) -> tuple[Trip
 def routes_by_probability(session: Session, per_pair: int) -> list[list[GeneratedTrip]]:
     """The different routes among many fair draws of each pair, the likeliest first."""
     tried = DRAWS_TO_KEEP_FROM * per_pair
-    other = _asking(session, SearchSettings("sample", temperature=1.0, times="expected"), tried)
+    search = SearchSettings("sample", temperature=1.0, times="expected")
+    other = session.asked(search, PairSettings(routes_per_od=tried))
     routes: list[dict[bytes, GeneratedTrip]] = [{} for _ in range(len(other.source) // tried)]
     for number, trip in enumerate(other.generate(0, len(other.source))):
         if trip.reached:
@@ -145,14 +146,6 @@ def redraw(routes: list[list[GeneratedTrip]], per_pair: int, kept: int) -> Trips
         chosen = generator.choice(len(best), per_pair, p=weights / weights.sum())
         drawn += [best[place] for place in chosen.tolist()]
     return end_to_end(drawn)
-
-
-def _asking(session: Session, search: SearchSettings, times: int) -> Session:
-    """The same pairs and student, `times` trips of each pair by a search."""
-    request = replace(session.request, search=search, pairs=PairSettings(routes_per_od=times))
-    other = Session(request, session.device)
-    other.__dict__["scorer"] = session.scorer
-    return other
 
 
 def _seconds_alone(session: Session) -> list[float]:

@@ -37,7 +37,7 @@ class SearchSettings:
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
     arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
     temperature: float = USUAL_TEMPERATURE  # of the distribution that `sample` draws from
-    detour_cost: float = 0.0  # nats a km beyond what the destination comes nearer
+    detour_cost: float = 0.0  # nats a km of road beyond the shortest way
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:

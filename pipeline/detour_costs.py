@@ -55,25 +55,35 @@ class Trial:
         return float(np.exp(np.mean(np.log(ratios))))
 
 
+@dataclass(frozen=True)
+class Trials:
+    """A trial of each cost, and how long the real trips are."""
+
+    of_costs: list[Trial]
+    driven_km: float
+
+    @property
+    def best(self) -> Trial:
+        """The one whose trips are nearest to real ones; of equals the least cost."""
+        ordered = sorted(self.of_costs, key=lambda trial: trial.detour_cost)
+        return min(ordered, key=lambda trial: trial.beside(ordered[0]))
+
+
 def try_costs(
     config: Config, model: Path, num_trips: int, costs: Sequence[float], device: torch.device
-) -> tuple[list[Trial], Trial]:
-    """A trial of each cost, and the real trips beside them, which are 0 from themselves."""
+) -> Trials:
+    """Searches validation trips at each cost."""
     num_trips = min(num_trips, len(open_city(config, model).trips(SPLIT)))
     if not num_trips:
         raise UserError("There are no validation trips; the best cost cannot be found out.")
-    request = GenerationRequest(config, model, num_trips, PairSettings(SPLIT))
-    session: Session | None = None
-    found: list[list[GeneratedTrip]] = []
-    for cost in costs:
-        search = SearchSettings("astar", detour_cost=cost, times="expected")
-        other = Session(replace(request, search=search), device)
-        if session is not None:
-            other.__dict__["scorer"] = session.scorer
-        session = other
-        found.append(list(session.generate(0, num_trips)))
-    if session is None:
+    if not costs:
         raise UserError("There are no costs to try; give some with --costs.")
+    free = SearchSettings("astar", times="expected")
+    session = Session(
+        GenerationRequest(config, model, num_trips, PairSettings(SPLIT), search=free), device
+    )
+    searches = [replace(free, detour_cost=cost) for cost in costs]
+    found = [list(session.asked(search).generate(0, num_trips)) for search in searches]
     arrived = np.array([[trip.reached for trip in trips] for trips in found])  # [costs, trips]
     common = np.flatnonzero(arrived.all(axis=0))
     if not len(common):
@@ -81,20 +91,13 @@ def try_costs(
             "No trip arrives at every cost; try more of them with --num_trips, or lower costs."
         )
     network = session.city.network
-    driven_there = draw(request.seed, common, len(session.dataset))
+    driven_there = draw(session.request.seed, common, len(session.dataset))
     real = as_trips(session.dataset).select(driven_there)
     trials = [
         _trial(cost, share.mean(), [trips[i] for i in common], real, network)
-        for cost, share, trips in zip(costs, arrived, found)
+        for cost, share, trips in zip(costs, arrived, found, strict=True)
     ]
-    driven = Trial(float("nan"), 1.0, 0.0, 0.0, 0.0, _mean_km(real, network))
-    return trials, driven
-
-
-def best(trials: Sequence[Trial]) -> Trial:
-    """The one whose trips are nearest to real ones; of equals the least cost."""
-    ordered = sorted(trials, key=lambda trial: trial.detour_cost)
-    return min(ordered, key=lambda trial: trial.beside(ordered[0]))
+    return Trials(trials, _mean_km(real, network))
 
 
 def _trial(

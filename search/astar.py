@@ -12,9 +12,9 @@ well. They will nearly always have to be, and are taken in the same order, so th
 same; only the rounds are fewer.
 
 With a `detour_cost` the order is that of log-probability less what each kilometre of detour costs:
-of road driven beyond what the destination has come nearer as the crow flies. A student judges one
-crossing after the other, and a trip that wanders a little at many of them can come out as the most
-probable one.
+of road driven beyond what the shortest way to the destination has become shorter. A student judges
+one crossing after the other, and a trip that wanders a little at many of them can come out as the
+most probable one.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ from search.interface import (
     Search,
     SearchKind,
 )
-from search.kernels.layout import Blocks, Partial, Queues, Slots
+from search.kernels.layout import Blocks, Continued, Partial, Queues, Slots
 from search.pools import with_room
 
 _BYTES_PER_ROAD = 5
-_BYTES_PER_ROAD_DIRECTED = 9
+_BYTES_PER_ROAD_ORDERED = 9
+_BYTES_PER_ROAD_DIRECTED = 17
 _FIRST_HEAP_SIZE = 256
 _ENTRIES_A_BLOCK = 128
+_TRIPS_A_CHUNK = 8
 _MOST_AHEAD = 15  # of one trip: the further down the queue, the more of them in vain
 
 
@@ -162,35 +164,26 @@ class DirectedSearch(BestFirstSearch):
         *,
         detour_cost: float,
     ) -> None:
-        num_slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD_DIRECTED)
-        super().__init__(graph, num_slots, max_steps, rows)
-        self.detour_cost = detour_cost
+        bytes_per_road = _BYTES_PER_ROAD_DIRECTED if detour_cost else _BYTES_PER_ROAD_ORDERED
+        super().__init__(graph, graph.limit_slots(num_slots, bytes_per_road), max_steps, rows)
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
         self.queues = self.queues._replace(priority=np.empty(0))
-        self._detour_m = np.empty(0)  # [P], of an entry
+        self._detours = _Detours(graph, self.num_slots, detour_cost) if detour_cost else None
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
         super().start(trips)
-        self._detour_m[self.queues.heap[trips.slots, 0]] = 0.0
+        if self._detours is not None:
+            self._detours.begin(trips, self.queues.heap[trips.slots, 0])
 
     def update(self, selected: PartialTrips, scores: NextRoads) -> None:
         """Keeps the candidates, ordered, until their partial trip is taken from its queue."""
-        from search.kernels.best_first import charge_detours
-
         super().update(selected, scores)
         self._order(selected, scores)
-        if self.detour_cost:
-            charge_detours(
-                continued(selected, scores),
-                self._entry[: len(selected)],
-                self.detour_cost / 1000.0,
-                self.graph.roads,
-                self.state,
-                self.queues,
-                self._detour_m,
-            )
+        if self._detours is not None:
+            entry = self._entry[: len(selected)]
+            self._detours.charge(continued(selected, scores), entry, self.queues)
 
     def _order(self, selected: PartialTrips, scores: NextRoads) -> None:
         """Candidates have their log-probabilities for priorities; others are of subclasses."""
@@ -199,7 +192,40 @@ class DirectedSearch(BestFirstSearch):
         priority = with_room(self.queues.priority, size)
         super()._lengthen(size)
         self.queues = self.queues._replace(priority=priority)
-        self._detour_m = with_room(self._detour_m, size)
+        if self._detours is not None:
+            self._detours.lengthen(size)
+
+
+class _Detours:
+    """How far every partial trip has driven in vain, and what that costs it."""
+
+    def __init__(self, graph: SearchGraph, num_slots: int, cost_per_km: float) -> None:
+        self.graph, self.cost_per_m = graph, cost_per_km / 1000.0
+        self.way_m = np.empty((num_slots, graph.num_roads))  # [S, R], left to the destination
+        self.driven_m = np.empty(0)  # [P], of an entry
+
+    def begin(self, trips: NewTrips, entry: IntArray) -> None:
+        """Finds how far it is for trips that set out."""
+        from models.cpu_parallel import even_chunks, run_chunks
+        from search.kernels.ways import measure_ways
+
+        graph, (offsets, sources) = self.graph, self.graph.reversed
+        slots, origin, destination = trips.slots, trips.origin, trips.destination
+        arguments = slots, origin, destination, offsets, sources, graph.length_m, self.way_m
+        chunks = even_chunks(len(slots), max(1, len(slots) // _TRIPS_A_CHUNK))
+        run_chunks(measure_ways, chunks, lambda _: arguments)
+        self.driven_m[entry] = 0.0
+
+    def charge(self, trips: Continued, entry: IntArray, queues: Queues) -> None:
+        """Takes their costs off the priorities of the listed entries' candidates."""
+        from search.kernels.best_first import charge_detours
+
+        roads, cost = self.graph.roads, self.cost_per_m
+        charge_detours(trips, entry, cost, roads, self.way_m, queues, self.driven_m)
+
+    def lengthen(self, size: int) -> None:
+        """Makes room for `size` entries."""
+        self.driven_m = with_room(self.driven_m, size)
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,14 @@ class SearchGraph:
             lon=np.radians(network.center_lon),
             lat=np.radians(network.center_lat),
         )
+
+    @cached_property
+    def reversed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Whom a road follows: offsets [R + 1] and roads [E]."""
+        source = np.repeat(np.arange(self.num_roads), np.diff(self.offsets))
+        order = np.argsort(self.targets, kind="stable")
+        counts = np.bincount(self.targets, minlength=self.num_roads)
+        return np.concatenate([[0], np.cumsum(counts)]), source[order]
 
     def limit_slots(self, num_slots: int, bytes_per_road: int) -> int:
         """`num_slots`, or as many as tables of so many bytes per road allow."""

@@ -7,6 +7,7 @@ The search NAME is the module `search/NAME.py`, which says of itself what there 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import get_args
 
 from config.generation import SearchName, SearchSettings
 from search.graph import SearchGraph
@@ -43,6 +44,15 @@ def rows_per_trip(settings: SearchSettings) -> int:
     """How many partial trips of one trip are continued at a time."""
     usual = kind_of(settings.name).width
     return (settings.beam_width or usual or 1) if has_beam(settings) else 1
+
+
+def unread(settings: SearchSettings) -> list[str]:
+    """Fields that were set and have no say: other searches read them."""
+    kinds = [kind_of(name) for name in get_args(SearchName)]
+    own, usual = kind_of(settings.name), SearchSettings()
+    others = {name for kind in kinds for name in kind.reads} - set(own.reads)
+    others |= set() if own.may_have_beam else {"beam_width"}
+    return sorted(name for name in others if getattr(settings, name) != getattr(usual, name))
 
 
 def identity_of(settings: SearchSettings) -> dict[str, object]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 
-from config.generation import DEFAULT_NUM_TRIPS
+from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
 from runtime.device import prefers_loops
 from search.demand import ModelledOD
 from search.drawn_times import with_drawn_times
@@ -38,6 +39,13 @@ class Session:
         statistics_split = request.pairs.split if drawn else "train"
         self.dataset = self.city.trips(statistics_split)
         self.source: ODSource = self._open_source()
+
+    def asked(self, search: SearchSettings, pairs: PairSettings | None = None) -> Session:
+        """The same student in the same city, asked by another search or for other pairs."""
+        pairs = pairs or self.request.pairs
+        other = Session(replace(self.request, search=search, pairs=pairs), self.device)
+        other.scorer = self.scorer
+        return other
 
     def _open_source(self) -> ODSource:
         request = self.request
@@ -98,7 +106,8 @@ class Session:
         import search.kernels.beam
         import search.kernels.best_first
         import search.kernels.sample
-        import search.kernels.shortest_path  # noqa: F401
+        import search.kernels.shortest_path
+        import search.kernels.ways  # noqa: F401
 
         assert self.scorer is not None
 

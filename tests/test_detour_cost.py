@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from config.generation import SearchSettings
-from pipeline.detour_costs import Trial, best, try_costs
+from pipeline.detour_costs import Trial, Trials, try_costs
 from runtime.errors import UserError
+from search.searches import unread
 from tests.generation_helpers import Request, Setup, published_setup, random_setup, requests_of
 from tools.fit_detour_cost import main as fit_detour_cost
 
@@ -103,6 +104,16 @@ def test_impossible_costs_are_refused(cost: float) -> None:
         SearchSettings("astar", detour_cost=cost)
 
 
+def test_settings_without_a_say_are_named() -> None:
+    assert unread(SearchSettings("beam", 16, detour_cost=1.0, temperature=0.7)) == [
+        "detour_cost",
+        "temperature",
+    ]
+    assert unread(SearchSettings("astar", 4, arrival="first")) == ["arrival", "beam_width"]
+    for settings in (SearchSettings(), SearchSettings("sample", temperature=1.0, detour_cost=1.0)):
+        assert unread(settings) == []
+
+
 def test_a_beam_of_draws_cannot_charge_detours() -> None:
     with pytest.raises(UserError, match="beam_width"):
         SearchSettings("sample", 4, detour_cost=1.0)
@@ -111,8 +122,8 @@ def test_a_beam_of_draws_cannot_charge_detours() -> None:
 def test_the_nearest_trips_decide_and_the_least_cost_among_equals() -> None:
     none = Trial(0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
     nearer = replace(none, detour_cost=2.0, hausdorff_km=0.3)
-    assert best([none, replace(none, detour_cost=1.0)]) == none
-    assert best([none, nearer, replace(nearer, detour_cost=4.0)]) == nearer
+    assert Trials([none, replace(none, detour_cost=1.0)], 3.0).best == none
+    assert Trials([none, nearer, replace(nearer, detour_cost=4.0)], 3.0).best == nearer
     assert nearer.beside(none) == pytest.approx(0.75 ** (1 / 3))
     at_their_own_roads = replace(none, hausdorff_km=0.0, dtw_km=0.0, edr=0.0)
     assert at_their_own_roads.beside(at_their_own_roads) == pytest.approx(1.0)
@@ -122,12 +133,13 @@ def test_costs_are_tried_on_validation_trips(
     published: Setup, parity_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, folder = parity_dir / "hoser_state.pth", published.config.data_dir
-    trials, driven = try_costs(published.config, model, 20, (0.0, 3.0), torch.device("cpu"))
+    found = try_costs(published.config, model, 20, (0.0, 3.0), torch.device("cpu"))
+    trials = found.of_costs
     assert [trial.detour_cost for trial in trials] == [0.0, 3.0]
-    assert trials[1].km <= trials[0].km and driven.km > 0
+    assert trials[1].km <= trials[0].km and found.driven_km > 0
     assert all(trial.hausdorff_km >= 0 and trial.reached == 1.0 for trial in trials)
     arguments = ["--model", str(model), "--data_dir", str(folder), "--num_trips", "20"]
     fit_detour_cost([*arguments, "--costs", "0", "3"])
     printed = capsys.readouterr().out
-    assert f"--detour_cost {best(trials).detour_cost:g}" in printed
+    assert f"--detour_cost {found.best.detour_cost:g}" in printed
     assert f"{trials[1].dtw_km:.3f}" in printed

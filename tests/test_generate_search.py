@@ -231,6 +231,8 @@ def test_unreachable_destination_gives_the_nearest_trip(broken_city: Setup) -> N
     (trip,) = broken_city.best_first([request])
     assert not trip.reached
     assert trip.road_ids.tolist() == plain.best_first(*request).road_ids
+    (directed,) = broken_city.directed([request], 2.0)
+    assert not directed.reached and np.array_equal(directed.road_ids, trip.road_ids)
     (trip,) = broken_city.beam([request])
     assert not trip.reached
     assert trip.road_ids.tolist() == plain.beam(*request, 4).road_ids

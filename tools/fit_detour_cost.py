@@ -48,22 +48,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup_logging()
     if arguments.num_trips < 1:
         raise UserError(f"--num_trips is {arguments.num_trips}; it must be at least 1.")
-    from pipeline.detour_costs import best, try_costs
+    from pipeline.detour_costs import try_costs
     from runtime.device import resolve_device
 
     config = config_from_arguments(arguments)
     device = resolve_device(None, config.training.device)
-    trials, driven = try_costs(
-        config, arguments.model, arguments.num_trips, arguments.costs, device
-    )
+    trials = try_costs(config, arguments.model, arguments.num_trips, arguments.costs, device)
     print("detour cost  arrive  Hausdorff km  DTW km    EDR  length km")
-    for trial in trials:
+    for trial in trials.of_costs:
         print(
             f"{trial.detour_cost:11g}  {trial.reached:6.1%}  {trial.hausdorff_km:12.4f}"
             f"  {trial.dtw_km:6.3f}  {trial.edr:5.3f}  {trial.km:9.3f}"
         )
-    print(f"{'real trips':>11}  {'':6}  {'':12}  {'':6}  {'':5}  {driven.km:9.3f}")
-    chosen = best(trials).detour_cost
+    print(f"{'real trips':>11}  {'':6}  {'':12}  {'':6}  {'':5}  {trials.driven_km:9.3f}")
+    chosen = trials.best.detour_cost
     print(f"Nearest to real trips: python gene.py --search astar --detour_cost {chosen:g} ...")
 
 

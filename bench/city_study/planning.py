@@ -17,6 +17,7 @@ from bench.city_study.settings import (
     LONG,
     PLAIN,
     REALISTIC,
+    SEARCHES,
     TAUGHT,
     VANILLA,
     StudySettings,
@@ -26,6 +27,7 @@ from bench.city_study.study import TEACHER, Study
 from bench.gain_replay import DEFAULTS, REPLAYED_TRIPS, ways_to_teach
 from bench.students import Run, size_name
 from runtime.files import sha256_of_file, sha256_of_json
+from search.searches import identity_of
 
 QUESTIONS = "questions"
 # Seconds a trip shown, driven or scored: San Francisco, two cores, one thread.
@@ -145,6 +147,7 @@ class Plan:
             partial(driving.drive_student, self.study, run, search),
             (self.study.step_of(run),),
             trips=count,
+            search=identity_of(SEARCHES[search]),
             measured_by=self.study.measured_by,
         )
 

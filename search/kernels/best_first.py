@@ -217,21 +217,20 @@ def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped
 
 
 @kernel()
-def charge_detours(continued, entry, cost_per_m, roads, state, queues, detour_m):  # type: ignore[no-untyped-def]
+def charge_detours(continued, entry, cost_per_m, roads, way_m, queues, detour_m):  # type: ignore[no-untyped-def]
     """Takes off the priorities of the listed entries' candidates what their detours cost.
 
-    From the middle of one road to that of the next, at least as far as the destination comes
-    nearer as the crow flies: no step is ever paid back, so that the first arrival is the best one.
+    From the middle of one road to that of the next, at least as far as the way to the destination
+    becomes shorter: no step is ever paid back, so that the first arrival is the best one.
     """
     for n in range(len(entry)):
-        road, goal = continued.road[n], state.destination[continued.slot[n]]
+        s, road = continued.slot[n], continued.road[n]
         first, edge = queues.candidates[entry[n]], roads.offsets[road]
-        so_far = detour_m[entry[n]] - distance_m(roads.lon, roads.lat, road, goal)
         for c in range(roads.offsets[road + 1] - edge):
             target = roads.targets[edge + c]
             driven = 0.5 * (roads.length_m[road] + roads.length_m[target])
-            ahead = distance_m(roads.lon, roads.lat, target, goal)
-            detour_m[first + c] = max(so_far + driven + ahead, detour_m[entry[n]])
+            further = driven - (way_m[s, road] - way_m[s, target])
+            detour_m[first + c] = detour_m[entry[n]] + max(further, 0.0)
             queues.priority[first + c] -= cost_per_m * detour_m[first + c]
 
 

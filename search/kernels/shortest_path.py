@@ -54,7 +54,7 @@ def _settle(  # type: ignore[no-untyped-def]
     while size > 0:
         road = heap_road[0]
         size -= 1
-        _place_last_at_root(heap_cost, heap_road, size)
+        place_last_at_root(heap_cost, heap_road, size)
         if is_settled[road]:
             continue
         is_settled[road] = True
@@ -68,13 +68,14 @@ def _settle(  # type: ignore[no-untyped-def]
             total = cost[road] + length_m[target]
             if total < cost[target]:
                 cost[target], previous[target] = total, road
-                _insert(heap_cost, heap_road, size, total, target)
+                insert(heap_cost, heap_road, size, total, target)
                 size += 1
     return nearest
 
 
 @kernel()
-def _insert(heap_cost, heap_road, place, cost, road):  # type: ignore[no-untyped-def]
+def insert(heap_cost, heap_road, place, cost, road):  # type: ignore[no-untyped-def]
+    """Adds a road to a heap of `place` roads; the cheapest stays at the root."""
     while place > 0:
         parent = (place - 1) >> 1
         if heap_cost[parent] <= cost:
@@ -85,7 +86,8 @@ def _insert(heap_cost, heap_road, place, cost, road):  # type: ignore[no-untyped
 
 
 @kernel()
-def _place_last_at_root(heap_cost, heap_road, size):  # type: ignore[no-untyped-def]
+def place_last_at_root(heap_cost, heap_road, size):  # type: ignore[no-untyped-def]
+    """Closes the gap at the root of a heap, whose last road stands at `size`."""
     cost, road = heap_cost[size], heap_road[size]
     place, child = 0, 1
     while child < size:
