@@ -131,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--temperature", type=float, default=USUAL_TEMPERATURE, metavar="T", help=text)
     text = "of a km of detour for astar and sample, in nats; docs/generation.md (default: 0)"
     add("--detour_cost", type=float, default=0.0, metavar="C", help=text)
+    text = "of a minute that is lost by it, as long as roads usually take (default: 0)"
+    add("--delay_cost", type=float, default=0.0, metavar="C", help=text)
     text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
     add("--routes_per_od", type=int, default=1, metavar="K", help=text)
     text = "roads to continue from, at most, per trip"
@@ -204,6 +206,7 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
             arrival=arguments.arrival,
             temperature=arguments.temperature,
             detour_cost=arguments.detour_cost,
+            delay_cost=arguments.delay_cost,
             times=arguments.times,
         ),
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from baselines.contexts import CONTEXTS
 from data.road_network import RoadNetwork
+from data.road_times import usual_road_seconds
 from metrics.trips import Trips
 from metrics.usual import period_of
 from runtime.inputs import Inputs
@@ -18,7 +19,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SMOOTHING = 0.05  # of a transition never seen, in sightings
-PRIOR_SIGHTINGS = 2.0  # of a road's time, as its class drives it
 
 
 @dataclass(frozen=True)
@@ -113,17 +113,8 @@ class Habits:
     @cached_property
     def road_seconds(self) -> FloatArray:
         """How long a car is on each road; one seldom seen drives as its class does. [R]"""
-        steps, network = self._steps, self.network
-        road, kind = self.source[steps.edge], network.road_attr_type
-        num_roads, kinds = network.num_roads, len(network.type_names)
-        total = np.bincount(road, steps.seconds, minlength=num_roads)
-        seen = np.bincount(road, minlength=num_roads)
-        metres = np.bincount(kind[road], network.length_m[road], minlength=kinds)
-        seconds = np.bincount(kind[road], steps.seconds, minlength=kinds)
-        overall = steps.seconds.sum() / max(metres.sum(), 1.0)
-        pace = np.where(metres > 0, seconds / np.maximum(metres, 1e-9), overall)
-        usual = pace[kind] * network.length_m
-        return (total + PRIOR_SIGHTINGS * usual) / (seen + PRIOR_SIGHTINGS)
+        steps = self._steps
+        return usual_road_seconds(self.network, self.source[steps.edge], steps.seconds)
 
     @cached_property
     def period_factor(self) -> FloatArray:

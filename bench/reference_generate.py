@@ -36,7 +36,7 @@ class PlainTrip:
     times: list[int]  # seconds since 1970
     log_prob: float
     reached: bool = False
-    detour_km: float = 0.0
+    in_vain: float = 0.0  # nats
 
 
 class PlainGenerator:
@@ -93,14 +93,14 @@ class PlainGenerator:
         destination: int,
         start: int,
         max_steps: int = 5000,
-        detour_cost: float = 0.0,
+        road_cost: FloatArray | None = None,
     ) -> PlainTrip:
         """The original's search: always continue the most probable partial trip.
 
-        A km of detour, beyond what the shortest way left becomes shorter, costs `detour_cost`.
+        With `road_cost` [R] it loses what roads cost beyond what the cheapest way left does less.
         """
-        left_km = self._ways_km(destination) if detour_cost else {}
-        detour_cost = detour_cost if origin in left_km else 0.0
+        left = self._cost_left(destination, road_cost) if road_cost is not None else {}
+        road_cost = road_cost if origin in left else None
         first = PlainTrip([origin], [start], 0.0)
         queue = [_Queued(0.0, first)]
         best, visited = {origin: 0.0}, set()
@@ -122,29 +122,25 @@ class PlainGenerator:
             for found in self._continue([trip], destination)[0]:
                 road = found.road_ids[-1]
                 last = trip.road_ids[-1]
-                detour_km, value = trip.detour_km, found.log_prob
-                if detour_cost:
-                    if road not in left_km:
+                in_vain = trip.in_vain
+                if road_cost is not None:
+                    if road not in left:
                         continue
-                    detour_km += self._middle_km(last, road) - (left_km[last] - left_km[road])
-                    value -= detour_cost * detour_km
+                    in_vain += (road_cost[last] + road_cost[road]) / 2 - (left[last] - left[road])
+                value = found.log_prob - in_vain
                 if road not in best or value > best[road]:
                     best[road] = value
-                    heapq.heappush(queue, _Queued(value, replace(found, detour_km=detour_km)))
+                    heapq.heappush(queue, _Queued(value, replace(found, in_vain=in_vain)))
             steps += 1
         return nearest
 
-    def _ways_km(self, destination: int) -> dict[int, float]:
-        """The shortest way to the destination from every road that has one."""
+    def _cost_left(self, destination: int, road_cost: FloatArray) -> dict[int, float]:
+        """The cheapest way to the destination from every road that has one."""
         graph = networkx.DiGraph()
         for road in range(self.network.num_roads):
             for following in map(int, self.network.candidates(road)):
-                graph.add_edge(following, road, km=self._middle_km(road, following))
-        return dict(networkx.single_source_dijkstra_path_length(graph, destination, weight="km"))
-
-    def _middle_km(self, road: int, following: int) -> float:
-        """From the middle of one road to that of the next."""
-        return float(self.network.length_m[road] + self.network.length_m[following]) / 2000.0
+                graph.add_edge(following, road, cost=(road_cost[road] + road_cost[following]) / 2)
+        return dict(networkx.single_source_dijkstra_path_length(graph, destination, weight="cost"))
 
     @torch.no_grad()
     def _continue(self, trips: list[PlainTrip], destination: int) -> list[list[PlainTrip]]:

@@ -44,6 +44,7 @@ class EvaluationConfig(Section):
     beam_width: PositiveInt | None = None
     temperature: PositiveFloat = USUAL_TEMPERATURE
     detour_cost: NonNegativeFloat = 0.0
+    delay_cost: NonNegativeFloat = 0.0
     max_steps: PositiveInt | None = None
     searches: list[str] = []
     baselines: list[str] = []
@@ -79,5 +80,6 @@ class EvaluationConfig(Section):
             max_steps=DEFAULT_MAX_STEPS if self.max_steps is None else self.max_steps,
             temperature=self.temperature,
             detour_cost=self.detour_cost,
+            delay_cost=self.delay_cost,
             times=self.times,
         )

@@ -37,7 +37,8 @@ class SearchSettings:
     max_steps: int = DEFAULT_MAX_STEPS  # partial trips to continue, at most, per trip
     arrival: ArrivalName = "best"  # with which a beam trip ends; the first, as in the documents
     temperature: float = USUAL_TEMPERATURE  # of the distribution that `sample` draws from
-    detour_cost: float = 0.0  # nats a km of road beyond the shortest way
+    detour_cost: float = 0.0  # nats a km of road beyond the cheapest way
+    delay_cost: float = 0.0  # nats a minute beyond it, as long as roads usually take
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
@@ -48,16 +49,18 @@ class SearchSettings:
             raise UserError(
                 f"temperature is {self.temperature}; it must be above 0 and at most {HOTTEST:g}."
             )
-        if not 0.0 <= self.detour_cost <= COSTLIEST:
-            raise UserError(
-                f"detour_cost is {self.detour_cost}; it must be between 0 and {COSTLIEST:g} a km."
-            )
-        if self.detour_cost and self.name == "sample" and self.beam_width is not None:
-            raise UserError(
-                "detour_cost is for astar, and for sample without a beam; leave out beam_width."
-            )
+        self._check_costs()
         check_count("beam_width", self.beam_width, MAX_BEAM_WIDTH)
         check_count("max_steps", self.max_steps)
+
+    def _check_costs(self) -> None:
+        for name, cost in (("detour_cost", self.detour_cost), ("delay_cost", self.delay_cost)):
+            if not 0.0 <= cost <= COSTLIEST:
+                raise UserError(f"{name} is {cost}; it must be between 0 and {COSTLIEST:g} nats.")
+            if cost and self.name == "sample" and self.beam_width is not None:
+                raise UserError(
+                    f"{name} is for astar, and for sample without a beam; leave out beam_width."
+                )
 
 
 @dataclass(frozen=True)

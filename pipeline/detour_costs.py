@@ -1,4 +1,4 @@
-"""What a km of detour should cost best-first search: how near its trips then come to real ones.
+"""What detours should cost best-first search: how near its trips then come to real ones.
 
 Trips are searched between the ends of real validation trips, at each of some costs, and held
 against the very trips that were driven there. A cost is worth what it changes on trips that arrive
@@ -31,6 +31,7 @@ from search.trips import GeneratedTrip
 
 SPLIT: PairSource = "val"
 USUAL_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0)
+Costs = tuple[float, float]  # of a km of detour and of a minute of delay
 DISTANCES = ("hausdorff_km", "dtw_km", "edr")
 _NOTHING = 1e-9  # beside it every distance that is one counts
 
@@ -39,7 +40,8 @@ _NOTHING = 1e-9  # beside it every distance that is one counts
 class Trial:
     """Trips at one cost; all but `reached` of those trips that arrive at every cost."""
 
-    detour_cost: float
+    detour_cost: float  # nats a km
+    delay_cost: float  # nats a minute
     reached: float
     hausdorff_km: float
     dtw_km: float
@@ -64,25 +66,25 @@ class Trials:
 
     @property
     def best(self) -> Trial:
-        """The one whose trips are nearest to real ones; of equals the least cost."""
-        ordered = sorted(self.of_costs, key=lambda trial: trial.detour_cost)
+        """The one whose trips are nearest to real ones; of equals the least costs."""
+        ordered = sorted(self.of_costs, key=lambda trial: (trial.delay_cost, trial.detour_cost))
         return min(ordered, key=lambda trial: trial.beside(ordered[0]))
 
 
 def try_costs(
-    config: Config, model: Path, num_trips: int, costs: Sequence[float], device: torch.device
+    config: Config, model: Path, num_trips: int, costs: Sequence[Costs], device: torch.device
 ) -> Trials:
-    """Searches validation trips at each cost."""
+    """Searches validation trips at each of some costs of detours and delays."""
     num_trips = min(num_trips, len(open_city(config, model).trips(SPLIT)))
     if not num_trips:
         raise UserError("There are no validation trips; the best cost cannot be found out.")
     if not costs:
-        raise UserError("There are no costs to try; give some with --costs.")
+        raise UserError("There are no costs to try; give some with --costs and --delay_costs.")
     free = SearchSettings("astar", times="expected")
     session = Session(
         GenerationRequest(config, model, num_trips, PairSettings(SPLIT), search=free), device
     )
-    searches = [replace(free, detour_cost=cost) for cost in costs]
+    searches = [replace(free, detour_cost=km, delay_cost=minute) for km, minute in costs]
     found = [list(session.asked(search).generate(0, num_trips)) for search in searches]
     arrived = np.array([[trip.reached for trip in trips] for trips in found])  # [costs, trips]
     common = np.flatnonzero(arrived.all(axis=0))
@@ -94,14 +96,14 @@ def try_costs(
     driven_there = draw(session.request.seed, common, len(session.dataset))
     real = as_trips(session.dataset).select(driven_there)
     trials = [
-        _trial(cost, share.mean(), [trips[i] for i in common], real, network)
-        for cost, share, trips in zip(costs, arrived, found, strict=True)
+        _trial(each, share.mean(), [trips[i] for i in common], real, network)
+        for each, share, trips in zip(costs, arrived, found, strict=True)
     ]
     return Trials(trials, _mean_km(real, network))
 
 
 def _trial(
-    cost: float,
+    costs: Costs,
     reached: float,
     found: Sequence[GeneratedTrip],
     real: Trips,
@@ -111,7 +113,7 @@ def _trial(
     every = np.arange(len(found))
     local = measure_local(real, trips, Pairs(every, every, len(every), len(every)), network)
     return Trial(
-        cost,
+        *costs,
         reached=float(reached),
         hausdorff_km=float(local.hausdorff_km.mean()),
         dtw_km=float(local.dtw_km.mean()),

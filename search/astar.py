@@ -11,16 +11,18 @@ Where fewer trips are left than a pass has room for, each has the next ones of i
 well. They will nearly always have to be, and are taken in the same order, so the results are the
 same; only the rounds are fewer.
 
-With a `detour_cost` the order is that of log-probability less what each kilometre of detour costs:
-of road driven beyond what the shortest way to the destination has become shorter. A student judges
-one crossing after the other, and a trip that wanders a little at many of them can come out as the
-most probable one.
+With a `detour_cost` or a `delay_cost` the order is that of log-probability less what detours cost:
+each kilometre, or each usual minute, driven beyond what the cheapest way left has become cheaper. A
+student judges one crossing after the other, and a trip that wanders a little at many of them can
+come out as the most probable one.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from config.generation import SearchSettings
 from search.beam import continued
 from search.graph import SearchGraph
 from search.interface import (
@@ -36,6 +38,9 @@ from search.interface import (
 )
 from search.kernels.layout import Blocks, Continued, Partial, Queues, Slots
 from search.pools import with_room
+
+FloatArray = NDArray[np.float64]
+DETOURS = ("detour_cost", "delay_cost")
 
 _BYTES_PER_ROAD = 5
 _BYTES_PER_ROAD_ORDERED = 9
@@ -153,7 +158,7 @@ class BestFirstSearch:
 
 
 class DirectedSearch(BestFirstSearch):
-    """Queues with an order of their own; a detour costs `detour_cost`, in nats a kilometre."""
+    """Queues with an order of their own, and roads that cost nats where they are a detour."""
 
     def __init__(
         self,
@@ -162,14 +167,18 @@ class DirectedSearch(BestFirstSearch):
         max_steps: int,
         rows: int = 1,
         *,
-        detour_cost: float,
+        road_cost: FloatArray | None,
     ) -> None:
-        bytes_per_road = _BYTES_PER_ROAD_DIRECTED if detour_cost else _BYTES_PER_ROAD_ORDERED
+        bytes_per_road = _BYTES_PER_ROAD_ORDERED
+        if road_cost is not None:
+            bytes_per_road = _BYTES_PER_ROAD_DIRECTED
         super().__init__(graph, graph.limit_slots(num_slots, bytes_per_road), max_steps, rows)
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
         self.queues = self.queues._replace(priority=np.empty(0))
-        self._detours = _Detours(graph, self.num_slots, detour_cost) if detour_cost else None
+        self._detours: _Detours | None = None
+        if road_cost is not None:
+            self._detours = _Detours(graph, self.num_slots, road_cost)
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
@@ -197,42 +206,53 @@ class DirectedSearch(BestFirstSearch):
 
 
 class _Detours:
-    """How far every partial trip has driven in vain, and what that costs it."""
+    """What every partial trip has driven in vain."""
 
-    def __init__(self, graph: SearchGraph, num_slots: int, cost_per_km: float) -> None:
-        self.graph, self.cost_per_m = graph, cost_per_km / 1000.0
-        self.way_m = np.empty((num_slots, graph.num_roads))  # [S, R], left to the destination
-        self.driven_m = np.empty(0)  # [P], of an entry
+    def __init__(self, graph: SearchGraph, num_slots: int, road_cost: FloatArray) -> None:
+        self.graph, self.road_cost = graph, road_cost
+        self.left = np.empty((num_slots, graph.num_roads))  # [S, R], the cheapest way there is left
+        self.in_vain = np.empty(0)  # [P], of an entry
 
     def begin(self, trips: NewTrips, entry: IntArray) -> None:
-        """Finds how far it is for trips that set out."""
+        """Finds what the way costs at least for trips that set out."""
         from models.cpu_parallel import even_chunks, run_chunks
         from search.kernels.ways import measure_ways
 
-        graph, (offsets, sources) = self.graph, self.graph.reversed
+        offsets, sources = self.graph.reversed
         slots, origin, destination = trips.slots, trips.origin, trips.destination
-        arguments = slots, origin, destination, offsets, sources, graph.length_m, self.way_m
+        arguments = slots, origin, destination, offsets, sources, self.road_cost, self.left
         chunks = even_chunks(len(slots), max(1, len(slots) // _TRIPS_A_CHUNK))
         run_chunks(measure_ways, chunks, lambda _: arguments)
-        self.driven_m[entry] = 0.0
+        self.in_vain[entry] = 0.0
 
     def charge(self, trips: Continued, entry: IntArray, queues: Queues) -> None:
-        """Takes their costs off the priorities of the listed entries' candidates."""
+        """Takes it off the priorities of the listed entries' candidates."""
         from search.kernels.best_first import charge_detours
 
-        roads, cost = self.graph.roads, self.cost_per_m
-        charge_detours(trips, entry, cost, roads, self.way_m, queues, self.driven_m)
+        roads = self.graph.roads
+        charge_detours(trips, entry, roads, self.road_cost, self.left, queues, self.in_vain)
 
     def lengthen(self, size: int) -> None:
         """Makes room for `size` entries."""
-        self.driven_m = with_room(self.driven_m, size)
+        self.in_vain = with_room(self.in_vain, size)
+
+
+def cost_of_roads(graph: SearchGraph, settings: SearchSettings) -> FloatArray | None:
+    """What each road costs where it is a detour, in nats. [R]; None: detours cost nothing."""
+    if not (settings.detour_cost or settings.delay_cost):
+        return None
+    cost = settings.detour_cost / 1000.0 * graph.length_m
+    if settings.delay_cost:
+        assert graph.road_seconds is not None  # whoever asks for delays brings them along
+        cost = cost + settings.delay_cost / 60.0 * graph.road_seconds
+    return cost
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
-    steps, cost = chosen.settings.max_steps, chosen.settings.detour_cost
-    if not cost:
+    steps, cost = chosen.settings.max_steps, cost_of_roads(graph, chosen.settings)
+    if cost is None:
         return BestFirstSearch(graph, num_slots, steps, chosen.rows)
-    return DirectedSearch(graph, num_slots, steps, chosen.rows, detour_cost=cost)
+    return DirectedSearch(graph, num_slots, steps, chosen.rows, road_cost=cost)
 
 
-KIND = SearchKind(_build, reads=("detour_cost",))
+KIND = SearchKind(_build, reads=DETOURS)

@@ -26,6 +26,7 @@ class SearchGraph:
     length_m: NDArray[np.float64]  # [R]
     lon: NDArray[np.float64]  # [R], radians
     lat: NDArray[np.float64]  # [R], radians
+    road_seconds: NDArray[np.float64] | None = None  # [R], how long a car usually is on each road
 
     @property
     def roads(self) -> Roads:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.astar import DirectedSearch
+from search.astar import DETOURS, DirectedSearch, FloatArray, cost_of_roads
 from search.beam import continued
 from search.graph import SearchGraph
 from search.interface import Chosen, NewTrips, NextRoads, PartialTrips, Search, SearchKind
@@ -33,9 +33,9 @@ class DrawSearch(DirectedSearch):
         *,
         temperature: float,
         seed: int,
-        detour_cost: float = 0.0,
+        road_cost: FloatArray | None = None,
     ) -> None:
-        super().__init__(graph, num_slots, max_steps, rows, detour_cost=detour_cost)
+        super().__init__(graph, num_slots, max_steps, rows, road_cost=road_cost)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
         self.noise = Noise(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint64))
 
@@ -82,10 +82,10 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
             chosen.rows,
             temperature=temperature,
             seed=seed,
-            detour_cost=settings.detour_cost,
+            road_cost=cost_of_roads(graph, settings),
         )
     width = settings.beam_width
     return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
 
 
-KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", "detour_cost"))
+KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", *DETOURS))

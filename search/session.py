@@ -9,7 +9,9 @@ from functools import cached_property
 import torch
 
 from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
+from data.road_times import passages, usual_road_seconds
 from runtime.device import prefers_loops
+from runtime.files import sha256_of_arrays
 from search.demand import ModelledOD
 from search.drawn_times import with_drawn_times
 from search.engine import SearchEngine
@@ -71,6 +73,7 @@ class Session:
             **self.source.identity(),
             **self.city.identity(),
             **self._times_identity(),
+            **self._delay_identity(),
             "time_log1p_mean": self.dataset.time_mean,
             "time_log1p_std": self.dataset.time_std,
         }
@@ -80,6 +83,10 @@ class Session:
         if drawn is None:
             return {}
         return {"travel_times": drawn.content_hash, "times_seed": self.request.seed}
+
+    def _delay_identity(self) -> dict[str, object]:
+        seconds = self.graph.road_seconds
+        return {} if seconds is None else {"road_seconds": sha256_of_arrays(seconds)}
 
     @cached_property
     def travel_times(self) -> TimeDistribution | None:
@@ -91,7 +98,12 @@ class Session:
     @cached_property
     def graph(self) -> SearchGraph:
         """The road network for the searches."""
-        return SearchGraph.of(self.city.network)
+        graph = SearchGraph.of(self.city.network)
+        if not self.request.search.delay_cost:
+            return graph
+        trips = self.city.trips("train")
+        passed = passages(trips.road_ids, trips.seconds, trips.num_roads_of_trip)
+        return replace(graph, road_seconds=usual_road_seconds(self.city.network, *passed))
 
     @cached_property
     def scorer(self) -> Scorer:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.reference_generate import PlainGenerator
 from bench.reference_student import PlainHOSER
@@ -83,10 +84,18 @@ class Setup:
         return self.search(BestFirstSearch(self.graph, slots, max_steps, rows), requests)
 
     def directed(
-        self, requests: Sequence[Request], detour_cost: float, slots: int = 8, rows: int = 1
+        self,
+        requests: Sequence[Request],
+        detour_cost: float,
+        slots: int = 8,
+        rows: int = 1,
+        *,
+        delay_cost: float = 0.0,
+        road_seconds: NDArray[np.float64] | None = None,
     ) -> list[GeneratedTrip]:
-        chosen = SearchSettings("astar", detour_cost=detour_cost)
-        return self.search(build_search(chosen, self.graph, slots, 0, rows), requests)
+        chosen = SearchSettings("astar", detour_cost=detour_cost, delay_cost=delay_cost)
+        graph = replace(self.graph, road_seconds=road_seconds)
+        return self.search(build_search(chosen, graph, slots, 0, rows), requests)
 
     def shortest_path(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

@@ -34,9 +34,12 @@ def some_requests(published: Setup) -> list[Request]:
 def test_directed_search_equals_the_plain_way(
     published: Setup, some_requests: list[Request], cost: float
 ) -> None:
-    plain = published.plain()
-    for trip, request in zip(published.directed(some_requests, cost), some_requests, strict=True):
-        expected = plain.best_first(*request, detour_cost=cost)
+    plain, network = published.plain(), published.network
+    road_seconds = np.random.default_rng(3).uniform(1.0, 60.0, network.num_roads)
+    road_cost = cost * network.length_m / 1000 + cost * road_seconds / 60
+    found = published.directed(some_requests, cost, delay_cost=cost, road_seconds=road_seconds)
+    for trip, request in zip(found, some_requests, strict=True):
+        expected = plain.best_first(*request, road_cost=road_cost)
         assert trip.road_ids.tolist() == expected.road_ids
         assert trip.times.tolist() == expected.times
         assert trip.reached == expected.reached
@@ -100,8 +103,9 @@ def test_draws_become_shorter_and_the_coldest_is_the_best(
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf"), 1e6])
 def test_impossible_costs_are_refused(cost: float) -> None:
-    with pytest.raises(UserError, match="detour_cost is"):
-        SearchSettings("astar", detour_cost=cost)
+    for name in ("detour_cost", "delay_cost"):
+        with pytest.raises(UserError, match=f"{name} is"):
+            SearchSettings("astar", **{name: cost})  # type: ignore[arg-type]
 
 
 def test_settings_without_a_say_are_named() -> None:
@@ -115,12 +119,13 @@ def test_settings_without_a_say_are_named() -> None:
 
 
 def test_a_beam_of_draws_cannot_charge_detours() -> None:
-    with pytest.raises(UserError, match="beam_width"):
-        SearchSettings("sample", 4, detour_cost=1.0)
+    for name in ("detour_cost", "delay_cost"):
+        with pytest.raises(UserError, match="beam_width"):
+            SearchSettings("sample", 4, **{name: 1.0})  # type: ignore[arg-type]
 
 
 def test_the_nearest_trips_decide_and_the_least_cost_among_equals() -> None:
-    none = Trial(0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
+    none = Trial(0.0, 0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
     nearer = replace(none, detour_cost=2.0, hausdorff_km=0.3)
     assert Trials([none, replace(none, detour_cost=1.0)], 3.0).best == none
     assert Trials([none, nearer, replace(nearer, detour_cost=4.0)], 3.0).best == nearer
@@ -133,13 +138,14 @@ def test_costs_are_tried_on_validation_trips(
     published: Setup, parity_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, folder = parity_dir / "hoser_state.pth", published.config.data_dir
-    found = try_costs(published.config, model, 20, (0.0, 3.0), torch.device("cpu"))
+    costs = [(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)]
+    found = try_costs(published.config, model, 20, costs, torch.device("cpu"))
     trials = found.of_costs
-    assert [trial.detour_cost for trial in trials] == [0.0, 3.0]
+    assert [(trial.detour_cost, trial.delay_cost) for trial in trials] == costs
     assert trials[1].km <= trials[0].km and found.driven_km > 0
     assert all(trial.hausdorff_km >= 0 and trial.reached == 1.0 for trial in trials)
     arguments = ["--model", str(model), "--data_dir", str(folder), "--num_trips", "20"]
-    fit_detour_cost([*arguments, "--costs", "0", "3"])
+    fit_detour_cost([*arguments, "--costs", "0", "3", "--delay_costs", "0", "1"])
     printed = capsys.readouterr().out
     assert f"--detour_cost {found.best.detour_cost:g}" in printed
     assert f"{trials[1].dtw_km:.3f}" in printed

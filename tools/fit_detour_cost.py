@@ -1,15 +1,17 @@
-"""Finds what a km of detour should cost best-first search, so that trips are nearest to real ones.
+"""Finds what detours should cost best-first search, so that trips are nearest to real ones.
 
     python -m tools.fit_detour_cost --model save/sf/seed0_distill/best.pth --data_dir data/sf
     python gene.py --search astar --detour_cost 2 ...
 
-Validation trips decide, so that the test trips stay unseen. One cost fits one student.
+Every cost of a km (`--costs`) is tried with every cost of a minute (`--delay_costs`). Validation
+trips decide, so that the test trips stay unseen. What fits one student need not fit another.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
@@ -18,14 +20,15 @@ from runtime.logs import setup_logging
 
 EXAMPLES = """\
   python -m tools.fit_detour_cost --model save/demo/seed0_distill/best.pth --data_dir data/demo
-  python -m tools.fit_detour_cost --model best.pth --dataset Porto --costs 0 1 2 3 4 5"""
+  python -m tools.fit_detour_cost --model best.pth --dataset Porto --costs 0 1 2 3 4 5
+  python -m tools.fit_detour_cost --model best.pth --dataset Porto --delay_costs 0 0.5 1 2"""
 
 
 def _parser() -> argparse.ArgumentParser:
     from pipeline.detour_costs import USUAL_COSTS
 
     parser = example_parser(
-        "Finds what a km of detour should cost best-first search, by validation trips.", EXAMPLES
+        "Finds what detours should cost best-first search, by validation trips.", EXAMPLES
     )
     add_config_arguments(parser)
     parser.add_argument("--model", required=True, type=Path, help="the student's file (.pth)")
@@ -38,6 +41,14 @@ def _parser() -> argparse.ArgumentParser:
         default=list(USUAL_COSTS),
         metavar="C",
         help=f"nats a km (default: {usual})",
+    )
+    parser.add_argument(
+        "--delay_costs",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        metavar="C",
+        help="nats a minute, as long as roads usually take (default: 0)",
     )
     return parser
 
@@ -53,16 +64,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     config = config_from_arguments(arguments)
     device = resolve_device(None, config.training.device)
-    trials = try_costs(config, arguments.model, arguments.num_trips, arguments.costs, device)
-    print("detour cost  arrive  Hausdorff km  DTW km    EDR  length km")
+    costs = list(product(arguments.costs, arguments.delay_costs))
+    trials = try_costs(config, arguments.model, arguments.num_trips, costs, device)
+    print("detour cost  delay cost  arrive  Hausdorff km  DTW km    EDR  length km")
     for trial in trials.of_costs:
         print(
-            f"{trial.detour_cost:11g}  {trial.reached:6.1%}  {trial.hausdorff_km:12.4f}"
-            f"  {trial.dtw_km:6.3f}  {trial.edr:5.3f}  {trial.km:9.3f}"
+            f"{trial.detour_cost:11g}  {trial.delay_cost:10g}  {trial.reached:6.1%}"
+            f"  {trial.hausdorff_km:12.4f}  {trial.dtw_km:6.3f}  {trial.edr:5.3f}  {trial.km:9.3f}"
         )
-    print(f"{'real trips':>11}  {'':6}  {'':12}  {'':6}  {'':5}  {trials.driven_km:9.3f}")
-    chosen = trials.best.detour_cost
-    print(f"Nearest to real trips: python gene.py --search astar --detour_cost {chosen:g} ...")
+    print(f"{'real trips':>11}  {'':10}  {'':6}  {'':12}  {'':6}  {'':5}  {trials.driven_km:9.3f}")
+    best = trials.best
+    costs_of_best = f"--detour_cost {best.detour_cost:g}"
+    costs_of_best += f" --delay_cost {best.delay_cost:g}" if best.delay_cost else ""
+    print(f"Nearest to real trips: python gene.py --search astar {costs_of_best} ...")
 
 
 if __name__ == "__main__":

@@ -217,21 +217,21 @@ def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped
 
 
 @kernel()
-def charge_detours(continued, entry, cost_per_m, roads, way_m, queues, detour_m):  # type: ignore[no-untyped-def]
+def charge_detours(continued, entry, roads, road_cost, left, queues, in_vain):  # type: ignore[no-untyped-def]
     """Takes off the priorities of the listed entries' candidates what their detours cost.
 
-    From the middle of one road to that of the next, at least as far as the way to the destination
-    becomes shorter: no step is ever paid back, so that the first arrival is the best one.
+    From the middle of one road to that of the next, at least as much as the way that is left
+    becomes cheaper: no step is ever paid back, so that the first arrival is the best one.
     """
     for n in range(len(entry)):
         s, road = continued.slot[n], continued.road[n]
         first, edge = queues.candidates[entry[n]], roads.offsets[road]
         for c in range(roads.offsets[road + 1] - edge):
             target = roads.targets[edge + c]
-            driven = 0.5 * (roads.length_m[road] + roads.length_m[target])
-            further = driven - (way_m[s, road] - way_m[s, target])
-            detour_m[first + c] = detour_m[entry[n]] + max(further, 0.0)
-            queues.priority[first + c] -= cost_per_m * detour_m[first + c]
+            step = 0.5 * (road_cost[road] + road_cost[target])
+            nearer = left[s, road] - left[s, target]
+            in_vain[first + c] = in_vain[entry[n]] + max(step - nearer, 0.0)
+            queues.priority[first + c] -= in_vain[first + c]
 
 
 @kernel()
