@@ -48,8 +48,10 @@ PAGE = RESULTS.parent / "generation.md"
 PER_PAIR = 20
 KEPT = (5, 20)  # of the likeliest routes of a pair, among which trips are drawn
 DRAWS_TO_KEEP_FROM = 10  # for each trip asked for
+DETOURS = {"detour_cost": 2.0, "delay_cost": 1.0}  # by validation trips of the second demo city
 SEARCHES = [
     SearchSettings("astar"),
+    SearchSettings("astar", **DETOURS),
     SearchSettings("beam", 4),
     SearchSettings("beam", 16),
     *(
@@ -57,6 +59,7 @@ SEARCHES = [
         for width in (1, 4, None)
         for temperature in (1.0, 0.7, 0.5, 0.25)
     ),
+    *(SearchSettings("sample", temperature=t, **DETOURS) for t in (1.0, 0.7, 0.5)),
 ]
 COLUMNS = {
     "route_divergence": ("route choice, nats", "{:.3f}"),
@@ -190,8 +193,7 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
         judge = Judge(network, real, OdGrid.over(network, CELL_DEGREES))
         for each in SEARCHES:
             trips, cost = drive(session, per_pair, replace(each, times="expected"))
-            name = label_of(each)
-            name += f", temperature {each.temperature:g}" if each.name == "sample" else ""
+            name = _name_of(each)
             found.setdefault(name, []).append({**judge.measure(trips), **cost})
             print(name, found[name][-1], flush=True)
         routes = routes_by_probability(session, per_pair)
@@ -203,6 +205,16 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
         {"search": name, **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]}}  # type: ignore[dict-item]
         for name, rows in found.items()
     ]
+
+
+def _name_of(search: SearchSettings) -> str:
+    """A search in the table's first column."""
+    parts = [label_of(search)]
+    if search.name == "sample":
+        parts.append(f"temperature {search.temperature:g}")
+    if search.detour_cost:
+        parts.append(f"detours cost {search.detour_cost:g} and {search.delay_cost:g}")
+    return ", ".join(parts)
 
 
 def _table(rows: Sequence[Any]) -> tuple[list[str], list[list[str]]]:

@@ -124,11 +124,12 @@ def test_a_beam_of_draws_cannot_charge_detours() -> None:
             SearchSettings("sample", 4, **{name: 1.0})  # type: ignore[arg-type]
 
 
-def test_the_nearest_trips_decide_and_the_least_cost_among_equals() -> None:
+def test_the_nearest_trips_decide_and_the_least_costs_among_those_about_as_near() -> None:
     none = Trial(0.0, 0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
     nearer = replace(none, detour_cost=2.0, hausdorff_km=0.3)
     assert Trials([none, replace(none, detour_cost=1.0)], 3.0).best == none
-    assert Trials([none, nearer, replace(nearer, detour_cost=4.0)], 3.0).best == nearer
+    dearer = replace(nearer, detour_cost=4.0, hausdorff_km=0.295)
+    assert Trials([none, dearer, nearer], 3.0).best == nearer
     assert nearer.beside(none) == pytest.approx(0.75 ** (1 / 3))
     at_their_own_roads = replace(none, hausdorff_km=0.0, dtw_km=0.0, edr=0.0)
     assert at_their_own_roads.beside(at_their_own_roads) == pytest.approx(1.0)
@@ -139,7 +140,8 @@ def test_costs_are_tried_on_validation_trips(
 ) -> None:
     model, folder = parity_dir / "hoser_state.pth", published.config.data_dir
     costs = [(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)]
-    found = try_costs(published.config, model, 20, costs, torch.device("cpu"))
+    best_first = SearchSettings("astar")
+    found = try_costs(published.config, model, 20, best_first, costs, torch.device("cpu"))
     trials = found.of_costs
     assert [(trial.detour_cost, trial.delay_cost) for trial in trials] == costs
     assert trials[1].km <= trials[0].km and found.driven_km > 0

@@ -1,4 +1,4 @@
-"""Finds what detours should cost best-first search, so that trips are nearest to real ones.
+"""Finds what detours should cost a search, so that its trips are nearest to real ones.
 
     python -m tools.fit_detour_cost --model save/sf/seed0_distill/best.pth --data_dir data/sf
     python gene.py --search astar --detour_cost 2 ...
@@ -15,23 +15,35 @@ from itertools import product
 from pathlib import Path
 
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
+from config.generation import USUAL_TEMPERATURE, SearchSettings
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
 
 EXAMPLES = """\
   python -m tools.fit_detour_cost --model save/demo/seed0_distill/best.pth --data_dir data/demo
   python -m tools.fit_detour_cost --model best.pth --dataset Porto --costs 0 1 2 3 4 5
-  python -m tools.fit_detour_cost --model best.pth --dataset Porto --delay_costs 0 0.5 1 2"""
+  python -m tools.fit_detour_cost --model best.pth --dataset Porto --delay_costs 0 0.5 1 2
+  python -m tools.fit_detour_cost --model best.pth --dataset Porto --search sample"""
 
 
 def _parser() -> argparse.ArgumentParser:
     from pipeline.detour_costs import USUAL_COSTS
 
     parser = example_parser(
-        "Finds what detours should cost best-first search, by validation trips.", EXAMPLES
+        "Finds what detours should cost a search, by validation trips.", EXAMPLES
     )
     add_config_arguments(parser)
     parser.add_argument("--model", required=True, type=Path, help="the student's file (.pth)")
+    parser.add_argument(
+        "--search", choices=("astar", "sample"), default="astar", help="default: astar"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=USUAL_TEMPERATURE,
+        metavar="T",
+        help=f"of sample (default: {USUAL_TEMPERATURE})",
+    )
     parser.add_argument("--num_trips", type=int, default=500, metavar="N", help="default: 500")
     usual = " ".join(f"{cost:g}" for cost in USUAL_COSTS)
     parser.add_argument(
@@ -65,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = config_from_arguments(arguments)
     device = resolve_device(None, config.training.device)
     costs = list(product(arguments.costs, arguments.delay_costs))
-    trials = try_costs(config, arguments.model, arguments.num_trips, costs, device)
+    search = SearchSettings(arguments.search, temperature=arguments.temperature)
+    trials = try_costs(config, arguments.model, arguments.num_trips, search, costs, device)
     print("detour cost  delay cost  arrive  Hausdorff km  DTW km    EDR  length km")
     for trial in trials.of_costs:
         print(
@@ -74,9 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     print(f"{'real trips':>11}  {'':10}  {'':6}  {'':12}  {'':6}  {'':5}  {trials.driven_km:9.3f}")
     best = trials.best
-    costs_of_best = f"--detour_cost {best.detour_cost:g}"
+    costs_of_best = f"--search {search.name} --detour_cost {best.detour_cost:g}"
     costs_of_best += f" --delay_cost {best.delay_cost:g}" if best.delay_cost else ""
-    print(f"Nearest to real trips: python gene.py --search astar {costs_of_best} ...")
+    print(f"Nearest to real trips: python gene.py {costs_of_best} ...")
 
 
 if __name__ == "__main__":
