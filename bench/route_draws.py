@@ -48,10 +48,16 @@ PAGE = RESULTS.parent / "generation.md"
 PER_PAIR = 20
 KEPT = (5, 20)  # of the likeliest routes of a pair, among which trips are drawn
 DRAWS_TO_KEEP_FROM = 10  # for each trip asked for
-DETOURS = {"detour_cost": 2.0, "delay_cost": 1.0}  # by validation trips of the second demo city
+DETOUR_COST, DELAY_COST = 2.0, 1.0  # by validation trips of the second demo city
+
+
+def _directed(search: SearchSettings) -> SearchSettings:
+    return replace(search, detour_cost=DETOUR_COST, delay_cost=DELAY_COST)
+
+
 SEARCHES = [
     SearchSettings("astar"),
-    SearchSettings("astar", **DETOURS),
+    _directed(SearchSettings("astar")),
     SearchSettings("beam", 4),
     SearchSettings("beam", 16),
     *(
@@ -59,7 +65,7 @@ SEARCHES = [
         for width in (1, 4, None)
         for temperature in (1.0, 0.7, 0.5, 0.25)
     ),
-    *(SearchSettings("sample", temperature=t, **DETOURS) for t in (1.0, 0.7, 0.5)),
+    *(_directed(SearchSettings("sample", temperature=t)) for t in (1.0, 0.7, 0.5)),
 ]
 COLUMNS = {
     "route_divergence": ("route choice, nats", "{:.3f}"),
