@@ -1,8 +1,7 @@
 """`astar`: best-first search, as the original HOSER generates under that name, and A*.
 
 Always the most probable partial trip is continued. Every trip has a queue of them ordered by
-log-probability. The best one is taken; on the
-destination the search ends. A road is continued from once, and a candidate is queued only when its
+log-probability. The best one is taken; on the destination the search ends. A road is continued from once, and a candidate is queued only when its
 road was not reached before or by a worse path. When the queue is empty or `max_steps` partial trips
 were continued, the one that came nearest is returned. Many trips run side by side, each taking the
 head of its own queue every round, so the results are those of one trip at a time.
@@ -11,19 +10,17 @@ Where fewer trips are left than a pass has room for, each has the next ones of i
 well. They will nearly always have to be, and are taken in the same order, so the results are the
 same; only the rounds are fewer.
 
-With a `detour_cost` or a `delay_cost` the order is that of log-probability less what detours cost:
-each kilometre, or each usual minute, driven beyond what the cheapest way left has become cheaper. A
-student judges one crossing after the other, and a trip that wanders a little at many of them can
+Where detours cost something (`search.detours`), that comes off the log-probability in the order.
+A student judges one crossing after the other, and a trip that wanders a little at many of them can
 come out as the most probable one.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from config.generation import SearchSettings
 from search.beam import continued
+from search.detours import COSTS, Detours, FloatArray, cost_of_roads
 from search.graph import SearchGraph
 from search.interface import (
     NO_NODE,
@@ -36,18 +33,14 @@ from search.interface import (
     Search,
     SearchKind,
 )
-from search.kernels.layout import Blocks, Continued, Partial, Queues, Slots
+from search.kernels.layout import Blocks, Partial, Queues, Slots
 from search.pools import with_room
-
-FloatArray = NDArray[np.float64]
-DETOURS = ("detour_cost", "delay_cost")
 
 _BYTES_PER_ROAD = 5
 _BYTES_PER_ROAD_ORDERED = 9
 _BYTES_PER_ROAD_DIRECTED = 17
 _FIRST_HEAP_SIZE = 256
 _ENTRIES_A_BLOCK = 128
-_TRIPS_A_CHUNK = 8
 _MOST_AHEAD = 15  # of one trip: the further down the queue, the more of them in vain
 
 
@@ -176,9 +169,9 @@ class DirectedSearch(BestFirstSearch):
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
         self.queues = self.queues._replace(priority=np.empty(0))
-        self._detours: _Detours | None = None
+        self._detours: Detours | None = None
         if road_cost is not None:
-            self._detours = _Detours(graph, self.num_slots, road_cost)
+            self._detours = Detours(graph, self.num_slots, road_cost)
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
@@ -205,49 +198,6 @@ class DirectedSearch(BestFirstSearch):
             self._detours.lengthen(size)
 
 
-class _Detours:
-    """What every partial trip has driven in vain."""
-
-    def __init__(self, graph: SearchGraph, num_slots: int, road_cost: FloatArray) -> None:
-        self.graph, self.road_cost = graph, road_cost
-        self.left = np.empty((num_slots, graph.num_roads))  # [S, R], the cheapest way there is left
-        self.in_vain = np.empty(0)  # [P], of an entry
-
-    def begin(self, trips: NewTrips, entry: IntArray) -> None:
-        """Finds what the way costs at least for trips that set out."""
-        from models.cpu_parallel import even_chunks, run_chunks
-        from search.kernels.ways import measure_ways
-
-        offsets, sources = self.graph.reversed
-        slots, origin, destination = trips.slots, trips.origin, trips.destination
-        arguments = slots, origin, destination, offsets, sources, self.road_cost, self.left
-        chunks = even_chunks(len(slots), max(1, len(slots) // _TRIPS_A_CHUNK))
-        run_chunks(measure_ways, chunks, lambda _: arguments)
-        self.in_vain[entry] = 0.0
-
-    def charge(self, trips: Continued, entry: IntArray, queues: Queues) -> None:
-        """Takes it off the priorities of the listed entries' candidates."""
-        from search.kernels.best_first import charge_detours
-
-        roads = self.graph.roads
-        charge_detours(trips, entry, roads, self.road_cost, self.left, queues, self.in_vain)
-
-    def lengthen(self, size: int) -> None:
-        """Makes room for `size` entries."""
-        self.in_vain = with_room(self.in_vain, size)
-
-
-def cost_of_roads(graph: SearchGraph, settings: SearchSettings) -> FloatArray | None:
-    """What each road costs where it is a detour, in nats. [R]; None: detours cost nothing."""
-    if not (settings.detour_cost or settings.delay_cost):
-        return None
-    cost = settings.detour_cost / 1000.0 * graph.length_m
-    if settings.delay_cost:
-        assert graph.road_seconds is not None  # whoever asks for delays brings them along
-        cost = cost + settings.delay_cost / 60.0 * graph.road_seconds
-    return cost
-
-
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     steps, cost = chosen.settings.max_steps, cost_of_roads(graph, chosen.settings)
     if cost is None:
@@ -255,4 +205,4 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     return DirectedSearch(graph, num_slots, steps, chosen.rows, road_cost=cost)
 
 
-KIND = SearchKind(_build, reads=DETOURS)
+KIND = SearchKind(_build, reads=COSTS)

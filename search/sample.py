@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.astar import DETOURS, DirectedSearch, FloatArray, cost_of_roads
+from search.astar import DirectedSearch
 from search.beam import continued
+from search.detours import COSTS, FloatArray, cost_of_roads
 from search.graph import SearchGraph
 from search.interface import Chosen, NewTrips, NextRoads, PartialTrips, Search, SearchKind
 from search.kernels.layout import Noise
@@ -88,4 +89,4 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
 
 
-KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", *DETOURS))
+KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", *COSTS))
