@@ -1,10 +1,11 @@
 """`astar`: best-first search, as the original HOSER generates under that name, and A*.
 
 Always the most probable partial trip is continued. Every trip has a queue of them ordered by
-log-probability. The best one is taken; on the destination the search ends. A road is continued from once, and a candidate is queued only when its
-road was not reached before or by a worse path. When the queue is empty or `max_steps` partial trips
-were continued, the one that came nearest is returned. Many trips run side by side, each taking the
-head of its own queue every round, so the results are those of one trip at a time.
+log-probability. The best one is taken; on the destination the search ends. A road is continued from
+once, and a candidate is queued only when its road was not reached before or by a worse path. When
+the queue is empty or `max_steps` partial trips were continued, the one that came nearest is
+returned. Many trips run side by side, each taking the head of its own queue every round, so the
+results are those of one trip at a time.
 
 Where fewer trips are left than a pass has room for, each has the next ones of its queue scored as
 well. They will nearly always have to be, and are taken in the same order, so the results are the

@@ -16,7 +16,9 @@ KINDS = (VANILLA, LONG, *TAUGHT, PLAIN)
 FOLLOWED = (VANILLA, "teacher_drives")
 SEARCHES = {
     "best_first": SearchSettings("astar"),
-    "directed": SearchSettings("astar", detour_cost=4.0),  # by validation trips of San Francisco
+    # Costs by validation trips of San Francisco, the same for all students.
+    "directed": SearchSettings("astar", detour_cost=4.0),
+    "directed_by_time": SearchSettings("astar", detour_cost=4.0, delay_cost=2.0),
     "beam_16": SearchSettings("beam", 16),
     "drawn": SearchSettings("sample"),
 }
