@@ -48,7 +48,7 @@ PAGE = RESULTS.parent / "generation.md"
 PER_PAIR = 20
 KEPT = (5, 20)  # of the likeliest routes of a pair, among which trips are drawn
 DRAWS_TO_KEEP_FROM = 10  # for each trip asked for
-DETOUR_COST, DELAY_COST = 2.0, 1.0  # by validation trips of the second demo city
+DETOUR_COST, DELAY_COST = 2.0, 1.0  # found on the second demo city
 
 
 def _directed(search: SearchSettings) -> SearchSettings:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.habits import Habits
 from config.generation import SearchSettings
+from critics.scoring.trips import as_trips
+from data.road_times import passages, usual_road_seconds
 from pipeline.detour_costs import Trial, Trials, try_costs
 from runtime.errors import UserError
 from search.searches import unread
@@ -106,6 +109,16 @@ def test_impossible_costs_are_refused(cost: float) -> None:
     for name in ("detour_cost", "delay_cost"):
         with pytest.raises(UserError, match=f"{name} is"):
             SearchSettings("astar", **{name: cost})  # type: ignore[arg-type]
+
+
+def test_roads_take_as_long_as_on_the_training_trips(published: Setup) -> None:
+    trips, network = published.trips, published.network
+    passed = passages(trips.road_ids, trips.seconds, trips.num_roads_of_trip)
+    found = usual_road_seconds(network, *passed)
+    assert found == pytest.approx(Habits(network, as_trips(trips)).road_seconds)
+    often = int(np.bincount(passed[0]).argmax())
+    seen = passed[1][passed[0] == often]
+    assert abs(found[often] - seen.mean()) < 0.2 * seen.mean()
 
 
 def test_settings_without_a_say_are_named() -> None:
