@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from baselines.contexts import CONTEXTS
 from data.road_network import RoadNetwork
-from data.road_times import usual_road_seconds
+from data.road_times import passages, usual_road_seconds
 from metrics.trips import Trips
 from metrics.usual import period_of
 from runtime.inputs import Inputs
@@ -66,12 +66,11 @@ class Habits:
     def _steps(self) -> _Steps:
         trips, num_roads = self.trips, self.network.num_roads
         trip = np.repeat(np.arange(len(trips)), trips.lengths)
-        before = np.flatnonzero(trip[:-1] == trip[1:])
+        before, seconds = passages(trips.times, trips.lengths)
         key = trips.road_ids[before].astype(np.int64) * num_roads + trips.road_ids[before + 1]
         edge_key = self.source * num_roads + self.network.reach_targets
         order = np.argsort(edge_key, kind="stable")
         edge = order[np.searchsorted(edge_key[order], key)]
-        seconds = (trips.times[before + 1] - trips.times[before]).astype(np.float64)
         goes_on = np.append(trip[before][:-1] == trip[before][1:], False)
         return _Steps(trip[before], edge, seconds, goes_on)
 

@@ -14,21 +14,20 @@ PRIOR_SIGHTINGS = 2.0  # of a road's time, as its class drives it
 
 
 def passages(
-    road_ids: NDArray[np.integer], seconds: NDArray[np.integer], lengths: NDArray[np.integer]
+    seconds: NDArray[np.integer], lengths: NDArray[np.integer]
 ) -> tuple[IntArray, FloatArray]:
-    """Each road that trips laid end to end have left, and how long they were on it. [s] each
+    """The places [s] of roads that trips laid end to end have left, and how long they were on them.
 
     `seconds` [S] says when each road was entered; the last road of a trip has no end.
     """
-    is_last = np.zeros(len(road_ids), dtype=np.bool_)
+    is_last = np.zeros(len(seconds), dtype=np.bool_)
     is_last[np.cumsum(lengths) - 1] = True
-    left = np.flatnonzero(~is_last)
-    taken = seconds[left + 1].astype(np.float64) - seconds[left]
-    return road_ids[left].astype(np.int64), taken
+    place = np.flatnonzero(~is_last)
+    return place, seconds[place + 1].astype(np.float64) - seconds[place]
 
 
 def usual_road_seconds(
-    network: RoadNetwork, road: IntArray, seconds: FloatArray
+    network: RoadNetwork, road: NDArray[np.integer], seconds: FloatArray
 ) -> FloatArray:  # [s], [s] -> [R]
     """How long a car is on each road; one seldom seen drives as its class does."""
     kind, num_roads, kinds = network.road_attr_type, network.num_roads, len(network.type_names)

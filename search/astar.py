@@ -163,16 +163,13 @@ class DirectedSearch(BestFirstSearch):
         *,
         road_cost: FloatArray | None,
     ) -> None:
-        bytes_per_road = _BYTES_PER_ROAD_ORDERED
-        if road_cost is not None:
-            bytes_per_road = _BYTES_PER_ROAD_DIRECTED
+        free = road_cost is None
+        bytes_per_road = _BYTES_PER_ROAD_ORDERED if free else _BYTES_PER_ROAD_DIRECTED
         super().__init__(graph, graph.limit_slots(num_slots, bytes_per_road), max_steps, rows)
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
         self.queues = self.queues._replace(priority=np.empty(0))
-        self._detours: Detours | None = None
-        if road_cost is not None:
-            self._detours = Detours(graph, self.num_slots, road_cost)
+        self._detours = None if road_cost is None else Detours(graph, self.num_slots, road_cost)
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""

@@ -9,7 +9,6 @@ from functools import cached_property
 import torch
 
 from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
-from data.road_times import passages, usual_road_seconds
 from runtime.device import prefers_loops
 from runtime.files import sha256_of_arrays
 from search.demand import ModelledOD
@@ -34,9 +33,11 @@ _MOST_ALIKE = 4  # trips of one pair that are encoded as one, roughly
 class Session:
     """A request with its city opened; the student is loaded when the first trip is wanted."""
 
-    def __init__(self, request: GenerationRequest, device: torch.device) -> None:
+    def __init__(
+        self, request: GenerationRequest, device: torch.device, city: City | None = None
+    ) -> None:
         self.request, self.device = request, device
-        self.city: City = open_city(request.config, request.model_path)
+        self.city = city or open_city(request.config, request.model_path)
         drawn = request.pairs.file is None and request.pairs.split != "model"
         statistics_split = request.pairs.split if drawn else "train"
         self.dataset = self.city.trips(statistics_split)
@@ -45,7 +46,8 @@ class Session:
     def asked(self, search: SearchSettings, pairs: PairSettings | None = None) -> Session:
         """The same student in the same city, asked by another search or for other pairs."""
         pairs = pairs or self.request.pairs
-        other = Session(replace(self.request, search=search, pairs=pairs), self.device)
+        request = replace(self.request, search=search, pairs=pairs)
+        other = Session(request, self.device, self.city)
         other.scorer = self.scorer
         return other
 
@@ -101,9 +103,7 @@ class Session:
         graph = SearchGraph.of(self.city.network)
         if not self.request.search.delay_cost:
             return graph
-        trips = self.city.trips("train")
-        passed = passages(trips.road_ids, trips.seconds, trips.num_roads_of_trip)
-        return replace(graph, road_seconds=usual_road_seconds(self.city.network, *passed))
+        return replace(graph, road_seconds=self.city.road_seconds)
 
     @cached_property
     def scorer(self) -> Scorer:

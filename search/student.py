@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
 from config.schema import Config
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
+from data.road_times import passages, usual_road_seconds
 from data.splits import has_split, split_file
 from data.trip_cache import open_trips
 from dataset import TripDataset
@@ -63,6 +67,13 @@ class City:
             ram_fraction=data.ram_fraction,
             time_statistics=self._time_statistics(),
         )
+
+    @cached_property
+    def road_seconds(self) -> NDArray[np.float64]:
+        """How long a car usually is on each road, on the training trips. [R]"""
+        trips = self.trips("train")
+        place, seconds = passages(trips.seconds, trips.num_roads_of_trip)
+        return usual_road_seconds(self.network, np.asarray(trips.road_ids[place]), seconds)
 
     def _time_statistics(self) -> tuple[float, float] | None:
         """What turns the student's travel times into seconds belongs to the student."""

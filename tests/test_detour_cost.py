@@ -113,11 +113,12 @@ def test_impossible_costs_are_refused(cost: float) -> None:
 
 def test_roads_take_as_long_as_on_the_training_trips(published: Setup) -> None:
     trips, network = published.trips, published.network
-    passed = passages(trips.road_ids, trips.seconds, trips.num_roads_of_trip)
-    found = usual_road_seconds(network, *passed)
+    place, seconds = passages(trips.seconds, trips.num_roads_of_trip)
+    road = trips.road_ids[place]
+    found = usual_road_seconds(network, road, seconds)
     assert found == pytest.approx(Habits(network, as_trips(trips)).road_seconds)
-    often = int(np.bincount(passed[0]).argmax())
-    seen = passed[1][passed[0] == often]
+    often = int(np.bincount(road).argmax())
+    seen = seconds[road == often]
     assert abs(found[often] - seen.mean()) < 0.2 * seen.mean()
 
 

@@ -32,8 +32,13 @@ from search.searches import identity_of
 QUESTIONS = "questions"
 # Seconds a trip shown, driven or scored: San Francisco, two cores, one thread.
 _TAUGHT, _VANILLA, _PLAIN, _LONG = 0.022, 0.011, 0.13, 0.05
-_DRIVEN = {"best_first": 0.05, "directed": 0.05, "beam_16": 0.03, "drawn": 0.02}
-_DRIVEN["directed_by_time"] = _DRIVEN["directed"]
+_DRIVEN = {
+    "best_first": 0.05,
+    "directed": 0.05,
+    "directed_by_time": 0.05,
+    "beam_16": 0.03,
+    "drawn": 0.02,
+}
 _TEACHER, _YARDSTICK, _LEAKAGE, _SCORES = 0.004, 0.01, 0.01, 0.2
 
 

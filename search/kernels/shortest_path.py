@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from data.demo_city.search import heap_pop, heap_push
 from runtime.jit import kernel
 from search.kernels.common import distance_m
 
@@ -53,8 +54,7 @@ def _settle(  # type: ignore[no-untyped-def]
     nearest, nearest_m = origin, np.inf
     while size > 0:
         road = heap_road[0]
-        size -= 1
-        place_last_at_root(heap_cost, heap_road, size)
+        size = heap_pop(heap_cost, heap_road, size)
         if is_settled[road]:
             continue
         is_settled[road] = True
@@ -68,37 +68,8 @@ def _settle(  # type: ignore[no-untyped-def]
             total = cost[road] + length_m[target]
             if total < cost[target]:
                 cost[target], previous[target] = total, road
-                insert(heap_cost, heap_road, size, total, target)
-                size += 1
+                size = heap_push(heap_cost, heap_road, size, total, target)
     return nearest
-
-
-@kernel()
-def insert(heap_cost, heap_road, place, cost, road):  # type: ignore[no-untyped-def]
-    """Adds a road to a heap of `place` roads; the cheapest stays at the root."""
-    while place > 0:
-        parent = (place - 1) >> 1
-        if heap_cost[parent] <= cost:
-            break
-        heap_cost[place], heap_road[place] = heap_cost[parent], heap_road[parent]
-        place = parent
-    heap_cost[place], heap_road[place] = cost, road
-
-
-@kernel()
-def place_last_at_root(heap_cost, heap_road, size):  # type: ignore[no-untyped-def]
-    """Closes the gap at the root of a heap, whose last road stands at `size`."""
-    cost, road = heap_cost[size], heap_road[size]
-    place, child = 0, 1
-    while child < size:
-        if child + 1 < size and heap_cost[child + 1] < heap_cost[child]:
-            child += 1
-        if heap_cost[child] >= cost:
-            break
-        heap_cost[place], heap_road[place] = heap_cost[child], heap_road[child]
-        place = child
-        child = 2 * place + 1
-    heap_cost[place], heap_road[place] = cost, road
 
 
 @kernel()

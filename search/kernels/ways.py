@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from data.demo_city.search import heap_pop, heap_push
 from runtime.jit import kernel
-from search.kernels.shortest_path import insert, place_last_at_root
 
 
 @kernel()
@@ -16,7 +16,6 @@ def measure_ways(begin, end, slots, origin, destination, offsets, sources, road_
     more than it costs. Where no way leads there, all are 0.
     """
     num_roads = len(road_cost)
-    is_settled = np.empty(num_roads, dtype=np.bool_)
     heap_cost = np.empty(len(sources) + 1)
     heap_road = np.empty(len(sources) + 1, dtype=np.int64)
     for i in range(begin, end):
@@ -25,17 +24,14 @@ def measure_ways(begin, end, slots, origin, destination, offsets, sources, road_
             continue
         way = left[slots[i]]
         way[:] = np.inf
-        is_settled[:] = False
         way[destination[i]] = 0.0
         heap_cost[0], heap_road[0], size = 0.0, destination[i], 1
         most = 0.0
         while size > 0:
             cost, road = heap_cost[0], heap_road[0]
-            size -= 1
-            place_last_at_root(heap_cost, heap_road, size)
-            if is_settled[road]:
+            size = heap_pop(heap_cost, heap_road, size)
+            if cost > way[road]:  # found cheaper since
                 continue
-            is_settled[road] = True
             if road == origin[i]:
                 most = cost
                 break
@@ -44,7 +40,6 @@ def measure_ways(begin, end, slots, origin, destination, offsets, sources, road_
                 total = cost + 0.5 * (road_cost[source] + road_cost[road])
                 if total < way[source]:
                     way[source] = total
-                    insert(heap_cost, heap_road, size, total, source)
-                    size += 1
+                    size = heap_push(heap_cost, heap_road, size, total, source)
         for road in range(num_roads):
             way[road] = min(way[road], most)
