@@ -133,6 +133,12 @@ class TripDataset:
         span = slice(self.offsets[index], self.offsets[index + 1])
         return np.asarray(self.road_ids[span]), self.starts[index] + self.seconds[span]
 
+    def laid_out(self, trip_id: IntArray) -> tuple[NDArray[np.int32], IntArray]:
+        """The roads of some trips, one trip after the other, and the offsets between them."""
+        roads = [self.trip(int(trip))[0] for trip in trip_id]
+        offsets = np.cumsum([0, *map(len, roads)], dtype=np.int64)
+        return np.concatenate([np.zeros(0, dtype=np.int32), *roads]), offsets
+
     def batch(self, indices: Sequence[int] | IntArray, device: torch.device | str = "cpu") -> Batch:
         """The trips `indices` with all features on `device`.
 

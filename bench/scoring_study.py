@@ -53,7 +53,7 @@ def main() -> None:
     training = Training(options.max_train_trips, options.epochs, options.replayed, options.seeds)
     if options.quick:
         training = Training(trips=100, epochs=1, replayed=100, seeds=2)
-    students = make_students(city, teacher, folder / "students", training, options.processes)
+    students = make_students(city, [teacher], folder / "students", training, options.processes)
     result = score(
         ScoreRequest(
             models=[teacher, *files_of(students, folder / "students")],

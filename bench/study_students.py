@@ -37,8 +37,9 @@ class Training:
 
     trips: int = 1500
     epochs: int = 10  # of as many steps each, with and without a teacher
-    replayed: int = 6000  # further trips that the teacher drives, as the demo has it
+    replayed: int = 6000  # further trips that the teachers drive, as the demo has it
     seeds: int = 5
+    teachers: int = 1  # that teach together
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,39 @@ class Student:
         return folder / f"seed{self.seed}_{self.arm}" / "best.pth"
 
 
-def make_teacher(city: Path, file: Path) -> None:
+def make_teachers(city: Path, folder: Path, number: int) -> list[Path]:
+    """So many teachers of the same trips, of different seeds; those missing are trained."""
+    files = [folder / f"teacher{seed or ''}.pt" for seed in range(number)]
+    for seed, file in enumerate(files):
+        make_teacher(city, file, seed)
+    return files
+
+
+def make_teacher(city: Path, file: Path, seed: int = 0) -> None:
     """A teacher of whole trips on all training trips, unless there is one."""
     if file.exists():
         return
     network = RoadNetwork.load(city)
     train_split, val = (TripDataset.load(city, split, network) for split in ("train", "val"))
     options = TeacherOptions(
-        file, vocabulary="road", destination_prefix=True, epochs=TEACHER_EPOCHS, progress=False
+        file,
+        vocabulary="road",
+        destination_prefix=True,
+        epochs=TEACHER_EPOCHS,
+        seed=seed,
+        progress=False,
     )
     train_teacher(options, network, train_split, val)
 
 
 def make_students(
-    city: Path, teacher: Path, folder: Path, training: Training, processes: int
+    city: Path, teachers: Sequence[Path], folder: Path, training: Training, processes: int
 ) -> list[Student]:
     """Trains the students that are missing, several side by side; returns all."""
     students = [Student(arm, seed) for seed in range(training.seeds) for arm in ARMS]
     missing = [student for student in students if not _is_done(student, folder)]
     print(f"{len(students)} students, {len(missing)} of them to be trained.", flush=True)
-    work = partial(_train, city, teacher, folder, training)
+    work = partial(_train, city, teachers, folder, training)
     if processes == 1:
         _report(map(work, missing))
     elif missing:
@@ -91,12 +105,14 @@ def _is_done(student: Student, folder: Path) -> bool:
     return student.file(folder).with_name("done").exists()
 
 
-def _train(city: Path, teacher: Path, folder: Path, training: Training, student: Student) -> str:
+def _train(
+    city: Path, teachers: Sequence[Path], folder: Path, training: Training, student: Student
+) -> str:
     """Trains one student, or goes on with it; says how good it is."""
     setup_logging("WARNING")
     torch.set_num_threads(1)
     file = student.file(folder)
-    config = student_config(city, teacher, training, student)
+    config = student_config(city, teachers, training, student)
     result = train(config, folder=RunFolder(file.parent))
     if not result.finished:
         raise RuntimeError(f"{file.parent} was interrupted; start again to go on")
@@ -104,8 +120,11 @@ def _train(city: Path, teacher: Path, folder: Path, training: Training, student:
     return f"{file.parent.name}: validation accuracy {result.best_val_acc:.4f}"
 
 
-def student_config(city: Path, teacher: Path, training: Training, student: Student) -> Config:
+def student_config(
+    city: Path, teachers: Sequence[Path], training: Training, student: Student
+) -> Config:
     """The demo's configuration, with what the study changes."""
+    first, *further = map(str, teachers)
     changes: dict[str, Any] = {
         "dataset": "scoring",
         "data_dir": str(city),
@@ -116,7 +135,8 @@ def student_config(city: Path, teacher: Path, training: Training, student: Stude
         "training.progress": False,
         "dataloader.num_workers": 0,
         "distill.enable": student.arm == "distilled",
-        "distill.ckpt": str(teacher),
+        "distill.ckpt": first,
+        "distill.further_ckpts": further,
         "distill.teacher_report": False,
         "distill.replay.trips": training.replayed,
     }

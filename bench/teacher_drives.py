@@ -15,7 +15,7 @@ trips stand in docs/teacher_drives.json; `--page` makes tables of them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,15 +26,16 @@ from bench._pages import fill
 from bench.gain_comparison import corrected
 from bench.oracle_teacher import drive_test_pairs_again
 from bench.scoring_study import CITY, QUICK_CITY
-from bench.students import assessed, drive, measure_choices
+from bench.students import DEMO, assessed, drive, measure_choices
 from bench.study_students import (
     ARMS,
     Student,
     Training,
     make_students,
-    make_teacher,
+    make_teachers,
     student_config,
 )
+from config import load_config
 from config.generation import SearchSettings
 from data.demo_city import DemoCitySettings, make_demo_city
 from data.demo_city.oracle import DemoCityOracle
@@ -98,25 +99,30 @@ class DriveStudy:
         """Makes and measures what is missing; figures by arm and seed."""
         make_demo_city(self.city, settings=self.settings, progress=False)
         ensure_zones(self.city, NUM_ZONES)
-        teacher = self.folder / "teacher.pt"
-        make_teacher(self.city, teacher)
-        students = make_students(self.city, teacher, self.students, self.training, processes)
+        teachers = make_teachers(self.city, self.folder, self.training.teachers)
+        students = make_students(self.city, teachers, self.students, self.training, processes)
         pool = ResourcePool()
         found: dict[str, dict[int, Figures]] = {arm: {} for arm in ARMS}
         for student in students:
-            figures = self._measured(student, teacher, pool)
+            figures = self._measured(student, teachers, pool)
             found[student.arm][student.seed] = figures
             shown = {name: round(figures[name], 4) for name in ("accuracy", "hausdorff_km")}
             print(f"  {student.file(self.students).parent.name}: {shown}", flush=True)
         return found
 
-    def _measured(self, student: Student, teacher: Path, pool: ResourcePool) -> Figures:
+    @property
+    def temperature(self) -> str:
+        """At which the students are taught, from the first step to the last."""
+        distill = load_config(DEMO).distill
+        return " to ".join(f"{at:g}" for at in (distill.temperature, distill.temperature_end) if at)
+
+    def _measured(self, student: Student, teachers: Sequence[Path], pool: ResourcePool) -> Figures:
         """A student's figures, from its folder where they are there."""
         file = student.file(self.students)
         kept = file.with_name("figures.json")
         if kept.exists():
             return dict(read_json(kept))
-        config = student_config(self.city, teacher, self.training, student)
+        config = student_config(self.city, teachers, self.training, student)
         trips = file.with_name("trips.csv")
         figures = measure_choices(config, file, pool)
         calibrated = measure_choices(config, file, pool, calibrated=True)
@@ -178,18 +184,22 @@ def write_page(page: Path = PAGE) -> None:
     def tables() -> str:
         parts = []
         for study in known.values():
-            trained = study["training"]
-            title = (
-                f"Demo city {study['city']}, {trained['seeds']} seeds, "
-                f"students of {trained['trips']:,} trips, {trained['epochs']} epochs, "
-                f"{trained['replayed']:,} drives, "
-                f"{study['num_generated']:,} generated trips ({study['machine']['processor']}, "
-                f"{study['machine']['cores']} cores, {study['machine']['date']}):"
-            )
-            parts.append(f"{title}\n\n{table(study)}")
+            parts.append(f"{_title(study)}\n\n{table(study)}")
         return "\n\n".join(parts)
 
     fill(page, {"teacher_drives": tables})
+
+
+def _title(study: dict[str, Any]) -> str:
+    trained, machine_of = study["training"], study["machine"]
+    teachers = trained.get("teachers", 1)
+    return (
+        f"Demo city {study['city']}, {trained['seeds']} seeds, "
+        f"{teachers} teacher{'s' if teachers > 1 else ''}, temperature {study['temperature']}, "
+        f"students of {trained['trips']:,} trips, {trained['epochs']} epochs, "
+        f"{trained['replayed']:,} drives, {study['num_generated']:,} generated trips "
+        f"({machine_of['processor']}, {machine_of['cores']} cores, {machine_of['date']}):"
+    )
 
 
 def main() -> None:
@@ -219,6 +229,7 @@ def main() -> None:
         "tests": compared(found),
         "machine": machine(),
         "training": asdict(study.training),
+        "temperature": study.temperature,
         "num_generated": study.num_generated,
         "drivers": study.drivers(),
     }

@@ -86,12 +86,17 @@ def judge(logits: NDArray[np.floating], choices: Choices) -> Judgement:
     return Judgement(surprise, entropy, variance, likeliest)
 
 
+def here_and_taken(road_ids: NDArray[np.int32], offsets: IntArray) -> tuple[IntArray, IntArray]:
+    """The road at each position of trips laid end to end, and the one taken after it. [P] each"""
+    inner = np.ones(len(road_ids), dtype=bool)
+    inner[offsets[1:] - 1] = False
+    here = np.flatnonzero(inner)
+    return road_ids[here].astype(np.int64), road_ids[here + 1].astype(np.int64)
+
+
 def edge_counts(network: RoadNetwork, road_ids: NDArray[np.int32], offsets: IntArray) -> FloatArray:
     """How often trips, laid end to end and delimited by `offsets`, drove each edge. [E]"""
-    roads = np.asarray(road_ids, dtype=np.int64)
-    inner = np.ones(len(roads), dtype=bool)
-    inner[offsets[1:] - 1] = False
-    here, taken = roads[inner], roads[np.flatnonzero(inner) + 1]
+    here, taken = here_and_taken(road_ids, offsets)
     size = network.num_roads
     driven, times = np.unique(here * size + taken, return_counts=True)
     origin = np.repeat(np.arange(size), network.out_degree)

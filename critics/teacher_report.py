@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import Window
-from critics.choices import Choices, edge_counts
+from critics.choices import Choices, edge_counts, here_and_taken
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from critics.teachers import JointRoadTeacher
 from dataset import TripDataset
@@ -78,7 +78,7 @@ def teacher_report(
     trips = np.unique(np.linspace(0, len(val) - 1, min(max_trips, len(val))).astype(np.int64))
     if len(trips) == 0:
         raise UserError(f"The split {val.split} is empty; a teacher cannot be measured on it.")
-    choices = _choices(val, trips)
+    choices = Choices.of(val.network, *here_and_taken(*val.laid_out(trips)))
     rows = []
     for name, variant in _variants(teacher, val, windows):
         parts = [
@@ -107,18 +107,6 @@ def _variants(
         (name, LMTADRoadTeacher(teacher.teacher, tokens, dataset.network, window))
         for name, window in named
     ]
-
-
-def _roads_and_next(dataset: TripDataset, trips: IntArray) -> tuple[IntArray, IntArray]:
-    """The road at each position of whole trips, and the one taken after it."""
-    sequences = [np.asarray(dataset.trip(int(trip))[0], dtype=np.int64) for trip in trips]
-    here = np.concatenate([roads[:-1] for roads in sequences])
-    return here, np.concatenate([roads[1:] for roads in sequences])
-
-
-def _choices(dataset: TripDataset, trips: IntArray) -> Choices:
-    here, taken = _roads_and_next(dataset, trips)
-    return Choices.of(dataset.network, here, taken)
 
 
 def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: Choices) -> FloatArray:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from critics.choices import log_probabilities
+from critics.choices import here_and_taken, log_probabilities
 from critics.registry import require_teachers
 from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, RoadTeacher
 from dataset import Batch, TripDataset
@@ -63,8 +63,7 @@ class JointRoadTeacher:
         return torch.cat([F.normalize(state, dim=-1) for state in states], dim=-1)
 
     def trip_logits(self, dataset: TripDataset, trip_id: NDArray[np.int64]) -> NDArray[np.float32]:
-        trips = [np.asarray(dataset.trip(int(trip))[0], dtype=np.int64)[:-1] for trip in trip_id]
-        here = np.concatenate(trips) if trips else np.zeros(0, dtype=np.int64)
+        here, _ = here_and_taken(*dataset.laid_out(trip_id))
         count = dataset.network.out_degree[here]
         opinions = [
             log_probabilities(member.trip_logits(dataset, trip_id), count)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from critics.choices import Choices, Judgement, edge_counts, judge
+from critics.choices import Choices, Judgement, edge_counts, here_and_taken, judge
 from critics.road_teacher import RoadTeacher
 from critics.scoring.trips import as_dataset, position_offsets, spans
 from data.road_network import RoadNetwork
@@ -104,10 +104,8 @@ class TeacherJudge:
         offsets = position_offsets(trips)
         found = Surprises.empty(int(offsets[-1]), with_times=False)
         for first, last in spans(offsets, TRIPS_AT_ONCE, POSITIONS_AT_ONCE):
-            roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
-            here, taken = _here_and_taken(roads, trips.lengths[first:last])
+            choices = Choices.of(self.network, *_turns(trips, first, last))
             chosen = np.arange(first, last)
-            choices = Choices.of(self.network, here, taken)
             judged = judge(self.teacher.trip_logits(dataset, chosen), choices)
             found.put(slice(offsets[first], offsets[last]), judged, self.network)
         return found
@@ -209,20 +207,13 @@ class TransitionJudge:
         offsets = position_offsets(trips)
         found = Surprises.empty(int(offsets[-1]), with_times=False)
         for first, last in spans(offsets, TRIPS_AT_ONCE, POSITIONS_AT_ONCE):
-            roads = trips.road_ids[trips.offsets[first] : trips.offsets[last]]
-            here, taken = _here_and_taken(roads, trips.lengths[first:last])
-            choices = Choices.of(self.network, here, taken)
+            choices = Choices.of(self.network, *_turns(trips, first, last))
             judged = judge(self.logit[choices.edge], choices)
             found.put(slice(offsets[first], offsets[last]), judged, self.network)
         return found
 
 
-def _here_and_taken(
-    roads: NDArray[np.int32], lengths: NDArray[np.int64]
-) -> tuple[IntArray, IntArray]:
-    """The road at each position of whole trips, and the one taken after it."""
-    ends = np.cumsum(lengths)
-    inner = np.ones(len(roads), dtype=bool)
-    inner[ends - 1] = False
-    here = np.flatnonzero(inner)
-    return roads[here].astype(np.int64), roads[here + 1].astype(np.int64)
+def _turns(trips: Trips, first: int, last: int) -> tuple[IntArray, IntArray]:
+    """The road at each position of a range of trips, and the one taken after it."""
+    offsets = trips.offsets[first : last + 1]
+    return here_and_taken(trips.road_ids[offsets[0] : offsets[-1]], offsets - offsets[0])
