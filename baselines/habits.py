@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.contexts import CONTEXTS
+from data.laid_out import passages
 from data.road_network import RoadNetwork
-from data.road_times import passages, usual_road_seconds
+from data.road_times import usual_road_seconds
 from metrics.trips import Trips
 from metrics.usual import period_of
 from runtime.inputs import Inputs
@@ -66,7 +67,7 @@ class Habits:
     def _steps(self) -> _Steps:
         trips, num_roads = self.trips, self.network.num_roads
         trip = np.repeat(np.arange(len(trips)), trips.lengths)
-        before, seconds = passages(trips.times, trips.lengths)
+        before, seconds = passages(trips.times, trips.offsets)
         key = trips.road_ids[before].astype(np.int64) * num_roads + trips.road_ids[before + 1]
         edge_key = self.source * num_roads + self.network.reach_targets
         order = np.argsort(edge_key, kind="stable")

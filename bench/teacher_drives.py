@@ -192,7 +192,7 @@ def write_page(page: Path = PAGE) -> None:
 
 def _title(study: dict[str, Any]) -> str:
     trained, machine_of = study["training"], study["machine"]
-    teachers = trained.get("teachers", 1)
+    teachers = trained["teachers"]
     return (
         f"Demo city {study['city']}, {trained['seeds']} seeds, "
         f"{teachers} teacher{'s' if teachers > 1 else ''}, temperature {study['temperature']}, "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 
 FloatArray = NDArray[np.float64]
@@ -84,14 +85,6 @@ def judge(logits: NDArray[np.floating], choices: Choices) -> Judgement:
     owner, first = np.unique(np.repeat(np.flatnonzero(some), count)[top], return_index=True)
     likeliest[owner] = choices.edge[top[first]]
     return Judgement(surprise, entropy, variance, likeliest)
-
-
-def here_and_taken(road_ids: NDArray[np.int32], offsets: IntArray) -> tuple[IntArray, IntArray]:
-    """The road at each position of trips laid end to end, and the one taken after it. [P] each"""
-    inner = np.ones(len(road_ids), dtype=bool)
-    inner[offsets[1:] - 1] = False
-    here = np.flatnonzero(inner)
-    return road_ids[here].astype(np.int64), road_ids[here + 1].astype(np.int64)
 
 
 def edge_counts(network: RoadNetwork, road_ids: NDArray[np.int32], offsets: IntArray) -> FloatArray:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import Window
-from critics.choices import Choices, edge_counts, here_and_taken
+from critics.choices import Choices, edge_counts
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from critics.teachers import JointRoadTeacher
+from data.laid_out import here_and_taken
 from dataset import TripDataset
 from runtime.errors import UserError
 

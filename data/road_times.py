@@ -13,19 +13,6 @@ IntArray = NDArray[np.int64]
 PRIOR_SIGHTINGS = 2.0  # of a road's time, as its class drives it
 
 
-def passages(
-    seconds: NDArray[np.integer], lengths: NDArray[np.integer]
-) -> tuple[IntArray, FloatArray]:
-    """The places [s] of roads that trips laid end to end have left, and how long they were on them.
-
-    `seconds` [S] says when each road was entered; the last road of a trip has no end.
-    """
-    is_last = np.zeros(len(seconds), dtype=np.bool_)
-    is_last[np.cumsum(lengths) - 1] = True
-    place = np.flatnonzero(~is_last)
-    return place, seconds[place + 1].astype(np.float64) - seconds[place]
-
-
 def usual_road_seconds(
     network: RoadNetwork, road: NDArray[np.integer], seconds: FloatArray
 ) -> FloatArray:  # [s], [s] -> [R]

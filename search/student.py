@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from config.schema import Config
+from data.laid_out import passages
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from data.road_times import passages, usual_road_seconds
+from data.road_times import usual_road_seconds
 from data.splits import has_split, split_file
 from data.trip_cache import open_trips
 from dataset import TripDataset
@@ -72,7 +73,7 @@ class City:
     def road_seconds(self) -> NDArray[np.float64]:
         """How long a car usually is on each road, on the training trips. [R]"""
         trips = self.trips("train")
-        place, seconds = passages(trips.seconds, trips.num_roads_of_trip)
+        place, seconds = passages(trips.seconds, trips.offsets)
         return usual_road_seconds(self.network, np.asarray(trips.road_ids[place]), seconds)
 
     def _time_statistics(self) -> tuple[float, float] | None:

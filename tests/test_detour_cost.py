@@ -13,7 +13,8 @@ import torch
 from baselines.habits import Habits
 from config.generation import SearchSettings
 from critics.scoring.trips import as_trips
-from data.road_times import passages, usual_road_seconds
+from data.laid_out import passages
+from data.road_times import usual_road_seconds
 from pipeline.detour_costs import Trial, Trials, try_costs
 from runtime.errors import UserError
 from search.searches import unread
@@ -113,7 +114,7 @@ def test_impossible_costs_are_refused(cost: float) -> None:
 
 def test_roads_take_as_long_as_on_the_training_trips(published: Setup) -> None:
     trips, network = published.trips, published.network
-    place, seconds = passages(trips.seconds, trips.num_roads_of_trip)
+    place, seconds = passages(trips.seconds, trips.offsets)
     road = trips.road_ids[place]
     found = usual_road_seconds(network, road, seconds)
     assert found == pytest.approx(Habits(network, as_trips(trips)).road_seconds)

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from critics.choices import Choices, Judgement, edge_counts, here_and_taken, judge
+from critics.choices import Choices, Judgement, edge_counts, judge
 from critics.road_teacher import RoadTeacher
 from critics.scoring.trips import as_dataset, position_offsets, spans
+from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from data.sampling import evaluation_batches
 from dataset import TripDataset

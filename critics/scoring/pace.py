@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.laid_out import passages
 from data.road_network import RoadNetwork
 from metrics.trips import Trips
 
@@ -30,11 +31,8 @@ class UsualTimes:
     @classmethod
     def of(cls, train: Trips, network: RoadNetwork) -> UsualTimes:
         """Means of each road; where few drove, its type's usual speed and its length."""
-        inner = np.ones(len(train.road_ids), dtype=bool)
-        inner[train.offsets[1:] - 1] = False
-        step = np.flatnonzero(inner)
-        road = train.road_ids[step].astype(np.int64)
-        waited = (train.times[step + 1] - train.times[step]).astype(np.float64)
+        place, waited = passages(train.times, train.offsets)
+        road = train.road_ids[place].astype(np.int64)
         size = network.num_roads
         count, total = np.bincount(road, minlength=size), np.bincount(road, waited, size)
         speed = cls._speed_of_types(road, waited, network)[network.road_attr_type]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from critics.scoring.judges import Surprises, TimeSurprises
+from data.laid_out import places_left
 from metrics.trips import Trips
 
 FloatArray = NDArray[np.float64]
@@ -104,6 +105,4 @@ def most_surprising(values: FloatArray, offsets: IntArray, count: int) -> IntArr
 
 def ways_on(trips: Trips, out_degree: IntArray) -> IntArray:
     """How many roads could come next at each position. [P]"""
-    inner = np.ones(len(trips.road_ids), dtype=bool)
-    inner[trips.offsets[1:] - 1] = False
-    return out_degree[trips.road_ids[inner]]
+    return out_degree[trips.road_ids[places_left(trips.offsets)]]
