@@ -50,6 +50,7 @@ class LMTADTeacher:
         self.vocabulary = weights.vocabulary
         self.destination_prefix = weights.destination_prefix
         self.fingerprint = weights.fingerprint()
+        self.way_sense = weights.way
         on_cpu = self.device.type == "cpu"
         self.chunk_elements = CPU_CHUNK_ELEMENTS if on_cpu else GPU_CHUNK_ELEMENTS
         prefix = 2 if self.destination_prefix else 1

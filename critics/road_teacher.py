@@ -19,6 +19,7 @@ from config.choices import TeacherDtype, Window
 from critics.grid_mapper import GridMapper
 from critics.lmtad_teacher import LMTADTeacher
 from critics.registry import require_teacher
+from critics.way import Way
 from critics.weights import TeacherWeights
 from dataset import Batch, RowSpec, TripDataset
 from runtime.errors import UserError
@@ -69,7 +70,7 @@ class RoadTeacher(Protocol):
 
 
 class LMTADRoadTeacher:
-    """LM-TAD behind a road-to-token table."""
+    """LM-TAD behind a road-to-token table, with a sense of the way where it is given one."""
 
     def __init__(
         self,
@@ -77,11 +78,13 @@ class LMTADRoadTeacher:
         road_to_token: NDArray[np.int64],  # [R]
         network: RoadNetwork,
         window: Window = "full",
+        way: Way | None = None,
     ) -> None:
         self.name = "LM-TAD"
         self.teacher = teacher
         self.device = teacher.device
         self.window = window
+        self.way = way
         self.repeats_histories = window != "full" and not teacher.destination_prefix
         highest = int(road_to_token.max(initial=0))
         if highest >= teacher.num_places:
@@ -119,7 +122,9 @@ class LMTADRoadTeacher:
                 tokens = GridMapper.from_config(distill, network, config).road_to_token
             except UserError as error:
                 raise UserError(f"{teacher.source}: {error}") from error
-        return cls(teacher, tokens, network, distill.window)
+        sense = teacher.way_sense
+        way = Way(sense, network, teacher.device) if sense is not None else None
+        return cls(teacher, tokens, network, distill.window, way)
 
     def identity(self) -> dict[str, str]:
         return {
@@ -128,13 +133,14 @@ class LMTADRoadTeacher:
             "tokens": self.tokens_hash,
             "window": str(self.window),
             "dtype": str(self.teacher.dtype),
+            **({"way": self.way.identity()} if self.way is not None else {}),
         }
 
     def batch_logits(
         self, batch: Batch, position_mask: Tensor, dataset: TripDataset | None = None
     ) -> Tensor:
         roads, first = _whole_histories(batch, dataset)
-        return self.teacher.candidate_logits(
+        logits = self.teacher.candidate_logits(
             self.road_to_token[roads],
             batch.trace_len,
             self.road_to_token[batch.candidate_road_id],
@@ -144,6 +150,11 @@ class LMTADRoadTeacher:
             position_mask=position_mask,
             first_step=first,
         )
+        if self.way is None:
+            return logits
+        ahead = self.way.ahead(batch.destination_road_id)
+        charges = ahead.charges(batch.trace_road_id, batch.candidate_road_id)
+        return self.way.bend(logits, charges)  # what is not asked stays minus infinity
 
     def hidden_states(self, batch: Batch, step: Tensor) -> Tensor:
         return self.teacher.hidden_states(
@@ -176,8 +187,10 @@ class LMTADRoadTeacher:
             count,
             self.road_to_token[rows.destination_road_id.to(self.device)],
             window=self.window,
-        )
-        return logits[mask].cpu().numpy()
+        )[mask].cpu()
+        if self.way is not None:
+            logits = self.way.bend(logits, self.way.charges_along(*dataset.laid_out(trip_id)))
+        return logits.numpy()
 
     def road_vectors(self) -> Tensor:
         return self.teacher.place_vectors()[self.road_to_token].float()

@@ -103,11 +103,15 @@ def _variants(
     if not isinstance(teacher, LMTADRoadTeacher):
         return [(teacher.name, teacher)]
     tokens = teacher.road_to_token.cpu().numpy()
-    named = ((f"{teacher.name}, window {window}", window) for window in windows)
-    return [
-        (name, LMTADRoadTeacher(teacher.teacher, tokens, dataset.network, window))
-        for name, window in named
+    of_windows: list[tuple[str, RoadTeacher]] = [
+        (
+            f"{teacher.name}, window {window}",
+            LMTADRoadTeacher(teacher.teacher, tokens, dataset.network, window),
+        )
+        for window in windows
     ]
+    knows_way = [(f"{teacher.name} that knows the way", teacher)] if teacher.way else []
+    return [*of_windows, *knows_way]
 
 
 def _oracle(teacher: RoadTeacher, dataset: TripDataset, choices: Choices) -> FloatArray:

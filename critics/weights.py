@@ -1,7 +1,8 @@
 """The file a teacher is loaded from: plain tensors and plain values, never code.
 
-`{'state_dict', 'model_config', 'dataset_config'}`, read with `weights_only=True`. The exporter and
-the teacher's training write it, `LMTADTeacher` reads it.
+`{'state_dict', 'model_config', 'dataset_config'}`, and `way` where the teacher has a sense of the
+way; read with `weights_only=True`. The exporter and the teacher's training write it,
+`LMTADTeacher` reads it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from config.choices import Vocabulary
 from critics.lmtad import LMTAD, LMTADConfig
+from critics.way import WaySense
 from runtime.errors import UserError
 from runtime.torch_files import DamagedFile, load_plain, save_plain
 
@@ -31,6 +33,7 @@ class TeacherWeights:
     model_config: dict[str, Any]
     dataset_config: dict[str, Any]
     source: str = "the teacher's weights"
+    way: WaySense | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -61,7 +64,7 @@ class TeacherWeights:
         return int(value[0]), int(value[1])
 
     def fingerprint(self) -> str:
-        """A hash of everything that decides the teacher's answers."""
+        """A hash of everything that decides what LM-TAD itself answers."""
         digest = hashlib.sha256()
         for name in sorted(self.state_dict):
             tensor = self.state_dict[name].detach().cpu().contiguous()
@@ -79,6 +82,8 @@ def save_weights(path: str | Path, weights: TeacherWeights) -> None:
         "model_config": dict(weights.model_config),
         "dataset_config": dict(weights.dataset_config),
     }
+    if weights.way is not None:
+        content["way"] = weights.way.to_plain()
     save_plain(path, content)
 
 
@@ -102,7 +107,8 @@ def load_weights(path: str | Path) -> TeacherWeights:
         raise UserError(f"{path}: model_config and dataset_config must be mappings; {advice}.")
     _check_dataset_config(path, configs[1])
     state = {str(name).removeprefix(COMPILE_PREFIX): tensor for name, tensor in state.items()}
-    return TeacherWeights(state, configs[0], configs[1], source=str(path))
+    way = WaySense.from_plain(content["way"], str(path)) if "way" in content else None
+    return TeacherWeights(state, configs[0], configs[1], source=str(path), way=way)
 
 
 def _check_dataset_config(path: Path, values: dict[str, Any]) -> None:

@@ -138,6 +138,11 @@ class RoadNetwork:
         return np.diff(self.reach_offsets)
 
     @property
+    def followed(self) -> tuple[IntArray, IntArray]:
+        """Whom each road follows: offsets [R + 1] and roads [E]."""
+        return reversed_reach(self.reach_offsets, self.reach_targets)
+
+    @property
     def max_candidates(self) -> int:
         """The largest number of candidates of any road."""
         return int(self.out_degree.max(initial=0))
@@ -206,6 +211,12 @@ def _z_score(values: NDArray[np.float32]) -> NDArray[np.float32]:
     std = values.std()
     centred = values - values.mean()
     return centred / std if std > 0 else centred
+
+
+def reversed_reach(offsets: IntArray, targets: IntArray) -> tuple[IntArray, IntArray]:
+    """Whom each road follows, where `offsets` and `targets` say who follows it."""
+    source = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return _to_csr(targets, source, len(offsets) - 1)
 
 
 def _to_csr(origin: IntArray, destination: IntArray, num_roads: int) -> tuple[IntArray, IntArray]:

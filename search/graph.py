@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.road_network import RoadNetwork
+from data.road_network import RoadNetwork, reversed_reach
 from search.kernels.layout import Roads
 
 # Each trip in flight has a table over all roads; together they stay below this.
@@ -49,10 +49,7 @@ class SearchGraph:
     @cached_property
     def reversed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Whom a road follows: offsets [R + 1] and roads [E]."""
-        source = np.repeat(np.arange(self.num_roads), np.diff(self.offsets))
-        order = np.argsort(self.targets, kind="stable")
-        counts = np.bincount(self.targets, minlength=self.num_roads)
-        return np.concatenate([[0], np.cumsum(counts)]), source[order]
+        return reversed_reach(self.offsets, self.targets)
 
     def limit_slots(self, num_slots: int, bytes_per_road: int) -> int:
         """`num_slots`, or as many as tables of so many bytes per road allow."""

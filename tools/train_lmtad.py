@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="tell the teacher where the trip goes; default: yes",
     )
+    parser.add_argument(
+        "--way",
+        action=argparse.BooleanOptionalAction,
+        help="give it a sense of the way in the end; default: yes, if a token is a road",
+    )
     _add_model(parser, defaults)
     _add_training(parser, defaults)
     parser.add_argument("--max_trips", type=int, help="train on the first so many trips only")

@@ -17,6 +17,7 @@ from critics.lmtad import LMTAD
 from critics.lmtad_decoder import LMTADDecoder
 from critics.road_teacher import LMTADRoadTeacher
 from critics.teachers import mean_opinion
+from critics.way import WaysAhead
 from data.features import FeatureTables, temporal_info
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class LMTADPolicy:
         self.prefix_length = 2 if teacher.teacher.destination_prefix else 1
         self.reader: LMTADDecoder | WindowReader
         self.hidden: Tensor
+        self.road: Tensor  # int64 [N], the last one
+        self.ahead: WaysAhead | None = None
 
     @property
     def max_steps(self) -> int:
@@ -109,6 +112,9 @@ class LMTADPolicy:
         if self.prefix_length == 2:
             tokens.insert(1, table[destination])
         self.hidden = self.reader.read(torch.stack(tokens, dim=1))
+        self.road = origin
+        way = self.teacher.way
+        self.ahead = way.ahead(destination) if way is not None else None
 
     def logits(self, candidate: Tensor, count: Tensor) -> Tensor:
         real = torch.arange(candidate.shape[1], device=self.device) < count.unsqueeze(1)
@@ -116,14 +122,19 @@ class LMTADPolicy:
         token = self.teacher.road_to_token[candidate[real]]
         result = torch.full(candidate.shape, -torch.inf, device=self.device)
         result[real] = self.teacher.teacher.model.token_logits(self.hidden[owner], token)
-        return result
+        if self.teacher.way is None or self.ahead is None:
+            return result
+        return self.teacher.way.bend(result, self.ahead.charges(self.road, candidate))
 
     def advance(self, road: Tensor, column: Tensor) -> None:
+        self.road = road
         self.hidden = self.reader.read(self.teacher.road_to_token[road].unsqueeze(1))
 
     def keep(self, rows: Tensor) -> None:
         self.reader.keep(rows)
-        self.hidden = self.hidden[rows]
+        self.hidden, self.road = self.hidden[rows], self.road[rows]
+        if self.ahead is not None:
+            self.ahead.keep(rows)
 
 
 class JointPolicy:

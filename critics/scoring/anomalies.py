@@ -216,14 +216,12 @@ def _graph(network: RoadNetwork) -> tuple[Graph, Workspace]:
     from critics.scoring.anomaly_kernels import Graph, make_workspace
 
     size = network.num_roads
-    source = np.repeat(np.arange(size), network.out_degree)
-    order = np.argsort(network.reach_targets, kind="stable")
-    counts = np.bincount(network.reach_targets, minlength=size)
+    back_offsets, back_sources = network.followed
     graph = Graph(
         offsets=network.reach_offsets,
         targets=network.reach_targets,
-        back_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        back_sources=source[order],
+        back_offsets=back_offsets,
+        back_sources=back_sources,
         length_m=np.ascontiguousarray(network.length_m, dtype=np.float64),
         twin=_twins(network),
     )

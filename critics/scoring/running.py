@@ -23,6 +23,7 @@ from critics.scoring.judges import IMPOSSIBLE_NATS, Judge
 from critics.scoring.scores import Normality
 from critics.scoring.statistics import sums
 from critics.scoring.trips import Surroundings, position_offsets
+from critics.way import WaysAhead
 from data.features import FeatureTables, temporal_info
 from data.road_network import RoadNetwork
 from hoser import HOSER
@@ -61,6 +62,7 @@ class _Reading:
     logits: NDArray[np.float32]  # of the roads that can come next
     node: int = -1  # in the student's tree
     decoder: LMTADDecoder | None = None
+    ahead: WaysAhead | None = None
 
 
 class _Readings:
@@ -173,6 +175,8 @@ class TeacherReader:
             prefix = [lmtad.sot_id, token[end]] if lmtad.destination_prefix else [lmtad.sot_id]
             reading = _Reading(road, end, began, np.zeros(0, dtype=np.float32))
             reading.decoder = LMTADDecoder(lmtad.model)
+            if self.teacher.way is not None:
+                reading.ahead = self.teacher.way.ahead(torch.tensor([end]))
             self._readings.of[key] = reading
             self._tokens[key] = [*prefix, token[road]]
             self._expect(reading, torch.tensor([self._tokens[key]]))
@@ -207,6 +211,10 @@ class TeacherReader:
         roads = torch.from_numpy(self.network.candidates(reading.road)).to(self.teacher.device)
         candidates = self.teacher.road_to_token[roads].unsqueeze(0)
         logits = self.teacher.teacher.model.candidate_logits(hidden, candidates)
+        if self.teacher.way is not None and reading.ahead is not None:
+            road = torch.tensor([reading.road], device=self.teacher.device)
+            charges = reading.ahead.charges(road, roads.unsqueeze(0))
+            logits = self.teacher.way.bend(logits.float(), charges)
         reading.logits = logits[0].float().cpu().numpy()
 
 

@@ -52,6 +52,7 @@ class TeacherOptions:
     seed: int = 0
     device: str = "cpu"
     max_trips: int | None = None
+    way: bool | None = None  # whether it is given a sense of the way; by default one of roads is
     checkpoint_minutes: float = 5.0
     progress: bool = field(default=True, compare=False)
 
@@ -67,6 +68,8 @@ class TeacherOptions:
             )
         if not 0.0 <= self.geometry < float("inf"):
             raise UserError(f"--geometry is {self.geometry}; it must be at least 0.")
+        if self.way and self.vocabulary != "road":
+            raise UserError("--way needs a teacher of roads; give --vocabulary road.")
         for name in ("random_start", "warmup_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be in 0..1.")
@@ -76,6 +79,11 @@ class TeacherOptions:
         if self.learning_rate is not None:
             return self.learning_rate
         return max(LOWEST_PEAK, HIGHEST_PEAK * min(1.0, STEPS_AT_HIGHEST / total_steps))
+
+    @property
+    def knows_way(self) -> bool:
+        """`way`, or the vocabulary's default."""
+        return self.vocabulary == "road" if self.way is None else self.way
 
     @property
     def trained_loss(self) -> TeacherLoss:

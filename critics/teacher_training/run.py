@@ -19,6 +19,7 @@ from critics.teacher_training.objective import Objective
 from critics.teacher_training.options import TeacherOptions
 from critics.teacher_training.state import RunState, load_run, run_path, save_run
 from critics.teacher_training.vocabulary import token_vocabulary
+from critics.way_fitting import knowing_the_way
 from critics.weights import TeacherWeights, save_weights
 from data.loading import Prefetcher
 from data.road_network import RoadNetwork
@@ -60,7 +61,10 @@ def train_teacher(
                 "delete one of them or choose another --output."
             )
         run.execute()  # nothing, where a run was killed just before its end
-        save_weights(options.output, run.weights())
+        weights = run.weights()
+        if options.knows_way:
+            weights = knowing_the_way(weights, val, train, run.num_trips, options.device)
+        save_weights(options.output, weights)
         unfinished.unlink(missing_ok=True)
     logger.info("Wrote the teacher %s.", options.output)
     return options.output

@@ -1,0 +1,164 @@
+"""A sense of the way: what each road costs beyond the cheapest way to the destination.
+
+LM-TAD knows destinations by name, as words of its vocabulary: which of two roads leads there sooner
+it knows only where trips have shown it. The map says so everywhere. So a teacher may carry, beside
+its weights, how long a car usually is on each road and what drivers pay for a km and for a minute
+in vain; its opinion of a candidate is then its own, bent by that. What drivers pay is found by
+`way_fitting`; nothing of it is needed once a student has been taught.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.laid_out import places_left
+from data.road_network import RoadNetwork
+from models.cpu_parallel import even_chunks, run_chunks
+from runtime.errors import UserError
+from runtime.files import sha256_of_arrays
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+MOST_NATS = 20.0  # what a candidate costs from which no way leads to the destination
+_TRIPS_A_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class WaySense:
+    """What a weights file says of it. The teacher's logits are multiplied by `sharpness`."""
+
+    road_seconds: Tensor  # [R], how long a car usually is on each road
+    sharpness: float
+    per_km: float  # nats
+    per_minute: float  # nats
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, as a weights file holds them."""
+        numbers = {name: getattr(self, name) for name in ("sharpness", "per_km", "per_minute")}
+        return {"road_seconds": self.road_seconds.detach().cpu().float().clone(), **numbers}
+
+    @classmethod
+    def from_plain(cls, values: object, source: str) -> WaySense:
+        """What a weights file holds; anything else is a `UserError`."""
+        try:
+            found = cls(**values)  # type: ignore[arg-type]
+            seconds = found.road_seconds
+            numbers = [found.sharpness, found.per_km, found.per_minute]
+            usable = seconds.ndim == 1 and bool((torch.isfinite(seconds) & (seconds >= 0)).all())
+            usable = usable and all(isinstance(n, float) and 0 <= n < np.inf for n in numbers)
+        except (TypeError, AttributeError):
+            usable = False
+        if not usable:
+            raise UserError(
+                f"{source}: its sense of the way is damaged; find it anew with tools/fit_way.py."
+            )
+        return replace(found, road_seconds=seconds.float())
+
+
+class Way:
+    """A sense of the way on its road network."""
+
+    def __init__(
+        self, sense: WaySense, network: RoadNetwork, device: torch.device | str = "cpu"
+    ) -> None:
+        if len(sense.road_seconds) != network.num_roads:
+            raise UserError(
+                f"The teacher's sense of the way is of {len(sense.road_seconds)} roads, but "
+                f"{network.folder} has {network.num_roads}; find it anew with tools/fit_way.py."
+            )
+        self.sense, self.network, self.device = sense, network, torch.device(device)
+        seconds = sense.road_seconds.double().numpy()
+        self.road_cost = (  # nats, where the road is a detour. [R]
+            sense.per_km / 1000.0 * network.length_m + sense.per_minute / 60.0 * seconds
+        )
+        self._follows = network.followed
+
+    def identity(self) -> str:
+        """A hash of what decides it, beside the road network."""
+        return sha256_of_arrays(self.road_cost, np.array([self.sense.sharpness]))
+
+    def bend(self, logits: Tensor, charges: Tensor) -> Tensor:
+        """The teacher's opinion of candidates, with what they cost."""
+        return self.sense.sharpness * logits + charges.to(logits.dtype)
+
+    def charges_along(self, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
+        """Of all candidates of all positions of trips laid end to end, to their last roads. [M]"""
+        return charges_along(self.network, self._follows, self.road_cost, road_ids, offsets)
+
+    def ahead(self, destination: Tensor) -> WaysAhead:
+        """For trips under way to destinations [N]."""
+        places, row = np.unique(destination.cpu().numpy(), return_inverse=True)
+        left = np.empty((len(places), self.network.num_roads), dtype=np.float32)
+        self._fill(places, left)
+        return WaysAhead(
+            torch.from_numpy(left).to(self.device),
+            torch.from_numpy(row.reshape(-1)).to(self.device),
+            torch.from_numpy(self.road_cost).float().to(self.device),
+        )
+
+    def _fill(self, destination: IntArray, left: NDArray[np.float32]) -> None:
+        from data.way_kernels import fill_ways
+
+        chunks = even_chunks(len(destination), max(1, len(destination) // _TRIPS_A_CHUNK))
+        run_chunks(fill_ways, chunks, lambda _: (destination, *self._follows, self.road_cost, left))
+
+
+class WaysAhead:
+    """Trips under way: what the roads that can come next cost them."""
+
+    def __init__(self, left: Tensor, row: Tensor, road_cost: Tensor) -> None:
+        self._left = left  # [D, R], of each destination
+        self._row = row  # int64 [N]
+        self._road_cost = road_cost  # [R]
+
+    def charges(self, road: Tensor, candidate: Tensor) -> Tensor:
+        """Of `candidate` [N, …, C], from the roads [N, …] that the trips are on."""
+        row = self._row.view(-1, *([1] * (road.ndim - 1)))
+        left, cost = self._left[row, road], self._road_cost[road]
+        after = self._left[row.unsqueeze(-1), candidate]
+        return _charge(left.unsqueeze(-1), cost.unsqueeze(-1), after, self._road_cost[candidate])
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with these trips alone."""
+        self._row = self._row[rows]
+
+
+def charges_along(
+    network: RoadNetwork,
+    follows: tuple[IntArray, IntArray],
+    road_cost: FloatArray,  # [R]
+    road_ids: NDArray[np.int32],
+    offsets: IntArray,
+) -> Tensor:
+    """Of all candidates of all positions of trips, at any cost of roads. [M]"""
+    from data.way_kernels import ways_along
+
+    on = road_ids[places_left(offsets)].astype(np.int64)
+    count = network.out_degree[on]
+    begin = np.cumsum(count) - count
+    here, ahead = np.empty(len(on)), np.empty(int(count.sum()))
+    trips = np.ascontiguousarray(road_ids), offsets, begin
+    reach = network.reach_offsets, network.reach_targets
+    chunks = even_chunks(len(offsets) - 1, max(1, (len(offsets) - 1) // _TRIPS_A_CHUNK))
+    run_chunks(ways_along, chunks, lambda _: (trips, reach, *follows, road_cost, here, ahead))
+    edge = np.arange(len(ahead)) - np.repeat(begin - network.reach_offsets[on], count)
+    candidate = network.reach_targets[edge]
+    parts = np.repeat(here, count), np.repeat(road_cost[on], count), ahead, road_cost[candidate]
+    return _charge(*map(torch.from_numpy, parts))
+
+
+def _charge(left: Tensor, cost: Tensor, after: Tensor, cost_after: Tensor) -> Tensor:
+    """What a step to a road is worth less than it costs, at most 0. All alike in shape.
+
+    `left` and `after` are the ways left from where the trip is and from the candidate.
+    """
+    worth = left - after - 0.5 * (cost + cost_after)
+    known = torch.isfinite(left)  # where no way is known, none is better than another
+    return torch.where(known, worth.clamp(min=-MOST_NATS, max=0.0), 0.0)
