@@ -102,7 +102,8 @@ def load_weights(path: str | Path) -> TeacherWeights:
     state = content["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: 'state_dict' does not map names to tensors; {advice}.")
-    configs = [content["model_config"], content.get("dataset_config") or {}]
+    about_trips = content.get("dataset_config")
+    configs = [content["model_config"], {} if about_trips is None else about_trips]
     if not all(isinstance(values, dict) for values in configs):
         raise UserError(f"{path}: model_config and dataset_config must be mappings; {advice}.")
     _check_dataset_config(path, configs[1])

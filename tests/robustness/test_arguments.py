@@ -47,6 +47,7 @@ PROGRAMS = [
     "tools.export_lmtad_weights",
     "tools.fit_detour_cost",
     "tools.fit_times",
+    "tools.fit_way",
     "tools.leakage",
     "tools.own_city",
     "tools.precompute_distill_tokens",

@@ -18,6 +18,7 @@ from critics.teacher_training import TeacherOptions, train_teacher
 from critics.teacher_training.state import load_run as load_teacher_run
 from critics.teacher_training.state import run_path
 from critics.teachers import load_teacher
+from critics.way import WaySense
 from critics.weights import build_lmtad, load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -206,6 +207,8 @@ def test_made_up_grids(parity_dir: Path, parity_city: Path, tmp_path: Path) -> N
 
 def test_made_up_teachers(tiny_city: Path, tmp_path: Path) -> None:
     content = torch.load(random_teacher(tiny_city), weights_only=True)
+    seconds = torch.ones(RoadNetwork.load(tiny_city).num_roads)
+    content["way"] = WaySense(seconds, 1.0, 2.0, 0.5).to_plain()
     path = tmp_path / "made-up-teacher.pt"
     settings = distilled(tiny_city, distill__ckpt=str(path))
     config = tiny_config(tiny_city, tmp_path, **settings)

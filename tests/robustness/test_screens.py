@@ -91,6 +91,10 @@ def test_all_programs_run_on_an_ascii_screen_beyond_ascii(programs: Programs, od
         ),
         ("tools.export_hoser", "--checkpoint", best, "--output", odd / "hoser.pth"),
         ("tools.fit_detour_cost", *plain, "--model", best, "--num_trips", "5"),
+        (
+            *("tools.fit_way", "--ckpt", odd / "teacher.pt", "--data_dir", city),
+            *("--output", odd / "way.pt"),
+        ),
         ("tools.fit_times", *plain, "--model", best, "--output", odd / "times.pth"),
         (
             *("tools.leakage", "--generated_file", trips, "--data_dir", city),
