@@ -1,7 +1,8 @@
 """How good a teacher is, before anyone distils from it.
 
-Its choice among the candidates of validation trips, for several windows, beside two yardsticks:
-the most frequent transition in train, and the ceiling that roads sharing a token impose.
+Its choice among the candidates of validation trips, for several windows, beside yardsticks:
+the most frequent transition in train, with and without knowing the way, and the ceiling that
+roads sharing a token impose.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from config.choices import Window
 from critics.choices import Choices, edge_counts
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from critics.teachers import JointRoadTeacher
+from critics.way import Way
+from critics.way_fitting import fit_way
 from data.laid_out import here_and_taken
 from dataset import TripDataset
 from runtime.errors import UserError
@@ -24,6 +27,7 @@ from runtime.errors import UserError
 WINDOWS: tuple[Window, ...] = (2, 4, 8, "full")
 CALIBRATION_BINS = 15
 TRIPS_AT_ONCE = 500
+TRIPS_TO_FIT = 300  # what a yardstick pays for a detour
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -87,11 +91,30 @@ def teacher_report(
             for first in range(0, len(trips), TRIPS_AT_ONCE)
         ]
         rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
-    driven = edge_counts(train.network, train.road_ids, train.offsets)
-    frequency = np.log1p(driven[choices.edge])  # one added to every candidate
-    rows.append(_measure("most frequent transition", frequency, choices))
+    frequent = _MostFrequent(train)
+    frequency = frequent.trip_logits(val, trips).astype(np.float64)
+    rows.append(_measure(frequent.name, frequency, choices))
+    found = fit_way(frequent, val, train, max_trips=TRIPS_TO_FIT)
+    if found is not None:
+        charges = Way(found.sense, val.network).charges_along(*val.laid_out(trips)).numpy()
+        knows = found.sense.sharpness * frequency + charges
+        rows.append(_measure(f"{frequent.name}, knowing the way", knows, choices))
     rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
     return TeacherReport(rows, len(trips), len(choices.count), val.split)
+
+
+class _MostFrequent:
+    """The simplest opinion that could work: how often training trips took each turn."""
+
+    name = "most frequent transition"
+
+    def __init__(self, train: TripDataset) -> None:
+        driven = edge_counts(train.network, train.road_ids, train.offsets)
+        self._logit = np.log1p(driven).astype(np.float32)  # one added to every candidate. [E]
+
+    def trip_logits(self, dataset: TripDataset, trip_id: IntArray) -> NDArray[np.float32]:
+        on_trips = here_and_taken(*dataset.laid_out(trip_id))
+        return self._logit[Choices.of(dataset.network, *on_trips).edge]
 
 
 def _variants(
@@ -110,7 +133,7 @@ def _variants(
         )
         for window in windows
     ]
-    knows_way = [(f"{teacher.name} that knows the way", teacher)] if teacher.way else []
+    knows_way = [(f"{teacher.name}, knowing the way", teacher)] if teacher.way else []
     return [*of_windows, *knows_way]
 
 

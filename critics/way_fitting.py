@@ -7,14 +7,15 @@ together with how far the teacher's own opinion is to be trusted beside it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from critics.choices import NO_WAY, Choices, log_probabilities
-from critics.road_teacher import RoadTeacher, road_teacher
+from critics.road_teacher import road_teacher
 from critics.way import WaySense, charges_along
 from critics.weights import TeacherWeights
 from data.laid_out import here_and_taken, passages
@@ -28,8 +29,26 @@ logger = get_logger("teacher")
 MOST_TRIPS = 1000  # of validation, evenly spread: two numbers need no more
 TRIPS_AT_ONCE = 250
 SHARES_OF_MINUTES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)  # in the cost; the rest are kilometres
-LEAST_POSITIONS = 50
+LEAST_CHOICES = 50
 FloatArray = NDArray[np.float64]
+
+
+class Opinion(Protocol):
+    """Whoever has an opinion of all candidates: a teacher, or less than one."""
+
+    def trip_logits(self, dataset: TripDataset, trip_id: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Logits of all candidates of all positions of whole trips, one after the other."""
+        ...
+
+
+@dataclass(frozen=True)
+class FittedWay:
+    """A sense of the way and what it is worth: mean surprises at the choices it was found on."""
+
+    sense: WaySense
+    num_choices: int
+    without: float  # nats
+    with_it: float
 
 
 def knowing_the_way(
@@ -39,36 +58,60 @@ def knowing_the_way(
     num_train: int | None = None,
     device: torch.device | str = "cpu",
 ) -> TeacherWeights:
-    """A teacher with a sense of the way, found for it, in place of any that it had."""
+    """A teacher with a sense of the way, found for it, in place of any that it had.
+
+    It has none where there are too few validation trips to find one.
+    """
     if weights.vocabulary != "road":
         raise UserError(
             f"{weights.source} speaks of cells, and roads that share one are one to it; only a "
             "teacher whose tokens are roads can be given a sense of the way."
         )
     alone = road_teacher(replace(weights, way=None), val.network, device=device)
-    return replace(weights, way=fit_way(alone, val, train, num_train))
+    found = fit_way(alone, val, train, num_train)
+    if found is None:
+        logger.warning(
+            "The teacher gets no sense of the way: that takes %d choices of a road or more, and "
+            "the %s trips make fewer.",
+            LEAST_CHOICES,
+            val.split,
+        )
+        return replace(weights, way=None)
+    logger.info(
+        "A sense of the way: a km in vain costs %.2f nats, a minute %.2f; the teacher's surprise "
+        "at %d choices of %s trips falls from %.4f to %.4f.",
+        found.sense.per_km,
+        found.sense.per_minute,
+        found.num_choices,
+        val.split,
+        found.without,
+        found.with_it,
+    )
+    return replace(weights, way=found.sense)
 
 
 def fit_way(
-    teacher: RoadTeacher, val: TripDataset, train: TripDataset, num_train: int | None = None
-) -> WaySense:
-    """The sense of the way that makes `teacher`, which must have none, likeliest on `val`.
+    believer: Opinion,
+    val: TripDataset,
+    train: TripDataset,
+    num_train: int | None = None,
+    max_trips: int = MOST_TRIPS,
+) -> FittedWay | None:
+    """The sense of the way with which the opinion of `believer`, who has none, is likeliest.
 
-    `num_train` says how many of the training trips it may know.
+    On at most `max_trips` trips of `val`, evenly spread; None where they make too few choices.
+    `num_train` says how many of the training trips may be known.
     """
-    trips = np.unique(np.linspace(0, len(val) - 1, min(MOST_TRIPS, len(val))).astype(np.int64))
+    trips = np.unique(np.linspace(0, len(val) - 1, min(max_trips, len(val))).astype(np.int64))
     network = val.network
     road_ids, offsets = val.laid_out(trips)
     choices = Choices.of(network, *here_and_taken(road_ids, offsets))
     made = (choices.label != NO_WAY) & (choices.count > 1)
-    if made.sum() < LEAST_POSITIONS:
-        raise UserError(
-            f"The {val.split} trips make {made.sum()} choices of a road; a sense of the way is "
-            f"found from {LEAST_POSITIONS} or more."
-        )
+    if made.sum() < LEAST_CHOICES:
+        return None
     opinion = np.concatenate(
         [
-            teacher.trip_logits(val, trips[first : first + TRIPS_AT_ONCE])
+            believer.trip_logits(val, trips[first : first + TRIPS_AT_ONCE])
             for first in range(0, len(trips), TRIPS_AT_ONCE)
         ]
     )
@@ -79,23 +122,11 @@ def fit_way(
     for share in SHARES_OF_MINUTES:
         cost = (1.0 - share) * km + share * minutes
         charges = charges_along(network, network.followed, cost, road_ids, offsets).numpy()
-        sharpness, height, nll = likelihood.best(charges)
-        sense = WaySense(
-            torch.from_numpy(seconds).float(), sharpness, height * (1.0 - share), height * share
-        )
-        found.append((nll, sense))
-    nll, best = min(found, key=lambda each: each[0])
-    logger.info(
-        "A sense of the way: a km in vain costs %.2f nats, a minute %.2f; the teacher's surprise "
-        "at %d choices of %s trips falls from %.4f to %.4f.",
-        best.per_km,
-        best.per_minute,
-        int(made.sum()),
-        val.split,
-        likelihood.of(np.zeros(len(opinion)), 1.0, 0.0),
-        nll,
-    )
-    return best
+        sharpness, height, surprise = likelihood.best(charges)
+        found.append((surprise, sharpness, height * (1.0 - share), height * share))
+    with_it, *numbers = min(found)
+    sense = WaySense(torch.from_numpy(seconds).float(), *numbers)
+    return FittedWay(sense, int(made.sum()), likelihood.of_opinion(), with_it)
 
 
 def _usual_seconds(train: TripDataset, num_train: int | None) -> FloatArray:  # [R]
@@ -128,10 +159,9 @@ class _Likelihood:
         )  # fmt: skip
         return float(found.x[0]), float(found.x[1]), float(found.fun)
 
-    def of(self, charges: FloatArray, sharpness: float, height: float) -> float:
-        """The mean surprise at one pair of numbers."""
-        parts = np.stack([self._opinion, charges[self._entries]])
-        return float(self._surprise(np.array([sharpness, height]), parts)[0])
+    def of_opinion(self) -> float:
+        """The mean surprise of the opinion as it is."""
+        return float(self._surprise(np.ones(1), self._opinion[None])[0])
 
     def _surprise(self, numbers: FloatArray, parts: FloatArray) -> tuple[float, FloatArray]:
         """Mean and gradient; convex in the numbers."""

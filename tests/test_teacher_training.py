@@ -205,7 +205,8 @@ def test_the_report_against_a_loop(
                 total = sum(math.exp(value - row[label]) for value in row if value > -1e8)
                 sums[name].append((credit, math.log(total)))
     assert report.num_positions == len(sums["model"])
-    for measured, name in zip(report.rows, ("model", "frequency", "ceiling"), strict=True):
+    alone = [row for row in report.rows if "knowing the way" not in row.name]
+    for measured, name in zip(alone, ("model", "frequency", "ceiling"), strict=True):
         accuracy, nll = np.mean(sums[name], axis=0)
         assert measured.accuracy == pytest.approx(accuracy, abs=1e-9)
         assert measured.nll == pytest.approx(nll, rel=1e-4)

@@ -159,7 +159,9 @@ def test_no_costs_make_the_choices_of_drivers_likelier_than_those_found(
     drives = Driver(LMTADPolicy(driver), network, DriveRules(max_detour=50.0)).drive(requests)
     split = ReplayedTrips.of_drives(drives, network).dataset(dataset)
     tokens = np.arange(network.num_roads)
-    found = fit_way(Indifferent(LMTADTeacher(weights), tokens, network), split, dataset)
+    fitted = fit_way(Indifferent(LMTADTeacher(weights), tokens, network), split, dataset)
+    assert fitted is not None
+    found = fitted.sense
     trips = np.unique(np.linspace(0, len(split) - 1, 1000).astype(np.int64))
     road_ids, offsets = split.laid_out(trips)
     choices = Choices.of(network, *here_and_taken(road_ids, offsets))
@@ -188,7 +190,7 @@ def test_a_sense_of_the_way_never_makes_the_fitted_choices_less_likely(
     assert surprises[0] < surprises[1]
     report = teacher_report(road_teacher(known, network), dataset, dataset, ("full",))
     alone, with_way, *_ = report.rows
-    assert with_way.name == "LM-TAD that knows the way" and with_way.nll < alone.nll
+    assert with_way.name == "LM-TAD, knowing the way" and with_way.nll < alone.nll
 
 
 def test_weights_files_keep_it_and_refuse_what_is_none(

@@ -18,7 +18,7 @@ from critics.weights import load_weights, save_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.device import resolve_device
-from runtime.errors import run_main
+from runtime.errors import UserError, run_main
 from runtime.files import sha256_of_file
 from runtime.inputs import Inputs
 from runtime.logs import setup_logging
@@ -68,8 +68,13 @@ def main(argv: list[str] | None = None) -> None:
         train=train.source_hash,
         model=sha256_of_file(arguments.ckpt),
     )
+    known = knowing_the_way(weights, val, train, device=device)
+    if known.way is None:
+        raise UserError(
+            f"{arguments.data_dir} has too few validation trips for a sense of the way."
+        )
     with results.of(inputs).written():
-        save_weights(output, knowing_the_way(weights, val, train, device=device))
+        save_weights(output, known)
     print(f"{output} now has a sense of the way.")
 
 
