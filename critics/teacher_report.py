@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.choices import Window
-from critics.choices import Choices, edge_counts
+from critics.choices import Choices
+from critics.most_frequent import MostFrequent
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from critics.teachers import JointRoadTeacher
 from critics.way import Way
@@ -91,7 +92,7 @@ def teacher_report(
             for first in range(0, len(trips), TRIPS_AT_ONCE)
         ]
         rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
-    frequent = _MostFrequent(train)
+    frequent = MostFrequent(train)
     frequency = frequent.trip_logits(val, trips).astype(np.float64)
     rows.append(_measure(frequent.name, frequency, choices))
     found = fit_way(frequent, val, train, max_trips=TRIPS_TO_FIT)
@@ -101,20 +102,6 @@ def teacher_report(
         rows.append(_measure(f"{frequent.name}, knowing the way", knows, choices))
     rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
     return TeacherReport(rows, len(trips), len(choices.count), val.split)
-
-
-class _MostFrequent:
-    """The simplest opinion that could work: how often training trips took each turn."""
-
-    name = "most frequent transition"
-
-    def __init__(self, train: TripDataset) -> None:
-        driven = edge_counts(train.network, train.road_ids, train.offsets)
-        self._logit = np.log1p(driven).astype(np.float32)  # one added to every candidate. [E]
-
-    def trip_logits(self, dataset: TripDataset, trip_id: IntArray) -> NDArray[np.float32]:
-        on_trips = here_and_taken(*dataset.laid_out(trip_id))
-        return self._logit[Choices.of(dataset.network, *on_trips).edge]
 
 
 def _variants(

@@ -199,11 +199,13 @@ def test_questions_are_answered_as_by_counting_trip_by_trip(tiny_city: Path) -> 
             most = max(known.values()) if known else 0
             best = min(r for r, n in known.items() if n == most) if known else None
             right += there == (network.candidates(here)[0] if best is None else best)
-    easy = questions.how_easy(network, train, test, [30, len(train)])
+    val = read_real_trips(network.folder, "val", network)
+    easy = questions.how_easy(network, train, val, test, [30, len(train)])
     assert easy["positions"] == positions
     assert easy["yardsticks"][0]["accuracy"] == pytest.approx(right / positions)
     accuracy = {(r["training trips"], r["knows"]): r["accuracy"] for r in easy["yardsticks"]}
     assert accuracy[30, "road"] <= accuracy[len(train), "road"] + 0.05
+    assert accuracy[30, "road, and where ways lead"] > accuracy[30, "road"] + 0.05
     assert 0 <= easy["agreement"]["agreement"] <= easy["agreement"]["ceiling"] <= 1
     traces = questions.matching(network, train, test)
     seconds = sum(int(test.trip(trip)[1][-1] - test.trip(trip)[1][0]) for trip in range(len(test)))

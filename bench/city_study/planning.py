@@ -93,8 +93,8 @@ class Plan:
         sizes = sorted({study.num_trips(size) for size in (*self.settings.sizes, None)})
 
         def answer(folder: Path, resumed: bool) -> Outcome:
-            train, test = study.trips("train"), study.trips("test")
-            easy = questions.how_easy(study.network, train, test, sizes)
+            train, val, test = (study.trips(split) for split in ("train", "val", "test"))
+            easy = questions.how_easy(study.network, train, val, test, sizes)
             return Outcome(
                 {"easy": easy, "matching": questions.matching(study.network, train, test)}
             )

@@ -1,7 +1,7 @@
 """What an honest reader asks of a dataset: is it too easy, and how far do matching errors go?
 
-Computed from the trips alone, without any model. A position is a road of a trip but the last; its
-choice is the road after it.
+Computed from trips and roads alone, without any model. A position is a road of a trip but the
+last; its choice is the road after it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from critics.choices import Choices, judge
+from critics.most_frequent import MostFrequent
+from critics.scoring.trips import as_dataset
+from critics.way import Way
+from critics.way_fitting import fit_way
+from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from data.routes import RouteFinder
 from metrics.trips import Trips
+from runtime.errors import UserError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 WINDOW_MINUTES = (1, 2, 4)
+TRIPS_AT_ONCE = 500
 WINDOWS = 50_000  # of each length, at most
 LONG_WAY = (
     1.5  # times the shortest: within a minute, more often a wrong road than a driver's choice
@@ -99,16 +108,41 @@ def yardsticks(network: RoadNetwork, train: Positions, test: Positions) -> dict[
     return found
 
 
+def by_the_way(network: RoadNetwork, train: Trips, val: Trips, test: Trips) -> BoolArray:
+    """Which choices the most frequent transition gets right where detours cost something. [P]
+
+    What they cost is found on `val`, as it is for a teacher.
+    """
+    known, fitted, asked = (as_dataset(trips, network, (0.0, 1.0)) for trips in (train, val, test))
+    frequent = MostFrequent(known)
+    found = fit_way(frequent, fitted, known)
+    if found is None:
+        raise UserError("There are too few validation trips to find out what detours cost.")
+    way = Way(found.sense, network)
+    rights = []
+    for first in range(0, len(test), TRIPS_AT_ONCE):
+        trips = np.arange(first, min(first + TRIPS_AT_ONCE, len(test)))
+        road_ids, offsets = asked.laid_out(trips)
+        opinion = torch.from_numpy(frequent.trip_logits(asked, trips))
+        bent = way.bend(opinion, way.charges_along(road_ids, offsets)).numpy()
+        here, taken = here_and_taken(road_ids, offsets)
+        likeliest = judge(bent, Choices.of(network, here, taken)).likeliest
+        rights.append((likeliest >= 0) & (network.reach_targets[likeliest] == taken))
+    return np.concatenate(rights)
+
+
 def how_easy(
-    network: RoadNetwork, train: Trips, test: Trips, sizes: Sequence[int]
+    network: RoadNetwork, train: Trips, val: Trips, test: Trips, sizes: Sequence[int]
 ) -> dict[str, Any]:
     """How far yardsticks come, by training trips, and what nobody can know."""
     asked = Positions.of(test)
     choice = network.out_degree[asked.here] > 1
     rows = []
     for size in sizes:
-        known = Positions.of(train.select(np.arange(size)))
-        for name, right in yardsticks(network, known, asked).items():
+        seen_by = train.select(np.arange(size))
+        rights = yardsticks(network, Positions.of(seen_by), asked)
+        rights["road, and where ways lead"] = by_the_way(network, seen_by, val, test)
+        for name, right in rights.items():
             rows.append(
                 {
                     "training trips": size,

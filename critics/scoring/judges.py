@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from critics.choices import Choices, Judgement, edge_counts, judge
+from critics.choices import Choices, Judgement, judge
+from critics.most_frequent import MostFrequent
 from critics.road_teacher import RoadTeacher
 from critics.scoring.trips import as_dataset, position_offsets, spans
 from data.laid_out import here_and_taken
@@ -192,25 +193,20 @@ class StudentJudge:
 
 
 class TransitionJudge:
-    """The simplest method that could work: how often training trips took each turn.
+    """The simplest method that could work: how often training trips took each turn."""
 
-    Every way on is counted once more than it was driven.
-    """
-
-    name = "most frequent transition"
+    name = MostFrequent.name
 
     def __init__(self, train: TripDataset) -> None:
-        self.network = train.network
-        driven = edge_counts(train.network, train.road_ids, train.offsets)
-        self.logit = np.log1p(driven)  # [E]
+        self._counted = MostFrequent(train)
 
     def surprises(self, trips: Trips) -> Surprises:
-        offsets = position_offsets(trips)
+        offsets, network = position_offsets(trips), self._counted.network
         found = Surprises.empty(int(offsets[-1]), with_times=False)
         for first, last in spans(offsets, TRIPS_AT_ONCE, POSITIONS_AT_ONCE):
-            choices = Choices.of(self.network, *_turns(trips, first, last))
-            judged = judge(self.logit[choices.edge], choices)
-            found.put(slice(offsets[first], offsets[last]), judged, self.network)
+            choices = Choices.of(network, *_turns(trips, first, last))
+            judged = judge(self._counted.logit[choices.edge], choices)
+            found.put(slice(offsets[first], offsets[last]), judged, network)
         return found
 
 
