@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.laid_out import places_left
 from data.road_network import RoadNetwork
-from models.cpu_parallel import even_chunks, run_chunks
+from models.cpu_parallel import Chunks, even_chunks, run_chunks
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
 
@@ -90,24 +90,35 @@ class Way:
 
     def charges_along(self, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
         """Of all candidates of all positions of trips laid end to end, to their last roads. [M]"""
-        return charges_along(self.network, self._follows, self.road_cost, road_ids, offsets)
+        from data.way_kernels import ways_along
+
+        network, cost = self.network, self.road_cost
+        on = road_ids[places_left(offsets)].astype(np.int64)
+        count = network.out_degree[on]
+        begin = np.cumsum(count) - count
+        here, ahead = np.empty(len(on)), np.empty(int(count.sum()))
+        trips = np.ascontiguousarray(road_ids), offsets, begin
+        reach = network.reach_offsets, network.reach_targets
+        arguments = trips, reach, *self._follows, cost, here, ahead
+        run_chunks(ways_along, _chunks(len(offsets) - 1), lambda _: arguments)
+        edge = np.arange(len(ahead)) - np.repeat(begin - network.reach_offsets[on], count)
+        candidate = network.reach_targets[edge]
+        parts = np.repeat(here, count), np.repeat(cost[on], count), ahead, cost[candidate]
+        return _charge(*map(torch.from_numpy, parts))
 
     def ahead(self, destination: Tensor) -> WaysAhead:
         """For trips under way to destinations [N]."""
+        from data.way_kernels import fill_ways
+
         places, row = np.unique(destination.cpu().numpy(), return_inverse=True)
         left = np.empty((len(places), self.network.num_roads), dtype=np.float32)
-        self._fill(places, left)
+        arguments = places, *self._follows, self.road_cost, left
+        run_chunks(fill_ways, _chunks(len(places)), lambda _: arguments)
         return WaysAhead(
             torch.from_numpy(left).to(self.device),
             torch.from_numpy(row.reshape(-1)).to(self.device),
             torch.from_numpy(self.road_cost).float().to(self.device),
         )
-
-    def _fill(self, destination: IntArray, left: NDArray[np.float32]) -> None:
-        from data.way_kernels import fill_ways
-
-        chunks = even_chunks(len(destination), max(1, len(destination) // _TRIPS_A_CHUNK))
-        run_chunks(fill_ways, chunks, lambda _: (destination, *self._follows, self.road_cost, left))
 
 
 class WaysAhead:
@@ -130,28 +141,8 @@ class WaysAhead:
         self._row = self._row[rows]
 
 
-def charges_along(
-    network: RoadNetwork,
-    follows: tuple[IntArray, IntArray],
-    road_cost: FloatArray,  # [R]
-    road_ids: NDArray[np.int32],
-    offsets: IntArray,
-) -> Tensor:
-    """Of all candidates of all positions of trips, at any cost of roads. [M]"""
-    from data.way_kernels import ways_along
-
-    on = road_ids[places_left(offsets)].astype(np.int64)
-    count = network.out_degree[on]
-    begin = np.cumsum(count) - count
-    here, ahead = np.empty(len(on)), np.empty(int(count.sum()))
-    trips = np.ascontiguousarray(road_ids), offsets, begin
-    reach = network.reach_offsets, network.reach_targets
-    chunks = even_chunks(len(offsets) - 1, max(1, (len(offsets) - 1) // _TRIPS_A_CHUNK))
-    run_chunks(ways_along, chunks, lambda _: (trips, reach, *follows, road_cost, here, ahead))
-    edge = np.arange(len(ahead)) - np.repeat(begin - network.reach_offsets[on], count)
-    candidate = network.reach_targets[edge]
-    parts = np.repeat(here, count), np.repeat(road_cost[on], count), ahead, road_cost[candidate]
-    return _charge(*map(torch.from_numpy, parts))
+def _chunks(num_trips: int) -> Chunks:
+    return even_chunks(num_trips, max(1, num_trips // _TRIPS_A_CHUNK))
 
 
 def _charge(left: Tensor, cost: Tensor, after: Tensor, cost_after: Tensor) -> Tensor:

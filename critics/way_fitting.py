@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from critics.choices import NO_WAY, Choices, log_probabilities
 from critics.road_teacher import road_teacher
-from critics.way import WaySense, charges_along
+from critics.way import Way, WaySense
 from critics.weights import TeacherWeights
 from data.laid_out import here_and_taken, passages
 from data.road_times import usual_road_seconds
@@ -116,24 +117,23 @@ def fit_way(
         ]
     )
     seconds = _usual_seconds(train, num_train)
-    km, minutes = network.length_m / 1000.0, seconds / 60.0
     likelihood = _Likelihood(choices, made, log_probabilities(opinion, choices.count))
     found = []
     for share in SHARES_OF_MINUTES:
-        cost = (1.0 - share) * km + share * minutes
-        charges = charges_along(network, network.followed, cost, road_ids, offsets).numpy()
+        cheapest = Way(WaySense(seconds, 1.0, 1.0 - share, share), network)
+        charges = cheapest.charges_along(road_ids, offsets).numpy()
         sharpness, height, surprise = likelihood.best(charges)
         found.append((surprise, sharpness, height * (1.0 - share), height * share))
     with_it, *numbers = min(found)
-    sense = WaySense(torch.from_numpy(seconds).float(), *numbers)
-    return FittedWay(sense, int(made.sum()), likelihood.of_opinion(), with_it)
+    return FittedWay(WaySense(seconds, *numbers), int(made.sum()), likelihood.of_opinion(), with_it)
 
 
-def _usual_seconds(train: TripDataset, num_train: int | None) -> FloatArray:  # [R]
+def _usual_seconds(train: TripDataset, num_train: int | None) -> Tensor:  # [R]
     count = len(train) if num_train is None else min(num_train, len(train))
     offsets = train.offsets[: count + 1]
     place, seconds = passages(train.seconds[: offsets[-1]], offsets)
-    return usual_road_seconds(train.network, np.asarray(train.road_ids[place]), seconds)
+    usual = usual_road_seconds(train.network, np.asarray(train.road_ids[place]), seconds)
+    return torch.from_numpy(usual).float()
 
 
 class _Likelihood:
