@@ -27,6 +27,7 @@ BaselineName = Literal[
     "frequent_route",
     "shortest_path",
     "fastest_path",
+    "likely_path",
 ]
 _NO_COUNTS = Counts(np.zeros(0, dtype=np.int64), np.zeros(0))
 _LEAST_COST = 1e-6
@@ -203,6 +204,7 @@ BASELINES: dict[BaselineName, Callable[[Habits, int], Generator]] = {
     "frequent_route": lambda habits, _: FrequentRoute(habits),
     "shortest_path": _shortest,
     "fastest_path": _fastest,
+    "likely_path": lambda habits, _: CheapestPath(habits, habits.likely_cost),
 }
 
 

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.contexts import CONTEXTS
+from critics.most_frequent import MostFrequent
+from critics.scoring.trips import as_dataset
+from critics.way import Way
+from critics.way_fitting import fit_way
 from data.laid_out import passages
 from data.road_network import RoadNetwork
 from data.road_times import usual_road_seconds
@@ -19,6 +23,7 @@ from runtime.inputs import Inputs
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+HELD_OUT = 5
 SMOOTHING = 0.05  # of a transition never seen, in sightings
 
 
@@ -115,6 +120,26 @@ class Habits:
         """How long a car is on each road; one seldom seen drives as its class does. [R]"""
         steps = self._steps
         return usual_road_seconds(self.network, self.source[steps.edge], steps.seconds)
+
+    @cached_property
+    def likely_cost(self) -> FloatArray:
+        """How unlikely each edge is, and what its length and time cost where they are in vain. [E]
+
+        What they cost is found on every fifth trip, beside the turns that the others took.
+        """
+        unlikely = -np.log(self.first_order)
+        trips = np.arange(len(self.trips))
+        left_out = trips % HELD_OUT == 0
+        known, asked = (
+            as_dataset(self.trips.select(trips[part]), self.network, (0.0, 1.0))
+            for part in (~left_out, left_out)
+        )
+        found = fit_way(MostFrequent(known), asked, known)
+        if found is None:
+            return unlikely
+        road = Way(found.sense, self.network).road_cost
+        step = 0.5 * (road[self.source] + road[self.network.reach_targets])
+        return found.sense.sharpness * unlikely + step
 
     @cached_property
     def period_factor(self) -> FloatArray:

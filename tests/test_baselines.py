@@ -85,7 +85,7 @@ def test_trips_are_drivable_and_do_not_depend_on_the_block(
 
 def test_paths_and_usual_routes_arrive(habits: Habits) -> None:
     requests = requests_of(habits)
-    for name in ("frequent_route", "shortest_path", "fastest_path"):
+    for name in ("frequent_route", "shortest_path", "fastest_path", "likely_path"):
         assert all(trip.reached for trip in make(habits, name, requests)), name
     aware = np.mean([trip.reached for trip in make(habits, "markov_destination", requests)])
     blind = np.mean([trip.reached for trip in make(habits, "markov_1", requests)])
@@ -101,6 +101,20 @@ def test_the_fastest_path_is_that_of_networkx(habits: Habits) -> None:
     for trip in make(habits, "fastest_path", requests_of(habits, 20)):
         expected = nx.dijkstra_path_length(graph, trip.origin, trip.destination)
         assert seconds[trip.road_ids[:-1]].sum() == pytest.approx(expected, abs=1e-3)
+
+
+def test_likely_paths_are_nearer_to_what_was_driven(habits: Habits) -> None:
+    requests = requests_of(habits)
+
+    def shared(name: BaselineName) -> float:
+        parts = []
+        for trip in make(habits, name, requests):
+            real = set(habits.trips.trip(trip.number)[0].tolist())
+            made = set(trip.road_ids.tolist())
+            parts.append(len(real & made) / len(real | made))
+        return float(np.mean(parts))
+
+    assert shared("likely_path") > max(shared("shortest_path"), shared("fastest_path"))
 
 
 def test_the_frequent_route_is_the_most_frequent_one(habits: Habits) -> None:
