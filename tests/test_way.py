@@ -225,14 +225,14 @@ def test_the_programs_give_teachers_of_roads_a_sense_of_the_way(
     output = tmp_path / "teacher.pt"
     common = ["--data_dir", str(tiny_city), "--cache_dir", str(tmp_path / "cache")]
     small = ["--epochs", "1", "--n_embd", "16", "--n_layer", "1", "--no-progress", "--no-report"]
-    assert train_lmtad([*common, *small, "--output", str(output), "--no-way"]) == 0
+    assert train_lmtad([*common, *small, "--output", str(output)]) == 0
     plain = load_weights(output)
     assert plain.way is None
     fit_way_program([*common, "--ckpt", str(output)])
     fitted = load_weights(output)
     assert fitted.way is not None and fitted.fingerprint() == plain.fingerprint()
     second = tmp_path / "second.pt"
-    assert train_lmtad([*common, *small, "--output", str(second)]) == 0
+    assert train_lmtad([*common, *small, "--output", str(second), "--way"]) == 0
     trained = load_weights(second)
     assert trained.way is not None
     assert trained.way.per_km == pytest.approx(fitted.way.per_km)
@@ -241,5 +241,7 @@ def test_the_programs_give_teachers_of_roads_a_sense_of_the_way(
     grid = ["--vocabulary", "grid", "--no-destination_prefix", "--output", str(cells)]
     assert train_lmtad([*common, *small, *grid]) == 0
     assert load_weights(cells).way is None
+    with pytest.raises(UserError, match="vocabulary road"):
+        train_lmtad([*common, *small, *grid, "--way"])
     with pytest.raises(UserError, match="cells"):
         fit_way_program([*common, "--ckpt", str(cells)])

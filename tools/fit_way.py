@@ -2,8 +2,8 @@
 
     python -m tools.fit_way --ckpt teachers/lmtad_demo.pt --data_dir data/demo
 
-Training a teacher of roads does this by itself; this is for those trained before, and for the same
-roads with other trips. LM-TAD's own weights stay as they are.
+`tools.train_lmtad --way` does this in the end; this is for teachers trained before, and for the
+same roads with other trips. LM-TAD's own weights stay as they are.
 """
 
 from __future__ import annotations

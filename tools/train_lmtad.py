@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--way",
         action=argparse.BooleanOptionalAction,
-        help="give it a sense of the way in the end; default: yes, if a token is a road",
+        default=defaults.way,
+        help="give it a sense of the way in the end, where a token is a road",
     )
     _add_model(parser, defaults)
     _add_training(parser, defaults)

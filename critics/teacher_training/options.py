@@ -52,7 +52,7 @@ class TeacherOptions:
     seed: int = 0
     device: str = "cpu"
     max_trips: int | None = None
-    way: bool | None = None  # whether it is given a sense of the way; by default one of roads is
+    way: bool = False  # whether it is given a sense of the way in the end
     checkpoint_minutes: float = 5.0
     progress: bool = field(default=True, compare=False)
 
@@ -81,17 +81,12 @@ class TeacherOptions:
         return max(LOWEST_PEAK, HIGHEST_PEAK * min(1.0, STEPS_AT_HIGHEST / total_steps))
 
     @property
-    def knows_way(self) -> bool:
-        """`way`, or the vocabulary's default."""
-        return self.vocabulary == "road" if self.way is None else self.way
-
-    @property
     def trained_loss(self) -> TeacherLoss:
         """`loss`, or the vocabulary's default."""
         return self.loss or ("vocabulary" if self.vocabulary == "grid" else "candidates")
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must agree on."""
-        free = ("output", "progress", "device", "checkpoint_minutes")
+        free = ("output", "progress", "device", "checkpoint_minutes", "way")
         values = {name: value for name, value in asdict(self).items() if name not in free}
         return {name: value for name, value in values.items() if value is not None}

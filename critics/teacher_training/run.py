@@ -62,7 +62,7 @@ def train_teacher(
             )
         run.execute()  # nothing, where a run was killed just before its end
         weights = run.weights()
-        if options.knows_way:
+        if options.way:
             weights = knowing_the_way(weights, val, train, run.num_trips, options.device)
         save_weights(options.output, weights)
         unfinished.unlink(missing_ok=True)
