@@ -12,20 +12,25 @@ from runtime.jit import kernel
 
 
 @kernel()
-def settle_ways(destination, wanted, offsets, sources, road_cost, way):  # type: ignore[no-untyped-def]
+def workspace(num_roads, num_edges):  # type: ignore[no-untyped-def]
+    """What `settle_ways` works with, for one search after the other."""
+    is_open = np.zeros(num_roads, dtype=np.bool_)
+    return is_open, np.empty(num_edges + 1), np.empty(num_edges + 1, dtype=np.int64)
+
+
+@kernel()
+def settle_ways(destination, wanted, offsets, sources, road_cost, space, way):  # type: ignore[no-untyped-def]
     """Fills `way` [R] with the cheapest ways to a destination, infinite where there is none.
 
     It ends as soon as those of the roads `wanted` are known, and the others are then too dear or
     infinite; wanting none means all. `offsets` and `sources` say whom each road follows.
     """
-    is_open = np.zeros(len(road_cost), dtype=np.bool_)
+    is_open, heap_cost, heap_road = space
     num_open = 0
     for road in wanted:
         if not is_open[road]:
             is_open[road] = True
             num_open += 1
-    heap_cost = np.empty(len(sources) + 1)
-    heap_road = np.empty(len(sources) + 1, dtype=np.int64)
     way[:] = np.inf
     way[destination] = 0.0
     heap_cost[0], heap_road[0], size = 0.0, destination, 1
@@ -45,15 +50,18 @@ def settle_ways(destination, wanted, offsets, sources, road_cost, way):  # type:
             if total < way[source]:
                 way[source] = total
                 size = heap_push(heap_cost, heap_road, size, total, source)
+    for road in wanted:  # those that no way leaves from
+        is_open[road] = False
 
 
 @kernel()
 def fill_ways(begin, end, destination, offsets, sources, road_cost, left):  # type: ignore[no-untyped-def]
     """Rows of `left` [N, R] for `destination` [N]: all cheapest ways."""
     everything = np.empty(0, dtype=np.int64)
+    space = workspace(len(road_cost), len(sources))
     way = np.empty(len(road_cost))
     for i in range(begin, end):
-        settle_ways(destination[i], everything, offsets, sources, road_cost, way)
+        settle_ways(destination[i], everything, offsets, sources, road_cost, space, way)
         left[i, :] = way
 
 
@@ -66,6 +74,7 @@ def ways_along(begin, end, trips, reach, offsets, sources, road_cost, here, ahea
     """
     road_ids, trip_offsets, ahead_begin = trips
     reach_offsets, reach_targets = reach
+    space = workspace(len(road_cost), len(sources))
     way = np.empty(len(road_cost))
     for i in range(begin, end):
         first, last = trip_offsets[i], trip_offsets[i + 1] - 1  # the last road is not left
@@ -84,7 +93,7 @@ def ways_along(begin, end, trips, reach, offsets, sources, road_cost, here, ahea
                 n += 1
         if n == 0:
             continue
-        settle_ways(road_ids[last], wanted, offsets, sources, road_cost, way)
+        settle_ways(road_ids[last], wanted, offsets, sources, road_cost, space, way)
         for place in range(first, last):
             road = road_ids[place]
             here[position] = way[road]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.way_kernels import settle_ways
+from data.way_kernels import settle_ways, workspace
 from runtime.jit import kernel
 
 
@@ -15,12 +15,13 @@ def measure_ways(begin, end, slots, origin, destination, offsets, sources, road_
     Roads from which it costs more than from the origin have the origin's, so that no step is worth
     more than it costs. Where no way leads there, all are 0.
     """
+    space = workspace(len(road_cost), len(sources))
     for i in range(begin, end):
         if i > begin and origin[i] == origin[i - 1] and destination[i] == destination[i - 1]:
             left[slots[i], :] = left[slots[i - 1], :]
             continue
         way = left[slots[i]]
-        settle_ways(destination[i], origin[i : i + 1], offsets, sources, road_cost, way)
+        settle_ways(destination[i], origin[i : i + 1], offsets, sources, road_cost, space, way)
         most = way[origin[i]] if np.isfinite(way[origin[i]]) else 0.0
         for road in range(len(road_cost)):
             way[road] = min(way[road], most)
