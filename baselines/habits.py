@@ -23,7 +23,7 @@ from runtime.inputs import Inputs
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-HELD_OUT = 5
+HELD_OUT = 5  # one trip in so many says what drivers pay for detours
 SMOOTHING = 0.05  # of a transition never seen, in sightings
 
 

@@ -153,8 +153,7 @@ class LMTADRoadTeacher:
         if self.way is None:
             return logits
         ahead = self.way.ahead(batch.destination_road_id)
-        charges = ahead.charges(batch.trace_road_id, batch.candidate_road_id)
-        return self.way.bend(logits, charges)  # what is not asked stays minus infinity
+        return ahead.bend(logits, batch.trace_road_id, batch.candidate_road_id)
 
     def hidden_states(self, batch: Batch, step: Tensor) -> Tensor:
         return self.teacher.hidden_states(
@@ -189,7 +188,7 @@ class LMTADRoadTeacher:
             window=self.window,
         )[mask].cpu()
         if self.way is not None:
-            logits = self.way.bend(logits, self.way.charges_along(*dataset.laid_out(trip_id)))
+            logits = self.way.bend_along(logits, *dataset.laid_out(trip_id))
         return logits.numpy()
 
     def road_vectors(self) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from config.choices import Window
@@ -93,12 +94,12 @@ def teacher_report(
         ]
         rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
     frequent = MostFrequent(train)
-    frequency = frequent.trip_logits(val, trips).astype(np.float64)
+    frequency = frequent.logit[choices.edge]
     rows.append(_measure(frequent.name, frequency, choices))
     found = fit_way(frequent, val, train, max_trips=TRIPS_TO_FIT)
     if found is not None:
-        charges = Way(found.sense, val.network).charges_along(*val.laid_out(trips)).numpy()
-        knows = found.sense.sharpness * frequency + charges
+        way = Way(found.sense, val.network)
+        knows = way.bend_along(torch.from_numpy(frequency), *val.laid_out(trips)).numpy()
         rows.append(_measure(f"{frequent.name}, knowing the way", knows, choices))
     rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
     return TeacherReport(rows, len(trips), len(choices.count), val.split)

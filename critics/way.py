@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data.laid_out import places_left
 from data.road_network import RoadNetwork
+from data.road_times import cost_in_vain
 from models.cpu_parallel import Chunks, even_chunks, run_chunks
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
@@ -75,17 +76,16 @@ class Way:
             )
         self.sense, self.network, self.device = sense, network, torch.device(device)
         seconds = sense.road_seconds.double().numpy()
-        self.road_cost = (  # nats, where the road is a detour. [R]
-            sense.per_km / 1000.0 * network.length_m + sense.per_minute / 60.0 * seconds
-        )
+        self.road_cost = cost_in_vain(network.length_m, sense.per_km, seconds, sense.per_minute)
         self._follows = network.followed
 
     def identity(self) -> str:
         """A hash of what decides it, beside the road network."""
         return sha256_of_arrays(self.road_cost, np.array([self.sense.sharpness]))
 
-    def bend(self, logits: Tensor, charges: Tensor) -> Tensor:
-        """The teacher's opinion of candidates, with what they cost."""
+    def bend_along(self, logits: Tensor, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
+        """An opinion [M] of all candidates of trips laid end to end, with what they cost."""
+        charges = self.charges_along(road_ids, offsets)
         return self.sense.sharpness * logits + charges.to(logits.dtype)
 
     def charges_along(self, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
@@ -118,23 +118,30 @@ class Way:
             torch.from_numpy(left).to(self.device),
             torch.from_numpy(row.reshape(-1)).to(self.device),
             torch.from_numpy(self.road_cost).float().to(self.device),
+            self.sense.sharpness,
         )
 
 
 class WaysAhead:
     """Trips under way: what the roads that can come next cost them."""
 
-    def __init__(self, left: Tensor, row: Tensor, road_cost: Tensor) -> None:
+    def __init__(self, left: Tensor, row: Tensor, road_cost: Tensor, sharpness: float) -> None:
         self._left = left  # [D, R], of each destination
         self._row = row  # int64 [N]
         self._road_cost = road_cost  # [R]
+        self._sharpness = sharpness
 
-    def charges(self, road: Tensor, candidate: Tensor) -> Tensor:
-        """Of `candidate` [N, …, C], from the roads [N, …] that the trips are on."""
+    def bend(self, logits: Tensor, road: Tensor, candidate: Tensor) -> Tensor:
+        """An opinion of `candidate` [N, …, C], from the roads [N, …] that the trips are on.
+
+        Where it is minus infinity it stays so.
+        """
         row = self._row.view(-1, *([1] * (road.ndim - 1)))
         left, cost = self._left[row, road], self._road_cost[road]
         after = self._left[row.unsqueeze(-1), candidate]
-        return _charge(left.unsqueeze(-1), cost.unsqueeze(-1), after, self._road_cost[candidate])
+        parts = left.unsqueeze(-1), cost.unsqueeze(-1), after, self._road_cost[candidate]
+        bent = self._sharpness * logits + _charge(*parts).to(logits.dtype)
+        return torch.where(logits == -torch.inf, logits, bent)  # 0 times infinity is no number
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with these trips alone."""

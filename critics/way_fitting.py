@@ -19,8 +19,8 @@ from critics.choices import NO_WAY, Choices, log_probabilities
 from critics.road_teacher import road_teacher
 from critics.way import Way, WaySense
 from critics.weights import TeacherWeights
-from data.laid_out import here_and_taken, passages
-from data.road_times import usual_road_seconds
+from data.laid_out import here_and_taken
+from data.road_times import counted_road_seconds
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.logs import get_logger
@@ -131,8 +131,9 @@ def fit_way(
 def _usual_seconds(train: TripDataset, num_train: int | None) -> Tensor:  # [R]
     count = len(train) if num_train is None else min(num_train, len(train))
     offsets = train.offsets[: count + 1]
-    place, seconds = passages(train.seconds[: offsets[-1]], offsets)
-    usual = usual_road_seconds(train.network, np.asarray(train.road_ids[place]), seconds)
+    usual = counted_road_seconds(
+        train.network, train.road_ids, train.seconds[: offsets[-1]], offsets
+    )
     return torch.from_numpy(usual).float()
 
 

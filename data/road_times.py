@@ -5,12 +5,35 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from data.laid_out import passages
 from data.road_network import RoadNetwork
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 PRIOR_SIGHTINGS = 2.0  # of a road's time, as its class drives it
+
+
+def counted_road_seconds(
+    network: RoadNetwork,
+    road_ids: NDArray[np.integer],
+    times: NDArray[np.integer],
+    offsets: IntArray,
+) -> FloatArray:  # [S], [S], [n + 1] -> [R]
+    """How long a car usually is on each road, counted on trips laid end to end."""
+    place, seconds = passages(times, offsets)
+    return usual_road_seconds(network, np.asarray(road_ids[place]), seconds)
+
+
+def cost_in_vain(
+    length_m: FloatArray, per_km: float, road_seconds: FloatArray | None, per_minute: float
+) -> FloatArray:  # [R]
+    """What each road costs where it is a detour; without a cost of minutes no times are needed."""
+    cost = per_km / 1000.0 * length_m
+    if per_minute:
+        assert road_seconds is not None  # whoever asks for minutes brings the times along
+        cost = cost + per_minute / 60.0 * road_seconds
+    return cost
 
 
 def usual_road_seconds(

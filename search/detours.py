@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.generation import SearchSettings
+from data.road_times import cost_in_vain
 from search.graph import SearchGraph
 from search.interface import IntArray, NewTrips
 from search.kernels.layout import Continued, Queues
@@ -27,11 +28,8 @@ def cost_of_roads(graph: SearchGraph, settings: SearchSettings) -> FloatArray | 
     """What each road costs where it is a detour, in nats. [R]; None: detours cost nothing."""
     if not (settings.detour_cost or settings.delay_cost):
         return None
-    cost = settings.detour_cost / 1000.0 * graph.length_m
-    if settings.delay_cost:
-        assert graph.road_seconds is not None  # whoever asks for delays brings them along
-        cost = cost + settings.delay_cost / 60.0 * graph.road_seconds
-    return cost
+    per_km, per_minute = settings.detour_cost, settings.delay_cost
+    return cost_in_vain(graph.length_m, per_km, graph.road_seconds, per_minute)
 
 
 class Detours:

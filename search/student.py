@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from config.schema import Config
-from data.laid_out import passages
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
-from data.road_times import usual_road_seconds
+from data.road_times import counted_road_seconds
 from data.splits import has_split, split_file
 from data.trip_cache import open_trips
 from dataset import TripDataset
@@ -73,8 +72,7 @@ class City:
     def road_seconds(self) -> NDArray[np.float64]:
         """How long a car usually is on each road, on the training trips. [R]"""
         trips = self.trips("train")
-        place, seconds = passages(trips.seconds, trips.offsets)
-        return usual_road_seconds(self.network, np.asarray(trips.road_ids[place]), seconds)
+        return counted_road_seconds(self.network, trips.road_ids, trips.seconds, trips.offsets)
 
     def _time_statistics(self) -> tuple[float, float] | None:
         """What turns the student's travel times into seconds belongs to the student."""

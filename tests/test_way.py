@@ -125,6 +125,17 @@ def test_batches_whole_trips_and_drives_are_charged_alike(
     assert drives.ended["arrived"] > astray.ended["arrived"]
 
 
+def test_a_teacher_whose_own_opinion_counts_for_nothing_goes_by_the_way_alone(
+    dataset: TripDataset,
+) -> None:
+    network = dataset.network
+    weights = replace(weights_of(network), way=sense_of(network, sharpness=0.0))
+    batch = dataset.batch([3, 1, 4])
+    logits = road_teacher(weights, network).batch_logits(batch, batch.position_mask)
+    assert torch.equal(torch.isfinite(logits), batch.candidate_mask)
+    assert not logits.isnan().any() and logits[batch.candidate_mask].max() <= 0
+
+
 def test_running_trips_are_judged_as_whole_ones(dataset: TripDataset) -> None:
     teacher = teacher_of(dataset.network)
     trips = as_trips(dataset).select(np.array([5, 9]))

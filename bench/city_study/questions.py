@@ -123,10 +123,10 @@ def by_the_way(network: RoadNetwork, train: Trips, val: Trips, test: Trips) -> B
     for first in range(0, len(test), TRIPS_AT_ONCE):
         trips = np.arange(first, min(first + TRIPS_AT_ONCE, len(test)))
         road_ids, offsets = asked.laid_out(trips)
-        opinion = torch.from_numpy(frequent.trip_logits(asked, trips))
-        bent = way.bend(opinion, way.charges_along(road_ids, offsets)).numpy()
         here, taken = here_and_taken(road_ids, offsets)
-        likeliest = judge(bent, Choices.of(network, here, taken)).likeliest
+        choices = Choices.of(network, here, taken)
+        opinion = torch.from_numpy(frequent.logit[choices.edge])
+        likeliest = judge(way.bend_along(opinion, road_ids, offsets).numpy(), choices).likeliest
         rights.append((likeliest >= 0) & (network.reach_targets[likeliest] == taken))
     return np.concatenate(rights)
 

@@ -122,9 +122,7 @@ class LMTADPolicy:
         token = self.teacher.road_to_token[candidate[real]]
         result = torch.full(candidate.shape, -torch.inf, device=self.device)
         result[real] = self.teacher.teacher.model.token_logits(self.hidden[owner], token)
-        if self.teacher.way is None or self.ahead is None:
-            return result
-        return self.teacher.way.bend(result, self.ahead.charges(self.road, candidate))
+        return result if self.ahead is None else self.ahead.bend(result, self.road, candidate)
 
     def advance(self, road: Tensor, column: Tensor) -> None:
         self.road = road

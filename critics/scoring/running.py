@@ -211,10 +211,9 @@ class TeacherReader:
         roads = torch.from_numpy(self.network.candidates(reading.road)).to(self.teacher.device)
         candidates = self.teacher.road_to_token[roads].unsqueeze(0)
         logits = self.teacher.teacher.model.candidate_logits(hidden, candidates)
-        if self.teacher.way is not None and reading.ahead is not None:
+        if reading.ahead is not None:
             road = torch.tensor([reading.road], device=self.teacher.device)
-            charges = reading.ahead.charges(road, roads.unsqueeze(0))
-            logits = self.teacher.way.bend(logits.float(), charges)
+            logits = reading.ahead.bend(logits.float(), road, roads.unsqueeze(0))
         reading.logits = logits[0].float().cpu().numpy()
 
 
