@@ -21,14 +21,17 @@ from config.finding import find_config, run_config_file
 from config.generation import (
     DEFAULT_MAX_STEPS,
     DEFAULT_NUM_TRIPS,
+    FAIR_TEMPERATURE,
     USUAL_TEMPERATURE,
     ArrivalName,
+    CostsName,
     Execution,
     PairSettings,
     PairSource,
     SearchName,
     SearchSettings,
     TimesName,
+    usual_temperature,
 )
 from config.schema import WandbConfig
 from runtime.errors import UserError, run_main
@@ -127,12 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--beam_width", type=int, metavar="B", help=text)
     text = "what a beam trip ends with: the best arrival (default) or the first"
     add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
-    text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE})"
-    add("--temperature", type=float, default=USUAL_TEMPERATURE, metavar="T", help=text)
-    text = "of a km of detour for astar and sample, in nats; docs/generation.md (default: 0)"
+    text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE}, "
+    text += f"{FAIR_TEMPERATURE:g} with fitted costs)"
+    add("--temperature", type=float, metavar="T", help=text)
+    text = "of detours, for astar and sample: the three below (default), or fitted to the student"
+    add("--costs", choices=get_args(CostsName), default="given", help=text)
+    text = "of a km of detour, in nats; docs/generation.md (default: 0)"
     add("--detour_cost", type=float, default=0.0, metavar="C", help=text)
     text = "of a minute that is lost by it, as long as roads usually take (default: 0)"
     add("--delay_cost", type=float, default=0.0, metavar="C", help=text)
+    text = "of a nat by which turns are unlikelier, as training trips took them (default: 0)"
+    add("--turn_cost", type=float, default=0.0, metavar="C", help=text)
     text = "trips for each OD pair, so K times --num_gene in all (default: 1)"
     add("--routes_per_od", type=int, default=1, metavar="K", help=text)
     text = "roads to continue from, at most, per trip"
@@ -204,9 +212,11 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
             beam_width=arguments.beam_width,
             max_steps=arguments.max_steps,
             arrival=arguments.arrival,
-            temperature=arguments.temperature,
+            temperature=arguments.temperature or usual_temperature(arguments.costs),
             detour_cost=arguments.detour_cost,
             delay_cost=arguments.delay_cost,
+            turn_cost=arguments.turn_cost,
+            costs=arguments.costs,
             times=arguments.times,
         ),
     )

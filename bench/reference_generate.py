@@ -93,14 +93,15 @@ class PlainGenerator:
         destination: int,
         start: int,
         max_steps: int = 5000,
-        road_cost: FloatArray | None = None,
+        step_cost: FloatArray | None = None,
     ) -> PlainTrip:
         """The original's search: always continue the most probable partial trip.
 
-        With `road_cost` [R] it loses what roads cost beyond what the cheapest way left does less.
+        With `step_cost` [E] it loses what steps cost beyond what the cheapest way left does less.
         """
-        left = self._cost_left(destination, road_cost) if road_cost is not None else {}
-        road_cost = road_cost if origin in left else None
+        steps_of = self._costs_of(step_cost) if step_cost is not None else {}
+        left = self._cost_left(destination, steps_of)
+        charged = origin in left
         first = PlainTrip([origin], [start], 0.0)
         queue = [_Queued(0.0, first)]
         best, visited = {origin: 0.0}, set()
@@ -123,10 +124,10 @@ class PlainGenerator:
                 road = found.road_ids[-1]
                 last = trip.road_ids[-1]
                 in_vain = trip.in_vain
-                if road_cost is not None:
+                if charged:
                     if road not in left:
                         continue
-                    in_vain += (road_cost[last] + road_cost[road]) / 2 - (left[last] - left[road])
+                    in_vain += steps_of[last, road] - (left[last] - left[road])
                 value = found.log_prob - in_vain
                 if road not in best or value > best[road]:
                     best[road] = value
@@ -134,12 +135,23 @@ class PlainGenerator:
             steps += 1
         return nearest
 
-    def _cost_left(self, destination: int, road_cost: FloatArray) -> dict[int, float]:
+    def _costs_of(self, step_cost: FloatArray) -> dict[tuple[int, int], float]:
+        """From a road onto one that follows it."""
+        offsets, targets = self.network.reach_offsets, self.network.reach_targets
+        return {
+            (road, int(targets[edge])): float(step_cost[edge])
+            for road in range(self.network.num_roads)
+            for edge in range(offsets[road], offsets[road + 1])
+        }
+
+    @staticmethod
+    def _cost_left(destination: int, steps_of: dict[tuple[int, int], float]) -> dict[int, float]:
         """The cheapest way to the destination from every road that has one."""
         graph = networkx.DiGraph()
-        for road in range(self.network.num_roads):
-            for following in map(int, self.network.candidates(road)):
-                graph.add_edge(following, road, cost=(road_cost[road] + road_cost[following]) / 2)
+        for (road, following), cost in steps_of.items():
+            graph.add_edge(following, road, cost=cost)
+        if destination not in graph:
+            return {}
         return dict(networkx.single_source_dijkstra_path_length(graph, destination, weight="cost"))
 
     @torch.no_grad()

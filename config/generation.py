@@ -16,6 +16,7 @@ SearchName = Literal["beam", "astar", "sample", "shortest_path"]
 ArrivalName = Literal["best", "first"]
 SplitName = Literal["train", "test"]
 TimesName = Literal["drawn", "expected"]
+CostsName = Literal["given", "fitted"]
 PairSource = Literal["train", "val", "test", "model"]  # a split, or a smoothed model of demand
 
 DEFAULT_MAX_STEPS = 5000
@@ -24,8 +25,10 @@ MAX_BEAM_WIDTH = 1 << 14
 MAX_PROCESSES = 1024
 HOTTEST = 100.0
 COSTLIEST = 1000.0
+COSTS = ("detour_cost", "delay_cost", "turn_cost")  # of `SearchSettings`
 # Drawn trips are then as varied as the drivers' own; 1 draws fairly from what the student believes.
 USUAL_TEMPERATURE = 0.5
+FAIR_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,14 @@ class SearchSettings:
     temperature: float = USUAL_TEMPERATURE  # of the distribution that `sample` draws from
     detour_cost: float = 0.0  # nats a km of road beyond the cheapest way
     delay_cost: float = 0.0  # nats a minute beyond it, as long as roads usually take
+    turn_cost: float = 0.0  # a nat by which turns are unlikelier than its, as trips took them
+    costs: CostsName = "given"  # or found for the student, by likelihood
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
         check_choice("search", self.name, get_args(SearchName))
         check_choice("times", self.times, get_args(TimesName))
+        check_choice("costs", self.costs, get_args(CostsName))
         check_choice("arrival", self.arrival, get_args(ArrivalName))
         if not 0.0 < self.temperature <= HOTTEST:
             raise UserError(
@@ -53,8 +59,23 @@ class SearchSettings:
         check_count("beam_width", self.beam_width, MAX_BEAM_WIDTH)
         check_count("max_steps", self.max_steps)
 
+    @property
+    def charges(self) -> bool:
+        """Whether detours cost something; fitted costs are not known yet."""
+        return any(getattr(self, name) for name in COSTS)
+
     def _check_costs(self) -> None:
-        for name, cost in (("detour_cost", self.detour_cost), ("delay_cost", self.delay_cost)):
+        fitted = self.costs == "fitted"
+        if fitted and self.name == "sample" and self.beam_width is not None:
+            raise UserError(
+                "costs are for astar, and for sample without a beam; leave out beam_width."
+            )
+        for name in COSTS:
+            cost = getattr(self, name)
+            if cost and fitted:
+                raise UserError(
+                    f"{name} is {cost}, but costs are to be fitted; ask for one of them."
+                )
             if not 0.0 <= cost <= COSTLIEST:
                 raise UserError(f"{name} is {cost}; it must be between 0 and {COSTLIEST:g} nats.")
             if cost and self.name == "sample" and self.beam_width is not None:
@@ -90,6 +111,11 @@ class Execution:
     def __post_init__(self) -> None:
         check_count("processes", self.processes, MAX_PROCESSES)
         check_count("batch_size", self.batch_size)
+
+
+def usual_temperature(costs: CostsName) -> float:
+    """At which trips are drawn unless another is asked for: fairly, by what is as good as known."""
+    return FAIR_TEMPERATURE if costs == "fitted" else USUAL_TEMPERATURE
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

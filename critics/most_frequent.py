@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from critics.choices import Choices, edge_counts
+from data.choices import Choices
 from data.laid_out import here_and_taken
+from data.turn_counts import edge_counts
 from dataset import TripDataset
 
 

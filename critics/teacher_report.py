@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from config.choices import Window
-from critics.choices import Choices
 from critics.most_frequent import MostFrequent
 from critics.road_teacher import LMTADRoadTeacher, RoadTeacher
 from critics.teachers import JointRoadTeacher
 from critics.way import Way
 from critics.way_fitting import fit_way
+from data.choices import Choices
 from data.laid_out import here_and_taken
 from dataset import TripDataset
 from runtime.errors import UserError

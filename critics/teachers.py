@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from critics.choices import log_probabilities
 from critics.registry import require_teachers
 from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher, RoadTeacher
+from data.choices import log_probabilities
 from data.laid_out import here_and_taken
 from dataset import Batch, TripDataset
 from runtime.errors import UserError

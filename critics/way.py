@@ -17,18 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.laid_out import places_left
 from data.road_network import RoadNetwork
-from data.road_times import cost_in_vain
-from models.cpu_parallel import Chunks, even_chunks, run_chunks
+from data.road_times import cost_in_vain, step_costs
+from models.cpu_parallel import run_chunks
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
+from ways.charges import MOST_NATS, charges_along, trip_chunks
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-MOST_NATS = 20.0  # what a candidate costs from which no way leads to the destination
-_TRIPS_A_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Way:
         self.sense, self.network, self.device = sense, network, torch.device(device)
         seconds = sense.road_seconds.double().numpy()
         self.road_cost = cost_in_vain(network.length_m, sense.per_km, seconds, sense.per_minute)
-        self._follows = network.followed
+        self._steps = step_costs(self.road_cost, network.reach_offsets, network.reach_targets)
 
     def identity(self) -> str:
         """A hash of what decides it, beside the road network."""
@@ -90,21 +87,8 @@ class Way:
 
     def charges_along(self, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
         """Of all candidates of all positions of trips laid end to end, to their last roads. [M]"""
-        from data.way_kernels import ways_along
-
-        network, cost = self.network, self.road_cost
-        on = road_ids[places_left(offsets)].astype(np.int64)
-        count = network.out_degree[on]
-        begin = np.cumsum(count) - count
-        here, ahead = np.empty(len(on)), np.empty(int(count.sum()))
-        trips = np.ascontiguousarray(road_ids), offsets, begin
-        reach = network.reach_offsets, network.reach_targets
-        arguments = trips, reach, *self._follows, cost, here, ahead
-        run_chunks(ways_along, _chunks(len(offsets) - 1), lambda _: arguments)
-        edge = np.arange(len(ahead)) - np.repeat(begin - network.reach_offsets[on], count)
-        candidate = network.reach_targets[edge]
-        parts = np.repeat(here, count), np.repeat(cost[on], count), ahead, cost[candidate]
-        return _charge(*map(torch.from_numpy, parts))
+        charges = charges_along(self.network, self._steps, road_ids, offsets)
+        return torch.from_numpy(charges)
 
     def ahead(self, destination: Tensor) -> WaysAhead:
         """For trips under way to destinations [N]."""
@@ -112,8 +96,9 @@ class Way:
 
         places, row = np.unique(destination.cpu().numpy(), return_inverse=True)
         left = np.empty((len(places), self.network.num_roads), dtype=np.float32)
-        arguments = places, *self._follows, self.road_cost, left
-        run_chunks(fill_ways, _chunks(len(places)), lambda _: arguments)
+        back_offsets, sources, edge = self.network.followed
+        arguments = places, back_offsets, sources, self._steps[edge], left
+        run_chunks(fill_ways, trip_chunks(len(places)), lambda _: arguments)
         return WaysAhead(
             torch.from_numpy(left).to(self.device),
             torch.from_numpy(row.reshape(-1)).to(self.device),
@@ -146,10 +131,6 @@ class WaysAhead:
     def keep(self, rows: Tensor) -> None:
         """Goes on with these trips alone."""
         self._row = self._row[rows]
-
-
-def _chunks(num_trips: int) -> Chunks:
-    return even_chunks(num_trips, max(1, num_trips // _TRIPS_A_CHUNK))
 
 
 def _charge(left: Tensor, cost: Tensor, after: Tensor, cost_after: Tensor) -> Tensor:

@@ -8,38 +8,23 @@ together with how far the teacher's own opinion is to be trusted beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from critics.choices import NO_WAY, Choices, log_probabilities
 from critics.road_teacher import road_teacher
 from critics.way import Way, WaySense
 from critics.weights import TeacherWeights
-from data.laid_out import here_and_taken
 from data.road_times import counted_road_seconds
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.logs import get_logger
+from ways.costs import LEAST_CHOICES, SHARES_OF_MINUTES
+from ways.likelihood import ChoiceLikelihood, Opinion
 
 logger = get_logger("teacher")
 
 MOST_TRIPS = 1000  # of validation, evenly spread: two numbers need no more
-TRIPS_AT_ONCE = 250
-SHARES_OF_MINUTES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)  # in the cost; the rest are kilometres
-LEAST_CHOICES = 50
-FloatArray = NDArray[np.float64]
-
-
-class Opinion(Protocol):
-    """Whoever has an opinion of all candidates: a teacher, or less than one."""
-
-    def trip_logits(self, dataset: TripDataset, trip_id: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits of all candidates of all positions of whole trips, one after the other."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -103,29 +88,22 @@ def fit_way(
     On at most `max_trips` trips of `val`, evenly spread; None where they make too few choices.
     `num_train` says how many of the training trips may be known.
     """
-    trips = np.unique(np.linspace(0, len(val) - 1, min(max_trips, len(val))).astype(np.int64))
     network = val.network
-    road_ids, offsets = val.laid_out(trips)
-    choices = Choices.of(network, *here_and_taken(road_ids, offsets))
-    made = (choices.label != NO_WAY) & (choices.count > 1)
-    if made.sum() < LEAST_CHOICES:
+    likelihood = ChoiceLikelihood(believer, val, max_trips)
+    if likelihood.num_choices < LEAST_CHOICES:
         return None
-    opinion = np.concatenate(
-        [
-            believer.trip_logits(val, trips[first : first + TRIPS_AT_ONCE])
-            for first in range(0, len(trips), TRIPS_AT_ONCE)
-        ]
-    )
     seconds = _usual_seconds(train, num_train)
-    likelihood = _Likelihood(choices, made, log_probabilities(opinion, choices.count))
     found = []
     for share in SHARES_OF_MINUTES:
         cheapest = Way(WaySense(seconds, 1.0, 1.0 - share, share), network)
-        charges = cheapest.charges_along(road_ids, offsets).numpy()
-        sharpness, height, surprise = likelihood.best(charges)
-        found.append((surprise, sharpness, height * (1.0 - share), height * share))
-    with_it, *numbers = min(found)
-    return FittedWay(WaySense(seconds, *numbers), int(made.sum()), likelihood.of_opinion(), with_it)
+        charges = cheapest.charges_along(likelihood.road_ids, likelihood.offsets).numpy()
+        best = likelihood.best(charges)
+        height = best.height
+        numbers = best.sharpness, height * (1.0 - share), height * share
+        found.append((best.surprise, *numbers))
+    with_it, *numbers_found = min(found)
+    sense = WaySense(seconds, *numbers_found)
+    return FittedWay(sense, likelihood.num_choices, likelihood.of_opinion(), with_it)
 
 
 def _usual_seconds(train: TripDataset, num_train: int | None) -> Tensor:  # [R]
@@ -135,38 +113,3 @@ def _usual_seconds(train: TripDataset, num_train: int | None) -> Tensor:  # [R]
         train.network, train.road_ids, train.seconds[: offsets[-1]], offsets
     )
     return torch.from_numpy(usual).float()
-
-
-class _Likelihood:
-    """How likely choices are, of an opinion and of charges, each times a number."""
-
-    def __init__(self, choices: Choices, made: NDArray[np.bool_], opinion: FloatArray) -> None:
-        count = choices.count[made]
-        self._begin = np.cumsum(count) - count
-        self._count = count
-        within = np.arange(count.sum()) - np.repeat(self._begin, count)
-        self._entries = np.repeat(choices.begin[made], count) + within
-        self._label = self._begin + choices.label[made] - choices.begin[made]
-        self._opinion = opinion[self._entries]
-
-    def best(self, charges: FloatArray) -> tuple[float, float, float]:
-        """The likeliest pair of numbers, neither below 0, and the mean surprise of it."""
-        from scipy.optimize import minimize
-
-        parts = np.stack([self._opinion, charges[self._entries]])  # [2, M]
-        found = minimize(
-            self._surprise, (1.0, 1.0), args=(parts,), jac=True, method="L-BFGS-B",
-            bounds=[(0.0, None)] * 2,
-        )  # fmt: skip
-        return float(found.x[0]), float(found.x[1]), float(found.fun)
-
-    def of_opinion(self) -> float:
-        """The mean surprise of the opinion as it is."""
-        return float(self._surprise(np.ones(1), self._opinion[None])[0])
-
-    def _surprise(self, numbers: FloatArray, parts: FloatArray) -> tuple[float, FloatArray]:
-        """Mean and gradient; convex in the numbers."""
-        relative = log_probabilities(numbers @ parts, self._count)
-        expected = np.add.reduceat(np.exp(relative) * parts, self._begin, axis=1)
-        slope = (expected - parts[:, self._label]).mean(axis=1)
-        return float(-relative[self._label].mean()), slope

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,8 +139,8 @@ class RoadNetwork:
         return np.diff(self.reach_offsets)
 
     @property
-    def followed(self) -> tuple[IntArray, IntArray]:
-        """Whom each road follows: offsets [R + 1] and roads [E]."""
+    def followed(self) -> Followed:
+        """Whom each road follows."""
         return reversed_reach(self.reach_offsets, self.reach_targets)
 
     @property
@@ -213,10 +214,19 @@ def _z_score(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return centred / std if std > 0 else centred
 
 
-def reversed_reach(offsets: IntArray, targets: IntArray) -> tuple[IntArray, IntArray]:
+class Followed(NamedTuple):
+    """Whom each road follows."""
+
+    offsets: IntArray  # [R + 1]
+    sources: IntArray  # [E]
+    edge: IntArray  # [E], which edge of the reachability each is
+
+
+def reversed_reach(offsets: IntArray, targets: IntArray) -> Followed:
     """Whom each road follows, where `offsets` and `targets` say who follows it."""
     source = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return _to_csr(targets, source, len(offsets) - 1)
+    back_offsets, edge = _to_csr(targets, np.arange(len(targets)), len(offsets) - 1)
+    return Followed(back_offsets, source[edge], edge)
 
 
 def _to_csr(origin: IntArray, destination: IntArray, num_roads: int) -> tuple[IntArray, IntArray]:

@@ -36,6 +36,11 @@ def cost_in_vain(
     return cost
 
 
+def step_costs(road_cost: FloatArray, offsets: IntArray, targets: IntArray) -> FloatArray:  # [E]
+    """What each step costs, from the middle of a road to that of one which follows it."""
+    return 0.5 * (np.repeat(road_cost, np.diff(offsets)) + road_cost[targets])
+
+
 def usual_road_seconds(
     network: RoadNetwork, road: NDArray[np.integer], seconds: FloatArray
 ) -> FloatArray:  # [s], [s] -> [R]

@@ -1,6 +1,7 @@
 """What it still costs to a destination: Dijkstra's algorithm against the direction of travel.
 
-A way costs what its roads do, from the middle of the first to the middle of the last.
+A way costs what its steps from road to road do. `step_cost` [E] has them as `offsets` and `sources`
+say whom each road follows.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ def workspace(num_roads, num_edges):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def settle_ways(destination, wanted, offsets, sources, road_cost, space, way):  # type: ignore[no-untyped-def]
+def settle_ways(destination, wanted, offsets, sources, step_cost, space, way):  # type: ignore[no-untyped-def]
     """Fills `way` [R] with the cheapest ways to a destination, infinite where there is none.
 
     It ends as soon as those of the roads `wanted` are known, and the others are then too dear or
-    infinite; wanting none means all. `offsets` and `sources` say whom each road follows.
+    infinite; wanting none means all.
     """
     is_open, heap_cost, heap_road = space
     num_open = 0
@@ -46,7 +47,7 @@ def settle_ways(destination, wanted, offsets, sources, road_cost, space, way):  
                 break
         for edge in range(offsets[road], offsets[road + 1]):
             source = sources[edge]
-            total = cost + 0.5 * (road_cost[source] + road_cost[road])
+            total = cost + step_cost[edge]
             if total < way[source]:
                 way[source] = total
                 size = heap_push(heap_cost, heap_road, size, total, source)
@@ -55,18 +56,19 @@ def settle_ways(destination, wanted, offsets, sources, road_cost, space, way):  
 
 
 @kernel()
-def fill_ways(begin, end, destination, offsets, sources, road_cost, left):  # type: ignore[no-untyped-def]
+def fill_ways(begin, end, destination, offsets, sources, step_cost, left):  # type: ignore[no-untyped-def]
     """Rows of `left` [N, R] for `destination` [N]: all cheapest ways."""
     everything = np.empty(0, dtype=np.int64)
-    space = workspace(len(road_cost), len(sources))
-    way = np.empty(len(road_cost))
+    num_roads = len(offsets) - 1
+    space = workspace(num_roads, len(sources))
+    way = np.empty(num_roads)
     for i in range(begin, end):
-        settle_ways(destination[i], everything, offsets, sources, road_cost, space, way)
+        settle_ways(destination[i], everything, offsets, sources, step_cost, space, way)
         left[i, :] = way
 
 
 @kernel()
-def ways_along(begin, end, trips, reach, offsets, sources, road_cost, here, ahead):  # type: ignore[no-untyped-def]
+def ways_along(begin, end, trips, reach, offsets, sources, step_cost, here, ahead):  # type: ignore[no-untyped-def]
     """Of some trips, the way left from every position [P] and from every road that can follow [M].
 
     `trips`: their roads end to end, where each begins, and where in `ahead` each position does.
@@ -74,8 +76,9 @@ def ways_along(begin, end, trips, reach, offsets, sources, road_cost, here, ahea
     """
     road_ids, trip_offsets, ahead_begin = trips
     reach_offsets, reach_targets = reach
-    space = workspace(len(road_cost), len(sources))
-    way = np.empty(len(road_cost))
+    num_roads = len(offsets) - 1
+    space = workspace(num_roads, len(sources))
+    way = np.empty(num_roads)
     for i in range(begin, end):
         first, last = trip_offsets[i], trip_offsets[i + 1] - 1  # the last road is not left
         position = first - i  # each trip before has one position less than roads
@@ -93,7 +96,7 @@ def ways_along(begin, end, trips, reach, offsets, sources, road_cost, here, ahea
                 n += 1
         if n == 0:
             continue
-        settle_ways(road_ids[last], wanted, offsets, sources, road_cost, space, way)
+        settle_ways(road_ids[last], wanted, offsets, sources, step_cost, space, way)
         for place in range(first, last):
             road = road_ids[place]
             here[position] = way[road]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from config import Config
-from config.generation import PairSettings, PairSource, SearchSettings
+from config.generation import COSTS, PairSettings, PairSource, SearchSettings
 from critics.scoring.trips import as_trips
 from data.road_network import RoadNetwork
 from metrics.local import measure_local
@@ -31,7 +31,7 @@ from search.trips import GeneratedTrip
 
 SPLIT: PairSource = "val"
 USUAL_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0)
-Costs = tuple[float, float]  # of a km of detour and of a minute of delay
+Costs = tuple[float, float, float]  # of a km of detour, a minute of delay, a nat of turns
 DISTANCES = ("hausdorff_km", "dtw_km", "edr")
 ABOUT_AS_NEAR = 1.01  # less is chance with some hundred trips, and dear detours make short trips
 _NOTHING = 1e-9  # beside it every distance that is one counts
@@ -43,6 +43,7 @@ class Trial:
 
     detour_cost: float  # nats a km
     delay_cost: float  # nats a minute
+    turn_cost: float  # nats a nat
     reached: float
     hausdorff_km: float
     dtw_km: float
@@ -70,7 +71,7 @@ class Trials:
         """The least costs whose trips are about as near to real ones as any."""
         nearest = min(self.of_costs, key=lambda trial: trial.beside(self.of_costs[0]))
         near = [trial for trial in self.of_costs if trial.beside(nearest) <= ABOUT_AS_NEAR]
-        return min(near, key=lambda trial: trial.detour_cost + trial.delay_cost)
+        return min(near, key=lambda trial: sum(getattr(trial, name) for name in COSTS))
 
 
 def try_costs(
@@ -81,17 +82,19 @@ def try_costs(
     costs: Sequence[Costs],
     device: torch.device,
 ) -> Trials:
-    """Searches validation trips at each of some costs of detours and delays."""
+    """Searches validation trips at each of some costs."""
     num_trips = min(num_trips, len(open_city(config, model).trips(SPLIT)))
     if not num_trips:
         raise UserError("There are no validation trips; the best cost cannot be found out.")
     if not costs:
-        raise UserError("There are no costs to try; give some with --costs and --delay_costs.")
+        raise UserError(
+            "There are no costs to try; give some with --costs, --delay_costs and --turn_costs."
+        )
     free = replace(search, times="expected")
     session = Session(
         GenerationRequest(config, model, num_trips, PairSettings(SPLIT), search=free), device
     )
-    searches = [replace(free, detour_cost=km, delay_cost=minute) for km, minute in costs]
+    searches = [replace(free, **dict(zip(COSTS, each, strict=True))) for each in costs]  # type: ignore[arg-type]
     found = [list(session.asked(search).generate(0, num_trips)) for search in searches]
     arrived = np.array([[trip.reached for trip in trips] for trips in found])  # [costs, trips]
     common = np.flatnonzero(arrived.all(axis=0))

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from config.generation import COSTS
 from search.beam import continued
-from search.detours import COSTS, Detours, FloatArray, cost_of_roads
+from search.detours import Detours
 from search.graph import SearchGraph
 from search.interface import (
     NO_NODE,
@@ -152,7 +153,7 @@ class BestFirstSearch:
 
 
 class DirectedSearch(BestFirstSearch):
-    """Queues with an order of their own, and roads that cost nats where they are a detour."""
+    """Queues with an order of their own, and steps that cost nats where they are a detour."""
 
     def __init__(
         self,
@@ -160,16 +161,14 @@ class DirectedSearch(BestFirstSearch):
         num_slots: int,
         max_steps: int,
         rows: int = 1,
-        *,
-        road_cost: FloatArray | None,
     ) -> None:
-        free = road_cost is None
+        free = graph.step_cost is None
         bytes_per_road = _BYTES_PER_ROAD_ORDERED if free else _BYTES_PER_ROAD_DIRECTED
         super().__init__(graph, graph.limit_slots(num_slots, bytes_per_road), max_steps, rows)
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.
         self.state = self.state._replace(best=np.empty((self.num_slots, graph.num_roads)))
         self.queues = self.queues._replace(priority=np.empty(0))
-        self._detours = None if road_cost is None else Detours(graph, self.num_slots, road_cost)
+        self._detours = None if free else Detours(graph, self.num_slots)
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips in free slots."""
@@ -197,10 +196,11 @@ class DirectedSearch(BestFirstSearch):
 
 
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
-    steps, cost = chosen.settings.max_steps, cost_of_roads(graph, chosen.settings)
-    if cost is None:
+    steps = chosen.settings.max_steps
+    assert chosen.settings.charges == (graph.step_cost is not None)
+    if graph.step_cost is None:
         return BestFirstSearch(graph, num_slots, steps, chosen.rows)
-    return DirectedSearch(graph, num_slots, steps, chosen.rows, road_cost=cost)
+    return DirectedSearch(graph, num_slots, steps, chosen.rows)
 
 
-KIND = SearchKind(_build, reads=COSTS)
+KIND = SearchKind(_build, reads=("costs", *COSTS))

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.road_network import RoadNetwork, reversed_reach
+from data.road_network import Followed, RoadNetwork, reversed_reach
 from search.kernels.layout import Roads
 
 # Each trip in flight has a table over all roads; together they stay below this.
@@ -26,7 +26,7 @@ class SearchGraph:
     length_m: NDArray[np.float64]  # [R]
     lon: NDArray[np.float64]  # [R], radians
     lat: NDArray[np.float64]  # [R], radians
-    road_seconds: NDArray[np.float64] | None = None  # [R], how long a car usually is on each road
+    step_cost: NDArray[np.float64] | None = None  # [E], nats, where a step leads off the way
 
     @property
     def roads(self) -> Roads:
@@ -47,8 +47,8 @@ class SearchGraph:
         )
 
     @cached_property
-    def reversed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Whom a road follows: offsets [R + 1] and roads [E]."""
+    def reversed(self) -> Followed:
+        """Whom a road follows."""
         return reversed_reach(self.offsets, self.targets)
 
     def limit_slots(self, num_slots: int, bytes_per_road: int) -> int:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from config.generation import COSTS
 from search.astar import DirectedSearch
 from search.beam import continued
-from search.detours import COSTS, FloatArray, cost_of_roads
 from search.graph import SearchGraph
 from search.interface import Chosen, NewTrips, NextRoads, PartialTrips, Search, SearchKind
 from search.kernels.layout import Noise
@@ -34,9 +34,8 @@ class DrawSearch(DirectedSearch):
         *,
         temperature: float,
         seed: int,
-        road_cost: FloatArray | None = None,
     ) -> None:
-        super().__init__(graph, num_slots, max_steps, rows, road_cost=road_cost)
+        super().__init__(graph, num_slots, max_steps, rows)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
         self.noise = Noise(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint64))
 
@@ -75,6 +74,7 @@ class DrawSearch(DirectedSearch):
 def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     settings, seed = chosen.settings, chosen.seed
     steps, temperature = settings.max_steps, settings.temperature
+    assert settings.charges == (graph.step_cost is not None)
     if settings.beam_width is None:
         return DrawSearch(
             graph,
@@ -83,10 +83,9 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
             chosen.rows,
             temperature=temperature,
             seed=seed,
-            road_cost=cost_of_roads(graph, settings),
         )
     width = settings.beam_width
     return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
 
 
-KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", *COSTS))
+KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", "costs", *COSTS))

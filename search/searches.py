@@ -55,13 +55,19 @@ def unread(settings: SearchSettings) -> list[str]:
     return sorted(name for name in others if getattr(settings, name) != getattr(usual, name))
 
 
+def _decisive(settings: SearchSettings) -> list[str]:
+    """What the search reads; the costs that were given speak for themselves."""
+    given = settings.costs == "given"
+    return [name for name in kind_of(settings.name).reads if name != "costs" or not given]
+
+
 def identity_of(settings: SearchSettings) -> dict[str, object]:
     """What of the settings decides which trips come out, as plain data."""
     width = {"beam_width": rows_per_trip(settings)} if has_beam(settings) else {}
     return {
         "search": settings.name,
         **width,
-        **{name: getattr(settings, name) for name in kind_of(settings.name).reads},
+        **{name: getattr(settings, name) for name in _decisive(settings)},
         "max_steps": settings.max_steps,
         "times": settings.times,
     }

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from config.generation import DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
+from config.generation import COSTS, DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
 from runtime.device import prefers_loops
 from runtime.files import sha256_of_arrays
 from search.demand import ModelledOD
@@ -23,6 +23,7 @@ from search.searches import build_search, identity_of, rows_per_trip
 from search.student import City, open_city
 from search.trips import GeneratedTrip
 from times.distribution import TimeDistribution
+from ways.costs import CountedWays
 
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
@@ -71,11 +72,11 @@ class Session:
     def identity(self) -> dict[str, object]:
         """All that decides which trips come out, as plain data."""
         return {
-            **identity_of(self.request.search),
+            **identity_of(self.search),
             **self.source.identity(),
             **self.city.identity(),
             **self._times_identity(),
-            **self._delay_identity(),
+            **self._costs_identity(),
             "time_log1p_mean": self.dataset.time_mean,
             "time_log1p_std": self.dataset.time_std,
         }
@@ -86,9 +87,25 @@ class Session:
             return {}
         return {"travel_times": drawn.content_hash, "times_seed": self.request.seed}
 
-    def _delay_identity(self) -> dict[str, object]:
-        seconds = self.graph.road_seconds
-        return {} if seconds is None else {"road_seconds": sha256_of_arrays(seconds)}
+    def _costs_identity(self) -> dict[str, object]:
+        ways = self._counted_ways()
+        counted = {"road_seconds": ways.road_seconds, "turn_surprise": ways.turn_surprise}
+        return {name: sha256_of_arrays(a) for name, a in counted.items() if a is not None}
+
+    @cached_property
+    def search(self) -> SearchSettings:
+        """The search asked for, with costs that are to be found for the student."""
+        asked = self.request.search
+        if asked.costs == "given":
+            return asked
+        found = self.city.fitted_costs(self.device)
+        return replace(asked, costs="given", **{name: getattr(found, name) for name in COSTS})
+
+    def _counted_ways(self) -> CountedWays:
+        """What training trips say of ways, as far as the search asks for it."""
+        seconds = self.city.road_seconds if self.search.delay_cost else None
+        turns = self.city.turn_surprise if self.search.turn_cost else None
+        return CountedWays(self.city.network, seconds, turns)
 
     @cached_property
     def travel_times(self) -> TimeDistribution | None:
@@ -101,9 +118,10 @@ class Session:
     def graph(self) -> SearchGraph:
         """The road network for the searches."""
         graph = SearchGraph.of(self.city.network)
-        if not self.request.search.delay_cost:
+        if not self.search.charges:
             return graph
-        return replace(graph, road_seconds=self.city.road_seconds)
+        prices = (getattr(self.search, name) for name in COSTS)
+        return replace(graph, step_cost=self._counted_ways().step_costs(*prices))
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -137,8 +155,9 @@ class Session:
 
     def _make_search(self, num_trips: int) -> Search:
         request = self.request
+        search = self.search
         rows = _ROWS_A_PASS_CPU if prefers_loops(self.device) else _ROWS_A_PASS_GPU
         alike = min(request.pairs.routes_per_od, _MOST_ALIKE)
-        usual = max(1, alike * rows // rows_per_trip(request.search))
+        usual = max(1, alike * rows // rows_per_trip(search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
-        return build_search(request.search, self.graph, slots, request.seed, rows)
+        return build_search(search, self.graph, slots, request.seed, rows)

@@ -15,11 +15,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from config.schema import Config
+from critics.road_teacher import HOSERRoadTeacher
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from data.road_times import counted_road_seconds
 from data.splits import has_split, split_file
 from data.trip_cache import open_trips
+from data.turn_counts import edge_counts, turn_surprise
 from dataset import TripDataset
 from hoser import HOSER
 from models.checkpoint import StudentFile, TrainingData, read_student_file
@@ -30,6 +32,8 @@ from runtime.logs import get_logger
 from search.request import find_checkpoint
 from times.distribution import TimeDistribution
 from times.store import fitted_on_first_use
+from ways.costs import CountedWays, StudentCosts
+from ways.store import costs_on_first_use
 
 logger = get_logger("generate")
 
@@ -73,6 +77,22 @@ class City:
         """How long a car usually is on each road, on the training trips. [R]"""
         trips = self.trips("train")
         return counted_road_seconds(self.network, trips.road_ids, trips.seconds, trips.offsets)
+
+    @cached_property
+    def turn_surprise(self) -> NDArray[np.float64]:
+        """How unlikely each turn is, as the training trips that the student saw took it. [E]"""
+        trips, network = self.trips("train"), self.network
+        offsets = trips.offsets[: (self.config.data.max_train_trips or len(trips)) + 1]
+        counts = edge_counts(network, trips.road_ids[: offsets[-1]], offsets)
+        return turn_surprise(counts, network.reach_offsets)
+
+    def fitted_costs(self, device: torch.device) -> StudentCosts:
+        """What detours cost the drivers beside what the student believes: kept in the cache."""
+        data = self.config.data
+        cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
+        student = HOSERRoadTeacher(self.load_student(device), self.network)
+        ways = CountedWays(self.network, self.road_seconds, self.turn_surprise)
+        return costs_on_first_use(student, self.trips("val"), ways, cache)
 
     def _time_statistics(self) -> tuple[float, float] | None:
         """What turns the student's travel times into seconds belongs to the student."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.reference_generate import PlainGenerator
 from bench.reference_student import PlainHOSER
 from config import Config
-from config.generation import SearchSettings
+from config.generation import COSTS, SearchSettings
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
@@ -29,6 +29,7 @@ from search.searches import build_search
 from search.shortest_path import ShortestPath
 from search.student import open_city
 from search.trips import GeneratedTrip, TripRequests
+from ways.costs import CountedWays
 
 Request = tuple[int, int, int]  # origin, destination, start
 
@@ -76,7 +77,7 @@ class Setup:
         detour_cost: float = 0.0,
     ) -> list[GeneratedTrip]:
         chosen = SearchSettings("sample", width, temperature=temperature, detour_cost=detour_cost)
-        return self.search(build_search(chosen, self.graph, slots, seed), requests)
+        return self.search(build_search(chosen, self.charging(chosen), slots, seed), requests)
 
     def best_first(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000, rows: int = 1
@@ -91,11 +92,27 @@ class Setup:
         rows: int = 1,
         *,
         delay_cost: float = 0.0,
+        turn_cost: float = 0.0,
         road_seconds: NDArray[np.float64] | None = None,
+        turn_surprise: NDArray[np.float64] | None = None,
     ) -> list[GeneratedTrip]:
-        chosen = SearchSettings("astar", detour_cost=detour_cost, delay_cost=delay_cost)
-        graph = replace(self.graph, road_seconds=road_seconds)
+        costs = {"detour_cost": detour_cost, "delay_cost": delay_cost, "turn_cost": turn_cost}
+        chosen = SearchSettings("astar", **costs)  # type: ignore[arg-type]
+        graph = self.charging(chosen, road_seconds, turn_surprise)
         return self.search(build_search(chosen, graph, slots, 0, rows), requests)
+
+    def charging(
+        self,
+        chosen: SearchSettings,
+        road_seconds: NDArray[np.float64] | None = None,
+        turn_surprise: NDArray[np.float64] | None = None,
+    ) -> SearchGraph:
+        """The graph, with what steps cost that search."""
+        if not chosen.charges:
+            return self.graph
+        ways = CountedWays(self.network, road_seconds, turn_surprise)
+        prices = (getattr(chosen, name) for name in COSTS)
+        return replace(self.graph, step_cost=ways.step_costs(*prices))
 
     def shortest_path(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from baselines.habits import Habits
-from config.generation import SearchSettings
+from config.generation import COSTS, SearchSettings
 from critics.scoring.trips import as_trips
 from data.laid_out import passages
 from data.road_times import usual_road_seconds
@@ -21,7 +21,7 @@ from search.searches import unread
 from tests.generation_helpers import Request, Setup, published_setup, random_setup, requests_of
 from tools.fit_detour_cost import main as fit_detour_cost
 
-COSTS = (0.3, 2.0, 50.0)
+PRICES = (0.3, 2.0, 50.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +34,27 @@ def some_requests(published: Setup) -> list[Request]:
     return requests_of(published, 6)
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", PRICES)
 def test_directed_search_equals_the_plain_way(
     published: Setup, some_requests: list[Request], cost: float
 ) -> None:
     plain, network = published.plain(), published.network
-    road_seconds = np.random.default_rng(3).uniform(1.0, 60.0, network.num_roads)
+    rng = np.random.default_rng(3)
+    road_seconds = rng.uniform(1.0, 60.0, network.num_roads)
+    turn_surprise = rng.exponential(1.0, len(network.reach_targets))
     road_cost = cost * network.length_m / 1000 + cost * road_seconds / 60
-    found = published.directed(some_requests, cost, delay_cost=cost, road_seconds=road_seconds)
+    source = np.repeat(np.arange(network.num_roads), network.out_degree)
+    step_cost = (road_cost[source] + road_cost[network.reach_targets]) / 2 + cost * turn_surprise
+    found = published.directed(
+        some_requests,
+        cost,
+        delay_cost=cost,
+        turn_cost=cost,
+        road_seconds=road_seconds,
+        turn_surprise=turn_surprise,
+    )
     for trip, request in zip(found, some_requests, strict=True):
-        expected = plain.best_first(*request, road_cost=road_cost)
+        expected = plain.best_first(*request, step_cost=step_cost)
         assert trip.road_ids.tolist() == expected.road_ids
         assert trip.times.tolist() == expected.times
         assert trip.reached == expected.reached
@@ -107,7 +118,7 @@ def test_draws_become_shorter_and_the_coldest_is_the_best(
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf"), 1e6])
 def test_impossible_costs_are_refused(cost: float) -> None:
-    for name in ("detour_cost", "delay_cost"):
+    for name in COSTS:
         with pytest.raises(UserError, match=f"{name} is"):
             SearchSettings("astar", **{name: cost})  # type: ignore[arg-type]
 
@@ -134,13 +145,15 @@ def test_settings_without_a_say_are_named() -> None:
 
 
 def test_a_beam_of_draws_cannot_charge_detours() -> None:
-    for name in ("detour_cost", "delay_cost"):
+    for chosen in (*({name: 1.0} for name in COSTS), {"costs": "fitted"}):
         with pytest.raises(UserError, match="beam_width"):
-            SearchSettings("sample", 4, **{name: 1.0})  # type: ignore[arg-type]
+            SearchSettings("sample", 4, **chosen)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="to be fitted"):
+        SearchSettings("astar", costs="fitted", turn_cost=1.0)
 
 
 def test_the_nearest_trips_decide_and_the_least_costs_among_those_about_as_near() -> None:
-    none = Trial(0.0, 0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
+    none = Trial(0.0, 0.0, 0.0, reached=1.0, hausdorff_km=0.4, dtw_km=8.0, edr=0.4, km=3.0)
     nearer = replace(none, detour_cost=2.0, hausdorff_km=0.3)
     assert Trials([none, replace(none, detour_cost=1.0)], 3.0).best == none
     dearer = replace(nearer, detour_cost=4.0, hausdorff_km=0.295)
@@ -154,15 +167,15 @@ def test_costs_are_tried_on_validation_trips(
     published: Setup, parity_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, folder = parity_dir / "hoser_state.pth", published.config.data_dir
-    costs = [(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)]
+    costs = [(0.0, 0.0, 0.0), (3.0, 0.0, 0.0), (3.0, 1.0, 0.5)]
     best_first = SearchSettings("astar")
     found = try_costs(published.config, model, 20, best_first, costs, torch.device("cpu"))
     trials = found.of_costs
-    assert [(trial.detour_cost, trial.delay_cost) for trial in trials] == costs
+    assert [(trial.detour_cost, trial.delay_cost, trial.turn_cost) for trial in trials] == costs
     assert trials[1].km <= trials[0].km and found.driven_km > 0
     assert all(trial.hausdorff_km >= 0 and trial.reached == 1.0 for trial in trials)
     arguments = ["--model", str(model), "--data_dir", str(folder), "--num_trips", "20"]
     fit_detour_cost([*arguments, "--costs", "0", "3", "--delay_costs", "0", "1"])
     printed = capsys.readouterr().out
-    assert f"--detour_cost {found.best.detour_cost:g}" in printed
+    assert "Nearest to real trips: python gene.py --search astar --" in printed
     assert f"{trials[1].dtw_km:.3f}" in printed

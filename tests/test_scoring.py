@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.schema import Config
-from critics.choices import Choices, judge
 from critics.road_teacher import road_teacher
 from critics.scoring import ScoreRequest, score
 from critics.scoring.anomalies import KINDS, Injector
@@ -39,6 +38,7 @@ from critics.scoring.session import read_any_trips
 from critics.scoring.statistics import largest_window, most_surprising
 from critics.scoring.trips import Surroundings, as_trips, position_offsets
 from critics.weights import build_lmtad, load_weights
+from data.choices import Choices, judge
 from data.demo_city.characters import main as characters
 from data.road_network import RoadNetwork
 from dataset import TripDataset

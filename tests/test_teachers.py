@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from config.schema import ReplayConfig
-from critics.choices import log_probabilities
 from critics.distill_hook import DistillationManager
 from critics.replay.making import ReplayMaker
 from critics.replay.policies import JointPolicy, LMTADPolicy
 from critics.teacher_report import teacher_report
 from critics.teachers import JointRoadTeacher, load_teacher
 from critics.weights import save_weights
+from data.choices import log_probabilities
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from critics.choices import Choices, judge
 from critics.lmtad_teacher import LMTADTeacher
 from critics.replay.driving import Driver, DriveRules
 from critics.replay.policies import LMTADPolicy
@@ -27,6 +26,7 @@ from critics.teacher_report import teacher_report
 from critics.way import MOST_NATS, Way, WaySense
 from critics.way_fitting import fit_way, knowing_the_way
 from critics.weights import TeacherWeights, load_weights, save_weights
+from data.choices import Choices, judge
 from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from dataset import TripDataset

@@ -3,8 +3,10 @@
     python -m tools.fit_detour_cost --model save/sf/seed0_distill/best.pth --data_dir data/sf
     python gene.py --search astar --detour_cost 2 ...
 
-Every cost of a km (`--costs`) is tried with every cost of a minute (`--delay_costs`). Validation
-trips decide, so that the test trips stay unseen. What fits one student need not fit another.
+Every cost of a km (`--costs`) is tried with every cost of a minute (`--delay_costs`) and of a nat
+of unusual turns (`--turn_costs`). Validation trips decide, so that the test trips stay unseen. What
+fits one student need not fit another. `gene.py --costs fitted` asks for less patience: it takes
+the costs that make validation trips likeliest, and searches none for it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
-from config.generation import USUAL_TEMPERATURE, SearchSettings
+from config.generation import COSTS, USUAL_TEMPERATURE, SearchSettings
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
 
@@ -62,6 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="nats a minute, as long as roads usually take (default: 0)",
     )
+    parser.add_argument(
+        "--turn_costs",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        metavar="C",
+        help="nats a nat by which turns are unlikelier, as training trips took them (default: 0)",
+    )
     return parser
 
 
@@ -76,20 +86,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     config = config_from_arguments(arguments)
     device = resolve_device(None, config.training.device)
-    costs = list(product(arguments.costs, arguments.delay_costs))
+    costs = list(product(arguments.costs, arguments.delay_costs, arguments.turn_costs))
     search = SearchSettings(arguments.search, temperature=arguments.temperature)
     trials = try_costs(config, arguments.model, arguments.num_trips, search, costs, device)
-    print("detour cost  delay cost  arrive  Hausdorff km  DTW km    EDR  length km")
+    print("detour cost  delay cost  turn cost  arrive  Hausdorff km  DTW km    EDR  length km")
     for trial in trials.of_costs:
         print(
-            f"{trial.detour_cost:11g}  {trial.delay_cost:10g}  {trial.reached:6.1%}"
+            f"{trial.detour_cost:11g}  {trial.delay_cost:10g}  {trial.turn_cost:9g}"
+            f"  {trial.reached:6.1%}"
             f"  {trial.hausdorff_km:12.4f}  {trial.dtw_km:6.3f}  {trial.edr:5.3f}  {trial.km:9.3f}"
         )
-    print(f"{'real trips':>11}  {'':10}  {'':6}  {'':12}  {'':6}  {'':5}  {trials.driven_km:9.3f}")
+    print(f"{'real trips':>11}{trials.driven_km:66.3f}")
     best = trials.best
-    costs_of_best = f"--search {search.name} --detour_cost {best.detour_cost:g}"
-    costs_of_best += f" --delay_cost {best.delay_cost:g}" if best.delay_cost else ""
-    print(f"Nearest to real trips: python gene.py {costs_of_best} ...")
+    costs_of_best = [f"--{name} {getattr(best, name):g}" for name in COSTS if getattr(best, name)]
+    options = " ".join([f"--search {search.name}", *(costs_of_best or ["--detour_cost 0"])])
+    print(f"Nearest to real trips: python gene.py {options} ...")
 
 
 if __name__ == "__main__":

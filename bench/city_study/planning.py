@@ -36,8 +36,10 @@ _DRIVEN = {
     "best_first": 0.05,
     "directed": 0.05,
     "directed_by_time": 0.05,
+    "fitted": 0.05,
     "beam_16": 0.03,
     "drawn": 0.02,
+    "drawn_fitted": 0.02,
 }
 _TEACHER, _YARDSTICK, _LEAKAGE, _SCORES = 0.004, 0.01, 0.01, 0.2
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from critics.choices import Choices, judge
 from critics.most_frequent import MostFrequent
 from critics.scoring.trips import as_dataset
 from critics.way import Way
 from critics.way_fitting import fit_way
+from data.choices import Choices, judge
 from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from data.routes import RouteFinder

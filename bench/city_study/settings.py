@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from config.generation import SearchSettings
+from config.generation import FAIR_TEMPERATURE, SearchSettings
 
 # Students without a teacher: of the same steps, of as many as help, and by the plain formulas.
 VANILLA, LONG, PLAIN = "vanilla", "vanilla_long", "plain"
@@ -19,8 +19,10 @@ SEARCHES = {
     # Costs by validation trips of San Francisco, the same for all students.
     "directed": SearchSettings("astar", detour_cost=4.0),
     "directed_by_time": SearchSettings("astar", detour_cost=4.0, delay_cost=2.0),
+    "fitted": SearchSettings("astar", costs="fitted"),  # to each student
     "beam_16": SearchSettings("beam", 16),
     "drawn": SearchSettings("sample"),
+    "drawn_fitted": SearchSettings("sample", temperature=FAIR_TEMPERATURE, costs="fitted"),
 }
 REALISTIC = "drawn"  # the search whose trips are to be like real ones, not the most probable ones
 FEWEST_EPOCHS = 2

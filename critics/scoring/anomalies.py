@@ -216,7 +216,7 @@ def _graph(network: RoadNetwork) -> tuple[Graph, Workspace]:
     from critics.scoring.anomaly_kernels import Graph, make_workspace
 
     size = network.num_roads
-    back_offsets, back_sources = network.followed
+    back_offsets, back_sources, _ = network.followed
     graph = Graph(
         offsets=network.reach_offsets,
         targets=network.reach_targets,

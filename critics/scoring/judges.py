@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from critics.choices import Choices, Judgement, judge
 from critics.most_frequent import MostFrequent
 from critics.road_teacher import RoadTeacher
 from critics.scoring.trips import as_dataset, position_offsets, spans
+from data.choices import Choices, Judgement, judge
 from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from data.sampling import evaluation_batches

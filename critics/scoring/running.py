@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from critics.choices import Choices, judge
 from critics.lmtad_decoder import LMTADDecoder
 from critics.road_teacher import LMTADRoadTeacher
 from critics.scoring.calibration import Calibration, percentile
@@ -24,6 +23,7 @@ from critics.scoring.scores import Normality
 from critics.scoring.statistics import sums
 from critics.scoring.trips import Surroundings, position_offsets
 from critics.way import WaysAhead
+from data.choices import Choices, judge
 from data.features import FeatureTables, temporal_info
 from data.road_network import RoadNetwork
 from hoser import HOSER

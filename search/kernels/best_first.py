@@ -217,20 +217,19 @@ def keep_candidates(continued, entry, roads, queues):  # type: ignore[no-untyped
 
 
 @kernel()
-def charge_detours(continued, entry, roads, road_cost, left, queues, in_vain):  # type: ignore[no-untyped-def]
+def charge_detours(continued, entry, roads, step_cost, left, queues, in_vain):  # type: ignore[no-untyped-def]
     """Takes off the priorities of the listed entries' candidates what their detours cost.
 
-    From the middle of one road to that of the next, at least as much as the way that is left
-    becomes cheaper: no step is ever paid back, so that the first arrival is the best one.
+    A step costs at least as much as the way that is left becomes cheaper: none is ever paid back,
+    so that the first arrival is the best one.
     """
     for n in range(len(entry)):
         s, road = continued.slot[n], continued.road[n]
         first, edge = queues.candidates[entry[n]], roads.offsets[road]
         for c in range(roads.offsets[road + 1] - edge):
             target = roads.targets[edge + c]
-            step = 0.5 * (road_cost[road] + road_cost[target])
             nearer = left[s, road] - left[s, target]
-            in_vain[first + c] = in_vain[entry[n]] + max(step - nearer, 0.0)
+            in_vain[first + c] = in_vain[entry[n]] + max(step_cost[edge + c] - nearer, 0.0)
             queues.priority[first + c] -= in_vain[first + c]
 
 

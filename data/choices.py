@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 
 FloatArray = NDArray[np.float64]
@@ -85,16 +84,3 @@ def judge(logits: NDArray[np.floating], choices: Choices) -> Judgement:
     owner, first = np.unique(np.repeat(np.flatnonzero(some), count)[top], return_index=True)
     likeliest[owner] = choices.edge[top[first]]
     return Judgement(surprise, entropy, variance, likeliest)
-
-
-def edge_counts(network: RoadNetwork, road_ids: NDArray[np.int32], offsets: IntArray) -> FloatArray:
-    """How often trips, laid end to end and delimited by `offsets`, drove each edge. [E]"""
-    here, taken = here_and_taken(road_ids, offsets)
-    size = network.num_roads
-    driven, times = np.unique(here * size + taken, return_counts=True)
-    origin = np.repeat(np.arange(size), network.out_degree)
-    key = origin * size + network.reach_targets
-    place = np.searchsorted(driven, key).clip(max=max(len(driven) - 1, 0))
-    if not len(driven):
-        return np.zeros(len(key))
-    return np.where(driven[place] == key, times[place], 0).astype(np.float64)
