@@ -58,6 +58,7 @@ def _directed(search: SearchSettings) -> SearchSettings:
 SEARCHES = [
     SearchSettings("astar"),
     _directed(SearchSettings("astar")),
+    SearchSettings("astar", costs="fitted"),
     SearchSettings("beam", 4),
     SearchSettings("beam", 16),
     *(
@@ -66,6 +67,7 @@ SEARCHES = [
         for temperature in (1.0, 0.7, 0.5, 0.25)
     ),
     *(_directed(SearchSettings("sample", temperature=t)) for t in (1.0, 0.7, 0.5)),
+    *(SearchSettings("sample", temperature=t, costs="fitted") for t in (1.0, 0.7, 0.5)),
 ]
 COLUMNS = {
     "route_divergence": ("route choice, nats", "{:.3f}"),
@@ -218,6 +220,8 @@ def _name_of(search: SearchSettings) -> str:
     parts = [label_of(search)]
     if search.name == "sample":
         parts.append(f"temperature {search.temperature:g}")
+    if search.costs == "fitted":
+        parts.append("fitted costs")
     if search.detour_cost:
         parts.append(f"detours cost {search.detour_cost:g} and {search.delay_cost:g}")
     return ", ".join(parts)

@@ -32,6 +32,7 @@ from runtime.logs import get_logger
 from search.request import find_checkpoint
 from times.distribution import TimeDistribution
 from times.store import fitted_on_first_use
+from ways.bending import KnownWay
 from ways.costs import CountedWays, StudentCosts
 from ways.store import costs_on_first_use
 
@@ -91,8 +92,16 @@ class City:
         data = self.config.data
         cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
         student = HOSERRoadTeacher(self.load_student(device), self.network)
-        ways = CountedWays(self.network, self.road_seconds, self.turn_surprise)
-        return costs_on_first_use(student, self.trips("val"), ways, cache)
+        return costs_on_first_use(student, self.trips("val"), self.counted_ways, cache)
+
+    def known_way(self, device: torch.device) -> KnownWay:
+        """What the student's opinion of the next road is to be weighed against."""
+        return self.fitted_costs(device).known_way(self.counted_ways)
+
+    @property
+    def counted_ways(self) -> CountedWays:
+        """All that training trips say of ways."""
+        return CountedWays(self.network, self.road_seconds, self.turn_surprise)
 
     def _time_statistics(self) -> tuple[float, float] | None:
         """What turns the student's travel times into seconds belongs to the student."""

@@ -17,9 +17,10 @@ from scipy.sparse.csgraph import dijkstra
 
 from baselines.habits import Habits
 from config import Config
-from config.generation import SearchSettings
+from config.generation import CostsName, SearchSettings
+from critics.scoring.opening import open_judge
 from critics.scoring.trips import as_trips
-from data.choices import Choices, judge
+from data.choices import NO_WAY, Choices, judge
 from data.laid_out import here_and_taken
 from data.road_network import RoadNetwork
 from data.turn_counts import edge_counts, turn_surprise
@@ -142,6 +143,19 @@ def test_turns_are_counted_on_the_trips_that_the_student_saw(city: City) -> None
         of_road = few.turn_surprise[offsets[road] : offsets[road + 1]]
         assert np.allclose(of_road, np.log(len(of_road)))
     assert not np.allclose(few.turn_surprise, city.turn_surprise)
+
+
+def test_who_knows_the_way_is_as_surprised_as_the_costs_say(city: City) -> None:
+    found, trips = city.fitted_costs(CPU), as_trips(city.trips("val"))
+    surprises: dict[CostsName, float] = {"given": found.without, "fitted": found.with_them}
+    for costs, expected in surprises.items():
+        judge_ = open_judge(
+            city.model_path, "student", city.config, city.network, "full", CPU, costs
+        )
+        choices = Choices.of(city.network, *here_and_taken(trips.road_ids, trips.offsets))
+        decided = (choices.count > 1) & (choices.label != NO_WAY)
+        surprise = judge_.surprises(trips).route[decided].mean()
+        assert surprise == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["astar", "sample"])

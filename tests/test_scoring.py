@@ -48,6 +48,7 @@ from runtime.errors import UserError
 from tests.training_helpers import random_teacher, tiny_config
 from tools.export_lmtad_weights import main as export
 from tools.score_trips import main
+from ways.bending import KnownWay
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +352,11 @@ def test_groups_over_seeds_equal_the_models_own_figures(
         main([*arguments, "--groups", "x=nothing"])
 
 
-@pytest.mark.parametrize("kind", ["student", "teacher"])
+def some_step_costs(network: RoadNetwork) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0.1, 1.0, len(network.reach_targets))
+
+
+@pytest.mark.parametrize("kind", ["student", "student that knows the way", "teacher"])
 def test_running_trips_are_judged_as_whole_ones(
     kind: str, city: Path, network: RoadNetwork, train: TripDataset, tmp_path: Path
 ) -> None:
@@ -359,11 +364,13 @@ def test_running_trips_are_judged_as_whole_ones(
     normality = Normality.of(network, trips, trips)
     judge_: Judge
     reader: Reader
-    if kind == "student":
+    if kind.startswith("student"):
         torch.manual_seed(0)
         model = HOSER(tiny_config(city, tmp_path, trajectory_encoder_config__max_len=80), network)
-        judge_ = StudentJudge("student", model.eval(), network, (train.time_mean, train.time_std))
-        reader = StudentReader(model, network)
+        way = None if kind == "student" else KnownWay(network, some_step_costs(network), 0.7)
+        statistics = train.time_mean, train.time_std
+        judge_ = StudentJudge("student", model.eval(), network, statistics, way=way)
+        reader = StudentReader(model, network, way)
     else:
         teacher = road_teacher(random_teacher(city), network)
         judge_, reader = TeacherJudge("teacher", teacher, network), TeacherReader(teacher, network)

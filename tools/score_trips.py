@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from config.arguments import example_parser
+from config.generation import CostsName
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import AnomalyKind
 from critics.scoring.opening import unique_names
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="models by training seed")
     add("--alarm_rate", type=float, default=0.05, help="share of normal trips that alarm")
     add("--window", help="roads that a teacher reads; default: the whole trip so far")
+    text = "fitted: weigh what students believe against detours, delays and unusual turns"
+    add("--costs", choices=get_args(CostsName), default="given", help=text)
     add("--max_trips", type=int, metavar="N", help="score only the first N trips")
     add("--format", choices=[name[1:] for name in FORMATS], default="parquet", help="of the trips")
     add("--output", metavar="DIR", help="default: scores/<time>")
@@ -86,6 +89,7 @@ def _request(arguments: argparse.Namespace) -> ScoreRequest:
         alarm_rate=arguments.alarm_rate,
         window=window,  # type: ignore[arg-type]
         yardsticks=not arguments.no_yardsticks,
+        costs=arguments.costs,
         max_trips=arguments.max_trips,
         seed=arguments.seed,
         device=str(resolve_device(arguments.cuda, arguments.device)),

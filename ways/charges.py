@@ -35,9 +35,13 @@ def charges_along(
     arguments = trips, reach, back_offsets, sources, step_cost[edge_back], here, ahead
     run_chunks(ways_along, trip_chunks(len(offsets) - 1), lambda _: arguments)
     edge = np.arange(len(ahead)) - np.repeat(begin - network.reach_offsets[on], count)
-    left = np.repeat(here, count)
+    return worth_of_steps(np.repeat(here, count), ahead, step_cost[edge])
+
+
+def worth_of_steps(left: FloatArray, after: FloatArray, step_cost: FloatArray) -> FloatArray:
+    """What steps are worth less than they cost, by the ways that are left before and after. [M]"""
     known = np.isfinite(left)
-    worth = np.where(known, left, 0.0) - ahead - step_cost[edge]
+    worth = np.where(known, left, 0.0) - after - step_cost
     return np.where(known, worth.clip(-MOST_NATS, 0.0), 0.0)
 
 

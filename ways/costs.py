@@ -18,6 +18,7 @@ from data.road_network import RoadNetwork
 from data.road_times import cost_in_vain, step_costs
 from dataset import TripDataset
 from runtime.logs import get_logger
+from ways.bending import KnownWay
 from ways.charges import charges_along
 from ways.likelihood import ChoiceLikelihood, Opinion
 
@@ -60,8 +61,14 @@ class StudentCosts:
     detour_cost: float  # a km
     delay_cost: float  # a minute
     turn_cost: float  # a nat by which turns are unlikelier
+    sharpness: float  # how much of the student's own opinion is then left
     without: float  # mean surprise at a choice
     with_them: float
+
+    def known_way(self, ways: CountedWays) -> KnownWay:
+        """What the student's opinion is bent by, to be as likely as `with_them` says."""
+        steps = ways.step_costs(self.detour_cost, self.delay_cost, self.turn_cost)
+        return KnownWay(ways.network, self.sharpness * steps, self.sharpness)
 
 
 def fit_costs(student: Opinion, val: TripDataset, ways: CountedWays) -> StudentCosts | None:
@@ -69,6 +76,7 @@ def fit_costs(student: Opinion, val: TripDataset, ways: CountedWays) -> StudentC
     likelihood = ChoiceLikelihood(student, val, MOST_TRIPS)
     if likelihood.num_choices < LEAST_CHOICES:
         return None
+    without = likelihood.of_opinion()
     known: dict[tuple[float, float], tuple[float, StudentCosts]] = {}
 
     def surprise(share: float, turns: float) -> float:
@@ -78,7 +86,7 @@ def fit_costs(student: Opinion, val: TripDataset, ways: CountedWays) -> StudentC
             best = likelihood.best(charges)
             unit = best.height / max(best.sharpness, LEAST_SHARPNESS)
             km, minute, nat = unit * (1.0 - share), unit * share, unit * turns
-            costs = StudentCosts(km, minute, nat, likelihood.of_opinion(), best.surprise)
+            costs = StudentCosts(km, minute, nat, best.sharpness, without, best.surprise)
             known[share, turns] = best.surprise, costs
         return known[share, turns][0]
 

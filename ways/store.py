@@ -20,7 +20,7 @@ from ways.costs import LEAST_CHOICES, CountedWays, StudentCosts, fit_costs
 
 logger = get_logger("ways")
 
-FORMAT = 2
+FORMAT = 3
 
 
 def costs_on_first_use(

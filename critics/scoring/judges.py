@@ -29,6 +29,7 @@ from models.cpu_parallel import run_batches
 from models.road_tables import RoadTables
 from times.conditions import TimeConditions, places
 from times.distribution import TimeDistribution
+from ways.bending import KnownWay
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -114,7 +115,10 @@ class TeacherJudge:
 
 
 class StudentJudge:
-    """A trained HOSER, vanilla or distilled: routes always, times where their density is known."""
+    """A trained HOSER, vanilla or distilled: routes always, times where their density is known.
+
+    Its opinion may be weighed against what drivers pay for being off the way.
+    """
 
     def __init__(
         self,
@@ -123,8 +127,9 @@ class StudentJudge:
         network: RoadNetwork,
         time_statistics: tuple[float, float],
         times: TimeDistribution | None = None,
+        way: KnownWay | None = None,
     ) -> None:
-        self.name, self.network, self.times = name, network, times
+        self.name, self.network, self.times, self.way = name, network, times, way
         self.model = model.eval()
         self.device = model.road2zone.device
         self.time_statistics = time_statistics
@@ -153,6 +158,12 @@ class StudentJudge:
             where = offsets[trip] + part.crop_start[row] + step
             choices = Choices.of(self.network, here, taken)
             flat = logits[batch.candidate_mask].cpu().numpy()
+            if self.way is not None:
+                ids, of_row = np.unique(trip, return_inverse=True)
+                road_ids, laid_out = dataset.laid_out(ids)
+                before = (laid_out[:-1] - np.arange(len(ids)))[of_row]
+                charges = self.way.charges(road_ids, laid_out, before + where - offsets[trip])
+                flat = self.way.sharpness * flat + charges
             found.put(where, judge(flat, choices), self.network)
             if found.times is not None:
                 predicted = time_pred[batch.candidate_mask].double().cpu().numpy()

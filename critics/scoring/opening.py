@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from config.choices import Window
+from config.generation import CostsName
 from config.schema import Config
 from critics.road_teacher import road_teacher
 from critics.scoring.judges import Judge, StudentJudge, TeacherJudge
@@ -39,13 +40,14 @@ def open_judge(
     network: RoadNetwork,
     window: Window,
     device: torch.device,
+    costs: CostsName = "given",
 ) -> Judge:
-    """The model of a file, ready to judge trips on the network."""
+    """The model of a file, ready to judge trips on the network; students by fitted costs, too."""
     if _is_teacher(path):
         return TeacherJudge(
             name, road_teacher(load_weights(path), network, window, device), network
         )
-    return _open_student(path, name, config, network, device)
+    return _open_student(path, name, config, network, device, costs)
 
 
 def _is_teacher(path: Path) -> bool:
@@ -59,7 +61,12 @@ def _is_teacher(path: Path) -> bool:
 
 
 def _open_student(
-    path: Path, name: str, config: Config, network: RoadNetwork, device: torch.device
+    path: Path,
+    name: str,
+    config: Config,
+    network: RoadNetwork,
+    device: torch.device,
+    costs: CostsName,
 ) -> StudentJudge:
     city = open_city(config, path)
     # The student reads angles as it was taught to, which is a part of its network's features.
@@ -69,4 +76,5 @@ def _open_student(
     model = city.load_student(device)
     statistics = city.trips("train")
     pair = (statistics.time_mean, statistics.time_std)
-    return StudentJudge(name, model, city.network, pair, city.travel_times(device))
+    way = city.known_way(device) if costs == "fitted" else None
+    return StudentJudge(name, model, city.network, pair, city.travel_times(device), way)

@@ -29,6 +29,7 @@ from data.road_network import RoadNetwork
 from hoser import HOSER
 from metrics.trips import Trips
 from runtime.errors import UserError
+from ways.bending import KnownWay
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -59,8 +60,9 @@ class _Reading:
     road: int
     destination: int
     began: int
-    logits: NDArray[np.float32]  # of the roads that can come next
+    logits: NDArray[np.floating]  # of the roads that can come next
     node: int = -1  # in the student's tree
+    left: FloatArray | None = None  # [R], of the way, where the student is to know it
     decoder: LMTADDecoder | None = None
     ahead: WaysAhead | None = None
 
@@ -90,8 +92,8 @@ class _Readings:
 class StudentReader:
     """A student that reads running trips, any number at a time."""
 
-    def __init__(self, model: HOSER, network: RoadNetwork) -> None:
-        self.model, self.network = model, network
+    def __init__(self, model: HOSER, network: RoadNetwork, way: KnownWay | None = None) -> None:
+        self.model, self.network, self.way = model, network, way
         self.device = model.road2zone.device
         self.decoder = model.start()
         self.features = FeatureTables(network, self.device)
@@ -103,6 +105,9 @@ class StudentReader:
             _Reading(int(road), int(end), int(began), np.zeros(0, dtype=np.float32))
             for road, end, began in zip(origin, destination, at, strict=True)
         ]
+        if self.way is not None:
+            for reading, left in zip(new, self.way.left(destination.astype(np.int64)), strict=True):
+                reading.left = left
         self._advance(new, at)
         self._readings.of.update(zip(keys.tolist(), new, strict=True))
 
@@ -146,6 +151,9 @@ class StudentReader:
         table, count = logits.cpu().numpy(), candidates.count.tolist()
         for row, (reading, node) in enumerate(zip(readings, nodes.tolist(), strict=True)):
             reading.node, reading.logits = node, table[row, : count[row]]
+            if self.way is not None and reading.left is not None:
+                charges = self.way.charges_ahead(reading.road, reading.left)
+                reading.logits = self.way.sharpness * reading.logits + charges
 
     def _tidy(self) -> None:
         held = list(self._readings.of.values())

@@ -10,12 +10,14 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from config.choices import Window
+from config.generation import CostsName, check_choice
 from config.schema import Config
 from critics.road_teacher import LMTADRoadTeacher
 from critics.scoring.anomalies import KINDS, AnomalyKind, Injector
@@ -50,6 +52,7 @@ class ScoreRequest:
     labels: str | Path | None = None  # one row for each trip, with a column `label`
     alarm_rate: float = 0.05
     window: Window = "full"  # how much of a trip a teacher reads
+    costs: CostsName = "given"  # fitted: what students know is weighed against the way
     yardsticks: bool = True
     max_trips: int | None = None
     seed: int = 0
@@ -59,6 +62,7 @@ class ScoreRequest:
         """Raises `UserError` for what cannot be."""
         if not 0 < self.alarm_rate < 1:
             raise UserError(f"The alarm rate is {self.alarm_rate}; it must be between 0 and 1.")
+        check_choice("costs", self.costs, get_args(CostsName))
         unknown = sorted(set(self.inject) - set(KINDS))
         if unknown:
             raise UserError(f"No anomaly is called {unknown[0]!r}; known: {', '.join(KINDS)}.")
@@ -139,7 +143,9 @@ class Scoring:
         device = torch.device(request.device)
         scorers: list[Scorer] = []
         for path, name in zip(paths, unique_names(paths) if paths else [], strict=True):
-            judge = open_judge(path, name, config, self.network, request.window, device)
+            judge = open_judge(
+                path, name, config, self.network, request.window, device, request.costs
+            )
             scorers.append(JudgeScorer(judge, self.normality))
             if request.yardsticks and (teacher := _knows_vocabulary(judge)):
                 scorers.append(PerplexityScorer(name, teacher, self.normality.val))
