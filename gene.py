@@ -21,7 +21,6 @@ from config.finding import find_config, run_config_file
 from config.generation import (
     DEFAULT_MAX_STEPS,
     DEFAULT_NUM_TRIPS,
-    FAIR_TEMPERATURE,
     USUAL_TEMPERATURE,
     ArrivalName,
     CostsName,
@@ -31,7 +30,6 @@ from config.generation import (
     SearchName,
     SearchSettings,
     TimesName,
-    usual_temperature,
 )
 from config.schema import WandbConfig
 from runtime.errors import UserError, run_main
@@ -130,9 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--beam_width", type=int, metavar="B", help=text)
     text = "what a beam trip ends with: the best arrival (default) or the first"
     add("--arrival", choices=get_args(ArrivalName), default="best", help=text)
-    text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE}, "
-    text += f"{FAIR_TEMPERATURE:g} with fitted costs)"
-    add("--temperature", type=float, metavar="T", help=text)
+    text = f"of what sample draws from; 1 is fair, below likelier (default: {USUAL_TEMPERATURE})"
+    add("--temperature", type=float, default=USUAL_TEMPERATURE, metavar="T", help=text)
     text = "of detours, for astar and sample: the three below (default), or fitted to the student"
     add("--costs", choices=get_args(CostsName), default="given", help=text)
     text = "of a km of detour, in nats; docs/generation.md (default: 0)"
@@ -212,7 +209,7 @@ def _request(arguments: argparse.Namespace) -> GenerationRequest:
             beam_width=arguments.beam_width,
             max_steps=arguments.max_steps,
             arrival=arguments.arrival,
-            temperature=arguments.temperature or usual_temperature(arguments.costs),
+            temperature=arguments.temperature,
             detour_cost=arguments.detour_cost,
             delay_cost=arguments.delay_cost,
             turn_cost=arguments.turn_cost,

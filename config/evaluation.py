@@ -9,12 +9,12 @@ from pydantic import Field
 from config.choices import DtwKind, OnBadRows
 from config.generation import (
     DEFAULT_MAX_STEPS,
+    USUAL_TEMPERATURE,
     CostsName,
     SearchName,
     SearchSettings,
     SplitName,
     TimesName,
-    usual_temperature,
 )
 from config.schema import WandbConfig
 from config.section import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
@@ -43,7 +43,7 @@ class EvaluationConfig(Section):
     times: TimesName = "drawn"
     beam_search: bool = True
     beam_width: PositiveInt | None = None
-    temperature: PositiveFloat | None = None
+    temperature: PositiveFloat = USUAL_TEMPERATURE
     costs: CostsName = "given"
     detour_cost: NonNegativeFloat = 0.0
     delay_cost: NonNegativeFloat = 0.0
@@ -81,7 +81,7 @@ class EvaluationConfig(Section):
             name="astar" if old_way else self.search,
             beam_width=self.beam_width,
             max_steps=DEFAULT_MAX_STEPS if self.max_steps is None else self.max_steps,
-            temperature=self.temperature or usual_temperature(self.costs),
+            temperature=self.temperature,
             detour_cost=self.detour_cost,
             delay_cost=self.delay_cost,
             turn_cost=self.turn_cost,

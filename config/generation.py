@@ -28,7 +28,6 @@ COSTLIEST = 1000.0
 COSTS = ("detour_cost", "delay_cost", "turn_cost")  # of `SearchSettings`
 # Drawn trips are then as varied as the drivers' own; 1 draws fairly from what the student believes.
 USUAL_TEMPERATURE = 0.5
-FAIR_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class SearchSettings:
     detour_cost: float = 0.0  # nats a km of road beyond the cheapest way
     delay_cost: float = 0.0  # nats a minute beyond it, as long as roads usually take
     turn_cost: float = 0.0  # a nat by which turns are unlikelier than its, as trips took them
-    costs: CostsName = "given"  # or found for the student, by likelihood
+    costs: CostsName = "given"  # or found for the student by likelihood, with its sharpness
     times: TimesName = "drawn"  # or the expected ones, as the original writes them
 
     def __post_init__(self) -> None:
@@ -111,11 +110,6 @@ class Execution:
     def __post_init__(self) -> None:
         check_count("processes", self.processes, MAX_PROCESSES)
         check_count("batch_size", self.batch_size)
-
-
-def usual_temperature(costs: CostsName) -> float:
-    """At which trips are drawn unless another is asked for: fairly, by what is as good as known."""
-    return FAIR_TEMPERATURE if costs == "fitted" else USUAL_TEMPERATURE
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

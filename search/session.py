@@ -8,7 +8,13 @@ from functools import cached_property
 
 import torch
 
-from config.generation import COSTS, DEFAULT_NUM_TRIPS, PairSettings, SearchSettings
+from config.generation import (
+    COSTS,
+    DEFAULT_NUM_TRIPS,
+    HOTTEST,
+    PairSettings,
+    SearchSettings,
+)
 from runtime.device import prefers_loops
 from runtime.files import sha256_of_arrays
 from search.demand import ModelledOD
@@ -23,7 +29,7 @@ from search.searches import build_search, identity_of, rows_per_trip
 from search.student import City, open_city
 from search.trips import GeneratedTrip
 from times.distribution import TimeDistribution
-from ways.costs import CountedWays
+from ways.costs import LEAST_SHARPNESS, CountedWays
 
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
@@ -99,7 +105,10 @@ class Session:
         if asked.costs == "given":
             return asked
         found = self.city.fitted_costs(self.device)
-        return replace(asked, costs="given", **{name: getattr(found, name) for name in COSTS})
+        prices = {name: getattr(found, name) for name in COSTS}
+        # Fairly drawn, the student's own opinion has as much say as was found, not all of it.
+        temperature = min(asked.temperature / max(found.sharpness, LEAST_SHARPNESS), HOTTEST)
+        return replace(asked, costs="given", temperature=temperature, **prices)
 
     def _counted_ways(self) -> CountedWays:
         """What training trips say of ways, as far as the search asks for it."""

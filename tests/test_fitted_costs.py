@@ -163,7 +163,8 @@ def test_searches_take_the_costs_that_were_found(city: City, name: Any) -> None:
     fitted = SearchSettings(name, costs="fitted", times="expected")
     found = city.fitted_costs(CPU)
     costs = {name: getattr(found, name) for name in ("detour_cost", "delay_cost", "turn_cost")}
-    by_hand = replace(fitted, costs="given", **costs)
+    temperature = fitted.temperature / found.sharpness
+    by_hand = replace(fitted, costs="given", temperature=temperature, **costs)
     sessions = [
         Session(GenerationRequest(city.config, city.model_path, 5, search=search), CPU, city)
         for search in (fitted, by_hand)

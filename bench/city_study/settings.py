@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from config.generation import FAIR_TEMPERATURE, SearchSettings
+from config.generation import SearchSettings
 
 # Students without a teacher: of the same steps, of as many as help, and by the plain formulas.
 VANILLA, LONG, PLAIN = "vanilla", "vanilla_long", "plain"
@@ -22,7 +22,7 @@ SEARCHES = {
     "fitted": SearchSettings("astar", costs="fitted"),  # to each student
     "beam_16": SearchSettings("beam", 16),
     "drawn": SearchSettings("sample"),
-    "drawn_fitted": SearchSettings("sample", temperature=FAIR_TEMPERATURE, costs="fitted"),
+    "drawn_fitted": SearchSettings("sample", costs="fitted"),
 }
 REALISTIC = "drawn"  # the search whose trips are to be like real ones, not the most probable ones
 FEWEST_EPOCHS = 2
