@@ -92,7 +92,8 @@ class City:
         data = self.config.data
         cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
         student = HOSERRoadTeacher(self.load_student(device), self.network)
-        return costs_on_first_use(student, self.trips("val"), self.counted_ways, cache)
+        model_hash = sha256_of_file(self.model_path)
+        return costs_on_first_use(student, model_hash, self.trips("val"), self.counted_ways, cache)
 
     def known_way(self, device: torch.device) -> KnownWay:
         """What the student's opinion of the next road is to be weighed against."""

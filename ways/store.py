@@ -11,25 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from critics.road_teacher import HOSERRoadTeacher
 from dataset import TripDataset
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_arrays, sha256_of_json, write_json
 from runtime.logs import get_logger
 from ways.costs import LEAST_CHOICES, CountedWays, StudentCosts, fit_costs
+from ways.likelihood import Opinion
 
 logger = get_logger("ways")
 
-FORMAT = 3
+FORMAT = 4
 
 
 def costs_on_first_use(
-    student: HOSERRoadTeacher, val: TripDataset, ways: CountedWays, cache: Path
+    student: Opinion, model_hash: str, val: TripDataset, ways: CountedWays, cache: Path
 ) -> StudentCosts:
     """The student's costs, from the cache or found now on validation trips."""
     assert ways.road_seconds is not None and ways.turn_surprise is not None
     counted = sha256_of_arrays(ways.road_seconds, ways.turn_surprise)
-    key = [FORMAT, student.identity(), val.content_hash, ways.network.content_hash, counted]
+    key = [FORMAT, model_hash, val.content_hash, ways.network.content_hash, counted]
     file = cache / f"costs-{sha256_of_json(key)[:16]}.json"
     known = _read(file)
     if known is not None:
