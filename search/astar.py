@@ -155,13 +155,7 @@ class BestFirstSearch:
 class DirectedSearch(BestFirstSearch):
     """Queues with an order of their own, and steps that cost nats where they are a detour."""
 
-    def __init__(
-        self,
-        graph: SearchGraph,
-        num_slots: int,
-        max_steps: int,
-        rows: int = 1,
-    ) -> None:
+    def __init__(self, graph: SearchGraph, num_slots: int, max_steps: int, rows: int = 1) -> None:
         free = graph.step_cost is None
         bytes_per_road = _BYTES_PER_ROAD_ORDERED if free else _BYTES_PER_ROAD_DIRECTED
         super().__init__(graph, graph.limit_slots(num_slots, bytes_per_road), max_steps, rows)

@@ -75,17 +75,25 @@ class City:
 
     @cached_property
     def road_seconds(self) -> NDArray[np.float64]:
-        """How long a car usually is on each road, on the training trips. [R]"""
-        trips = self.trips("train")
-        return counted_road_seconds(self.network, trips.road_ids, trips.seconds, trips.offsets)
+        """How long a car usually is on each road, on the training trips that it saw. [R]"""
+        trips, offsets = self._seen_trips
+        until = offsets[-1]
+        return counted_road_seconds(
+            self.network, trips.road_ids[:until], trips.seconds[:until], offsets
+        )
 
     @cached_property
     def turn_surprise(self) -> NDArray[np.float64]:
-        """How unlikely each turn is, as the training trips that the student saw took it. [E]"""
-        trips, network = self.trips("train"), self.network
-        offsets = trips.offsets[: (self.config.data.max_train_trips or len(trips)) + 1]
-        counts = edge_counts(network, trips.road_ids[: offsets[-1]], offsets)
-        return turn_surprise(counts, network.reach_offsets)
+        """How unlikely each turn is, as the training trips that it saw took it, nats. [E]"""
+        trips, offsets = self._seen_trips
+        counts = edge_counts(self.network, trips.road_ids[: offsets[-1]], offsets)
+        return turn_surprise(counts, self.network.reach_offsets)
+
+    @cached_property
+    def _seen_trips(self) -> tuple[TripDataset, NDArray[np.int64]]:
+        """The training trips, and where those begin that the student saw."""
+        trips = self.trips("train")
+        return trips, trips.offsets[: (self.config.data.max_train_trips or len(trips)) + 1]
 
     def fitted_costs(self, device: torch.device) -> StudentCosts:
         """What detours cost the drivers beside what the student believes: kept in the cache."""

@@ -143,6 +143,7 @@ def test_turns_are_counted_on_the_trips_that_the_student_saw(city: City) -> None
         of_road = few.turn_surprise[offsets[road] : offsets[road + 1]]
         assert np.allclose(of_road, np.log(len(of_road)))
     assert not np.allclose(few.turn_surprise, city.turn_surprise)
+    assert not np.allclose(few.road_seconds, city.road_seconds)
 
 
 def test_who_knows_the_way_is_as_surprised_as_the_costs_say(city: City) -> None:

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from data.road_network import RoadNetwork
 from data.road_times import cost_in_vain, step_costs
 from dataset import TripDataset
-from runtime.logs import get_logger
 from ways.bending import KnownWay
 from ways.charges import charges_along
 from ways.likelihood import ChoiceLikelihood, Opinion
-
-logger = get_logger("ways")
 
 FloatArray = NDArray[np.float64]
 

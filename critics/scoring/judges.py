@@ -159,10 +159,7 @@ class StudentJudge:
             choices = Choices.of(self.network, here, taken)
             flat = logits[batch.candidate_mask].cpu().numpy()
             if self.way is not None:
-                ids, of_row = np.unique(trip, return_inverse=True)
-                road_ids, laid_out = dataset.laid_out(ids)
-                before = (laid_out[:-1] - np.arange(len(ids)))[of_row]
-                charges = self.way.charges(road_ids, laid_out, before + where - offsets[trip])
+                charges = _charges(self.way, dataset, trip, where - offsets[trip])
                 flat = self.way.sharpness * flat + charges
             found.put(where, judge(flat, choices), self.network)
             if found.times is not None:
@@ -219,6 +216,14 @@ class TransitionJudge:
             judged = judge(self._counted.logit[choices.edge], choices)
             found.put(slice(offsets[first], offsets[last]), judged, network)
         return found
+
+
+def _charges(way: KnownWay, dataset: TripDataset, trip: IntArray, step: IntArray) -> FloatArray:
+    """Of all candidates at some steps of some trips, [P] each. [M]"""
+    ids, place = np.unique(trip, return_inverse=True)
+    road_ids, offsets = dataset.laid_out(ids)
+    before = offsets[:-1] - np.arange(len(ids))  # positions of the trips before
+    return way.charges(road_ids, offsets, before[place] + step)
 
 
 def _turns(trips: Trips, first: int, last: int) -> tuple[IntArray, IntArray]:
