@@ -18,7 +18,7 @@ from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.inputs import KEY, UNKNOWN, Inputs
-from runtime.torch_files import DamagedFile, load_plain
+from runtime.torch_files import DamagedFile, load_plain, save_plain
 
 # In the original's files, used by no formula: an unused head, and the causal masks.
 IGNORED = re.compile(
@@ -68,6 +68,7 @@ class StudentFile:
     config: Mapping[str, object] | None = None  # what it was trained with, where the file tells
     trained_on: TrainingData | None = None  # where the file tells
     travel_times: Mapping[str, Any] | None = None  # how they spread, where the file tells
+    turn_counts: Tensor | None = None  # [E], how often it saw each turn, where the file tells
     inputs: Inputs = UNKNOWN  # what it was trained on, as far as the file tells
 
 
@@ -100,6 +101,7 @@ def read_student_file(path: str | Path) -> StudentFile:
         config=config if isinstance(config, Mapping) else None,
         trained_on=TrainingData.read(content.get("trained_on"), Path(path)),
         travel_times=times if isinstance(times, Mapping) else None,
+        turn_counts=_turn_counts(content.get("turn_counts"), path),
         inputs=Inputs.read({KEY: content.get(KEY) or content.get("identity") or {}}),
     )
 
@@ -108,6 +110,23 @@ def is_bare_student(path: str | Path) -> bool:
     """Whether a file is a state dict alone, without anything beside it."""
     content = _load_mapping(Path(path))
     return not any(isinstance(content.get(key), Mapping) for key in _STATE_KEYS)
+
+
+def add_to_student_file(path: Path, key: str, value: object, output: Path) -> None:
+    """Writes the student's file `path` with one thing more in it to `output`, atomically."""
+    content = load_plain(path)
+    whole = {"model": content} if is_bare_student(path) else dict(content)
+    save_plain(output, {**whole, key: value})
+
+
+def _turn_counts(value: object, path: str | Path) -> Tensor | None:
+    if value is None:
+        return None
+    if not isinstance(value, Tensor) or value.ndim != 1 or not value.is_floating_point():
+        raise UserError(f"{path} is damaged: it does not say how often it saw each turn.")
+    if not bool((torch.isfinite(value) & (value >= 0)).all()):
+        raise UserError(f"{path} is damaged: how often it saw a turn is not a number.")
+    return value
 
 
 def _load_mapping(path: Path) -> Mapping[object, object]:

@@ -55,6 +55,7 @@ class City:
     inputs: Inputs = UNKNOWN  # what the student's file says it was trained on
     trained_on: TrainingData | None = None  # what it says of its trips
     known_times: Mapping[str, Any] | None = None  # what it says of how travel times spread
+    known_turns: Tensor | None = None  # [E], what it says of how often it saw each turn
 
     def load_student(self, device: torch.device) -> HOSER:
         """The student, ready to generate."""
@@ -84,10 +85,22 @@ class City:
 
     @cached_property
     def turn_surprise(self) -> NDArray[np.float64]:
-        """How unlikely each turn is, as the training trips that it saw took it, nats. [E]"""
-        trips, offsets = self._seen_trips
-        counts = edge_counts(self.network, trips.road_ids[: offsets[-1]], offsets)
-        return turn_surprise(counts, self.network.reach_offsets)
+        """How unlikely each turn is, as the trips that it saw took it, nats. [E]
+
+        Its file knows of trips that a teacher drove; otherwise those of the dataset are counted.
+        """
+        network = self.network
+        if self.known_turns is not None:
+            counts = self.known_turns.double().numpy()
+            if len(counts) != len(network.reach_targets):
+                raise UserError(
+                    f"{self.model_path} does not fit: it knows {len(counts)} turns, the road "
+                    f"network has {len(network.reach_targets)}."
+                )
+        else:
+            trips, offsets = self._seen_trips
+            counts = edge_counts(network, trips.road_ids[: offsets[-1]], offsets)
+        return turn_surprise(counts, network.reach_offsets)
 
     @cached_property
     def _seen_trips(self) -> tuple[TripDataset, NDArray[np.int64]]:
@@ -193,7 +206,15 @@ def open_city(config: Config, model_path: str | Path | None) -> City:
         data = config.data
         ensure_zones(folder, data.num_zones, on_bad_rows=data.on_bad_rows, cache_dir=data.cache_dir)
         network = RoadNetwork.load(folder, config.data.angle_convention)
-    return City(config, network, path, student.inputs, student.trained_on, student.travel_times)
+    return City(
+        config,
+        network,
+        path,
+        inputs=student.inputs,
+        trained_on=student.trained_on,
+        known_times=student.travel_times,
+        known_turns=student.turn_counts,
+    )
 
 
 def _as_trained(config: Config, student: StudentFile, path: Path) -> Config:

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from data.batch import Batch
+from data.turn_counts import edge_counts, turn_surprise
 from hoser import HOSER
 from models.losses import mask_candidates
 from runtime.distributed import Processes
+from runtime.errors import UserError
 from runtime.precision import Precision
+from search.student import open_city
 from tests.training_helpers import assert_same_weights, final_weights, replayed, tiny_config
 from train_with_distill import TrainResult, train
 from training.accumulation import AccumulationStep, GroupResult
@@ -82,6 +85,32 @@ def whole(tiny_city: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainRes
     """A run of two epochs that nobody disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     return train(tiny_config(tiny_city, folder, **replayed(tiny_city)))
+
+
+def test_the_student_knows_which_turns_it_and_the_teacher_took(
+    tiny_city: Path, tmp_path: Path, whole: TrainResult
+) -> None:
+    config = tiny_config(tiny_city, tmp_path, **replayed(tiny_city))
+    resources = ResourcePool().get(config)
+    network, train_split = resources.network, resources.train
+    own = edge_counts(network, train_split.road_ids, train_split.offsets)
+    best = whole.folder / "best.pth"
+    city = open_city(config, best)
+    assert city.known_turns is not None
+    of_drives = city.known_turns.double().numpy() - own
+    (drives,) = Path(config.data_dir, ".cache").glob("replay-*.npz")
+    with np.load(drives) as arrays:
+        assert of_drives.sum() == (arrays["lengths"] - 1).sum() and of_drives.min() >= 0
+    expected = turn_surprise(own + of_drives, network.reach_offsets)
+    np.testing.assert_allclose(city.turn_surprise, expected, rtol=1e-5)
+    content = torch.load(best, weights_only=True)
+    for damaged in (content["turn_counts"][:-1], -content["turn_counts"] - 1, "many"):
+        path = tmp_path / "damaged.pth"
+        torch.save({**content, "turn_counts": damaged}, path)
+        with pytest.raises(UserError, match=r"damaged\.pth"):
+            assert open_city(config, path).turn_surprise is None
+    vanilla = train(tiny_config(tiny_city, tmp_path / "vanilla", distill__enable=False))
+    assert open_city(config, vanilla.folder / "best.pth").known_turns is None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -13,7 +13,7 @@ import torch
 
 from dataset import TripDataset
 from hoser import HOSER
-from models.checkpoint import is_bare_student
+from models.checkpoint import add_to_student_file
 from runtime.errors import UserError
 from runtime.files import sha256_of_json
 from runtime.logs import get_logger
@@ -59,9 +59,7 @@ def num_classes_of(trips: TripDataset) -> int:
 
 def add_to_checkpoint(path: Path, distribution: TimeDistribution, output: Path) -> None:
     """Writes the checkpoint `path` with the distribution in it to `output`, atomically."""
-    content = load_plain(path)
-    whole = {"model": content} if is_bare_student(path) else dict(content)
-    save_plain(output, {**whole, KEY: distribution.to_plain()})
+    add_to_student_file(path, KEY, distribution.to_plain(), output)
 
 
 def fitted_on_first_use(

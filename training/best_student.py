@@ -1,5 +1,5 @@
-"""What the best student of a finished run is given besides its weights: calibrated logits, and how
-its travel times spread. Training itself is `training.run`; both are measured on validation trips.
+"""What the best student of a finished run is given besides its weights: calibrated logits, how its
+travel times spread, and how often it saw each turn. Training itself is `training.run`.
 """
 
 from __future__ import annotations
@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from config import Config
 from hoser import HOSER
-from models.checkpoint import read_student_file
+from models.checkpoint import add_to_student_file, read_student_file
 from runtime.errors import UserError
 from runtime.logs import get_logger
 from times.store import add_to_checkpoint, fit_student
@@ -21,6 +23,8 @@ from training.folder import RunFolder
 from training.resources import Resources
 
 logger = get_logger("train")
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,20 @@ class BestStudent:
             return None
         add_to_checkpoint(best, distribution, best)
         return asdict(quality)
+
+    @property
+    def knows_turns(self) -> bool:
+        """Whether the file says how often each turn was seen."""
+        return read_student_file(self.folder.best).turn_counts is not None
+
+    def keep_turn_counts(self, counts: FloatArray | None) -> None:
+        """Writes how often the run saw each turn [E] into the file, for `gene.py --costs fitted`.
+
+        What the teacher drove was seen as well, and is not in the dataset.
+        """
+        if counts is not None:
+            value = torch.from_numpy(counts).float()
+            add_to_student_file(self.folder.best, "turn_counts", value, self.folder.best)
 
     def _load(self) -> HOSER:
         return HOSER.load(self.folder.best, self.config, self.resources.network).to(self.device)

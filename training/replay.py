@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from config.schema import Config
 from critics.distill_hook import DistillationManager
@@ -16,6 +17,7 @@ from critics.replay.making import ReplayMaker
 from critics.replay.store import read_arrays, write_arrays
 from critics.replay.times import predict_times
 from critics.replay.trips import ReplayedTrips, join_trips
+from data.turn_counts import edge_counts
 from hoser import HOSER
 from runtime.distributed import Processes
 from runtime.errors import UserError
@@ -68,6 +70,18 @@ class Replay:
                 f"{self.folder.replay} is missing or of another epoch, so this one cannot be "
                 "continued exactly; start over with --fresh (the old run is moved aside)."
             )
+
+    def turn_counts(self, epoch: int) -> NDArray[np.float64] | None:
+        """How often the student's own trips and the teacher's drives take each edge. [E]
+
+        None where only students drive: what they do shows what they believe already.
+        """
+        drives, train = self._teachers(epoch), self.train
+        if drives is None:
+            return None
+        offsets = np.concatenate([[0], np.cumsum(drives.lengths, dtype=np.int64)])
+        own = edge_counts(train.network, train.road_ids, train.offsets)
+        return own + edge_counts(train.network, drives.road_ids, offsets)
 
     def _resumed_between_epochs(self, epoch: int) -> bool:
         """Takes up what a run that was resumed here had; whether that is all the epoch needs.

@@ -93,7 +93,7 @@ class TrainingRun:
                 if self.signals.received is not None and not self.progress.finished:
                     self._stop_here()
                 elif self.progress.finished and self.finish and self.processes.is_main:
-                    self.fit_travel_times()
+                    self.complete_student()
                 exit_code = self.signals.exit_code
             finally:
                 self.recorder.close(exit_code)
@@ -378,14 +378,16 @@ class TrainingRun:
         record.update({**result.as_dict(), "calibration_temperature": temperature})
         self.recorder.calibrated(self.progress, record, best)
 
-    def fit_travel_times(self) -> None:
-        """Tells the best student how its travel times spread, and the run how well it knows.
+    def complete_student(self) -> None:
+        """Tells the best student what it has seen of turns and how its travel times spread.
 
-        A run may have been killed between the two.
+        And the run how well it knows; a run may have been killed between the two.
         """
         if self.recorder.profiling or not self.folder.best.exists():
             return
         best = self._best_student()
+        if self.replay is not None and not best.knows_turns:
+            best.keep_turn_counts(self.replay.turn_counts(self.max_epoch - 1))
         if best.knows_spread and self.recorder.knows_travel_times(self.progress):
             return
         quality = best.fit_travel_times()
