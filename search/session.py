@@ -29,7 +29,7 @@ from search.searches import build_search, identity_of, rows_per_trip, unread
 from search.student import City, open_city
 from search.trips import GeneratedTrip
 from times.distribution import TimeDistribution
-from ways.costs import LEAST_SHARPNESS, CountedWays
+from ways.costs import CountedWays
 
 # About so many positions are encoded in a pass: more of them only push the caches out.
 _ROWS_A_PASS_CPU = 384
@@ -107,7 +107,7 @@ class Session:
         found = self.city.fitted_costs(self.device)
         prices = {name: getattr(found, name) for name in COSTS}
         # Fairly drawn, the student's own opinion has as much say as was found, not all of it.
-        temperature = min(asked.temperature / max(found.sharpness, LEAST_SHARPNESS), HOTTEST)
+        temperature = min(asked.temperature / found.least_sharpness, HOTTEST)
         return replace(asked, costs="given", temperature=temperature, **prices)
 
     def _counted_ways(self) -> CountedWays:

@@ -45,8 +45,8 @@ class KnownWay:
         run_chunks(fill_ways, trip_chunks(len(destination)), lambda _: arguments)
         return left
 
-    def charges_ahead(self, road: int, left: FloatArray) -> FloatArray:  # [R] -> [C]
+    def charges_ahead(self, road: int, left: NDArray[np.floating]) -> FloatArray:  # [R] -> [C]
         """Of a road's candidates, with so much of the way left from every road."""
         edges = slice(*self.network.reach_offsets[road : road + 2].tolist())
-        after = left[self.network.reach_targets[edges]]
+        after = left[self.network.reach_targets[edges]].astype(np.float64)
         return worth_of_steps(np.full(len(after), left[road]), after, self.step_cost[edges])

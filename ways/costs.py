@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from config.generation import COSTLIEST
 from data.road_network import RoadNetwork
 from data.road_times import cost_in_vain, step_costs
 from dataset import TripDataset
@@ -65,7 +66,12 @@ class StudentCosts:
     def known_way(self, ways: CountedWays) -> KnownWay:
         """What the student's opinion is bent by, to be as likely as `with_them` says."""
         steps = ways.step_costs(self.detour_cost, self.delay_cost, self.turn_cost)
-        return KnownWay(ways.network, self.sharpness * steps, self.sharpness)
+        return KnownWay(ways.network, self.least_sharpness * steps, self.sharpness)
+
+    @property
+    def least_sharpness(self) -> float:
+        """What the costs are to be multiplied by, to be in nats of the weighed opinion."""
+        return max(self.sharpness, LEAST_SHARPNESS)
 
 
 def fit_costs(student: Opinion, val: TripDataset, ways: CountedWays) -> StudentCosts | None:
@@ -81,7 +87,7 @@ def fit_costs(student: Opinion, val: TripDataset, ways: CountedWays) -> StudentC
             steps = ways.step_costs(1.0 - share, share, turns)
             charges = charges_along(ways.network, steps, likelihood.road_ids, likelihood.offsets)
             best = likelihood.best(charges)
-            unit = best.height / max(best.sharpness, LEAST_SHARPNESS)
+            unit = min(best.height / max(best.sharpness, LEAST_SHARPNESS), COSTLIEST)
             km, minute, nat = unit * (1.0 - share), unit * share, unit * turns
             costs = StudentCosts(km, minute, nat, best.sharpness, without, best.surprise)
             known[share, turns] = best.surprise, costs

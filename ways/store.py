@@ -6,10 +6,9 @@ they stay beside these and not in the student's file.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
 
 from dataset import TripDataset
 from runtime.errors import UserError
@@ -20,7 +19,7 @@ from ways.likelihood import Opinion
 
 logger = get_logger("ways")
 
-FORMAT = 4
+FORMAT = 1
 
 
 def costs_on_first_use(
@@ -61,7 +60,8 @@ def _read(file: Path) -> StudentCosts | None:
     """What the cache has; None where it is missing or damaged."""
     try:
         found = StudentCosts(**read_json(file))
-        numbers = np.array(list(asdict(found).values()), dtype=np.float64)
-    except (OSError, UserError, TypeError, ValueError):
+    except (OSError, UserError, TypeError):
         return None
-    return found if bool((np.isfinite(numbers) & (numbers >= 0)).all()) else None
+    numbers = asdict(found).values()
+    usable = all(isinstance(n, int | float) and 0 <= n < math.inf for n in numbers)
+    return found if usable else None
