@@ -16,6 +16,7 @@ from critics.way_fitting import fit_way
 from data.laid_out import passages
 from data.road_network import RoadNetwork
 from data.road_times import usual_road_seconds
+from data.turn_counts import SMOOTHING
 from metrics.trips import Trips
 from metrics.usual import period_of
 from runtime.inputs import Inputs
@@ -24,7 +25,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 HELD_OUT = 5  # one trip in so many says what drivers pay for detours
-SMOOTHING = 0.05  # of a transition never seen, in sightings
 
 
 @dataclass(frozen=True)
