@@ -59,9 +59,14 @@ class SearchSettings:
         check_count("max_steps", self.max_steps)
 
     @property
+    def prices(self) -> tuple[float, float, float]:
+        """Of a km, a minute and a nat in vain; fitted ones are not known yet."""
+        return self.detour_cost, self.delay_cost, self.turn_cost
+
+    @property
     def charges(self) -> bool:
-        """Whether detours cost something; fitted costs are not known yet."""
-        return any(getattr(self, name) for name in COSTS)
+        """Whether detours cost something."""
+        return any(self.prices)
 
     def _check_costs(self) -> None:
         fitted = self.costs == "fitted"

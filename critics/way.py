@@ -19,10 +19,10 @@ from torch import Tensor
 
 from data.road_network import RoadNetwork
 from data.road_times import cost_in_vain, step_costs
-from models.cpu_parallel import run_chunks
 from runtime.errors import UserError
 from runtime.files import sha256_of_arrays
-from ways.charges import MOST_NATS, charges_along, trip_chunks
+from ways.bending import KnownWay
+from ways.charges import MOST_NATS, charges_along
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -74,7 +74,8 @@ class Way:
         self.sense, self.network, self.device = sense, network, torch.device(device)
         seconds = sense.road_seconds.double().numpy()
         self.road_cost = cost_in_vain(network.length_m, sense.per_km, seconds, sense.per_minute)
-        self._steps = step_costs(self.road_cost, network.reach_offsets, network.reach_targets)
+        steps = step_costs(self.road_cost, network.reach_offsets, network.reach_targets)
+        self._known = KnownWay(network, steps, sense.sharpness)
 
     def identity(self) -> str:
         """A hash of what decides it, beside the road network."""
@@ -87,20 +88,14 @@ class Way:
 
     def charges_along(self, road_ids: NDArray[np.int32], offsets: IntArray) -> Tensor:
         """Of all candidates of all positions of trips laid end to end, to their last roads. [M]"""
-        charges = charges_along(self.network, self._steps, road_ids, offsets)
+        charges = charges_along(self.network, self._known.step_cost, road_ids, offsets)
         return torch.from_numpy(charges)
 
     def ahead(self, destination: Tensor) -> WaysAhead:
         """For trips under way to destinations [N]."""
-        from data.way_kernels import fill_ways
-
         places, row = np.unique(destination.cpu().numpy(), return_inverse=True)
-        left = np.empty((len(places), self.network.num_roads), dtype=np.float32)
-        back_offsets, sources, edge = self.network.followed
-        arguments = places, back_offsets, sources, self._steps[edge], left
-        run_chunks(fill_ways, trip_chunks(len(places)), lambda _: arguments)
         return WaysAhead(
-            torch.from_numpy(left).to(self.device),
+            torch.from_numpy(self._known.left(places)).to(self.device),
             torch.from_numpy(row.reshape(-1)).to(self.device),
             torch.from_numpy(self.road_cost).float().to(self.device),
             self.sense.sharpness,

@@ -19,8 +19,6 @@ from search.pools import with_room
 
 FloatArray = NDArray[np.float64]
 
-_TRIPS_A_CHUNK = 8
-
 
 class Detours:
     """What every partial trip has driven in vain."""
@@ -34,14 +32,14 @@ class Detours:
 
     def begin(self, trips: NewTrips, entry: IntArray) -> None:
         """Finds what the way costs at least for trips that set out."""
-        from models.cpu_parallel import even_chunks, run_chunks
+        from models.cpu_parallel import run_chunks
         from search.kernels.ways import measure_ways
+        from ways.charges import trip_chunks
 
         offsets, sources, _ = self.graph.reversed
         slots, origin, destination = trips.slots, trips.origin, trips.destination
         arguments = slots, origin, destination, offsets, sources, self.steps_back, self.left
-        chunks = even_chunks(len(slots), max(1, len(slots) // _TRIPS_A_CHUNK))
-        run_chunks(measure_ways, chunks, lambda _: arguments)
+        run_chunks(measure_ways, trip_chunks(len(slots)), lambda _: arguments)
         self.in_vain[entry] = 0.0
 
     def charge(self, trips: Continued, entry: IntArray, queues: Queues) -> None:

@@ -129,8 +129,8 @@ class Session:
         graph = SearchGraph.of(self.city.network)
         if not self.search.charges:
             return graph
-        prices = (getattr(self.search, name) for name in COSTS)
-        return replace(graph, step_cost=self._counted_ways().step_costs(*prices))
+        step_cost = self._counted_ways().step_costs(*self.search.prices)
+        return replace(graph, step_cost=step_cost)
 
     @cached_property
     def scorer(self) -> Scorer:

@@ -61,8 +61,8 @@ class City:
         """The student, ready to generate."""
         return HOSER.load(self.model_path, self.config, self.network).to(device).eval()
 
-    def trips(self, split: str) -> TripDataset:
-        """The trips of a split; their dataset also knows the travel times' mean and deviation."""
+    def trips(self, split: str, max_trips: int | None = None) -> TripDataset:
+        """The (first) trips of a split; they also know the travel times' mean and deviation."""
         data = self.config.data
         return TripDataset.load(
             self.config.data_dir,
@@ -71,17 +71,15 @@ class City:
             on_bad_rows=data.on_bad_rows,
             cache_dir=data.cache_dir,
             ram_fraction=data.ram_fraction,
+            max_trips=max_trips,
             time_statistics=self._time_statistics(),
         )
 
     @cached_property
     def road_seconds(self) -> NDArray[np.float64]:
         """How long a car usually is on each road, on the training trips that it saw. [R]"""
-        trips, offsets = self._seen_trips
-        until = offsets[-1]
-        return counted_road_seconds(
-            self.network, trips.road_ids[:until], trips.seconds[:until], offsets
-        )
+        trips = self._seen_trips
+        return counted_road_seconds(self.network, trips.road_ids, trips.seconds, trips.offsets)
 
     @cached_property
     def turn_surprise(self) -> NDArray[np.float64]:
@@ -98,22 +96,24 @@ class City:
                     f"network has {len(network.reach_targets)}."
                 )
         else:
-            trips, offsets = self._seen_trips
-            counts = edge_counts(network, trips.road_ids[: offsets[-1]], offsets)
+            trips = self._seen_trips
+            counts = edge_counts(network, trips.road_ids, trips.offsets)
         return turn_surprise(counts, network.reach_offsets)
 
     @cached_property
-    def _seen_trips(self) -> tuple[TripDataset, NDArray[np.int64]]:
-        """The training trips, and where those begin that the student saw."""
-        trips = self.trips("train")
-        return trips, trips.offsets[: (self.config.data.max_train_trips or len(trips)) + 1]
+    def _seen_trips(self) -> TripDataset:
+        """The training trips that the student saw."""
+        return self.trips("train", self.config.data.max_train_trips)
 
     def fitted_costs(self, device: torch.device) -> StudentCosts:
         """What detours cost the drivers beside what the student believes: kept in the cache."""
         data = self.config.data
         cache = Path(data.cache_dir or Path(self.config.data_dir) / ".cache")
-        student = HOSERRoadTeacher(self.load_student(device), self.network)
         model_hash = sha256_of_file(self.model_path)
+
+        def student() -> HOSERRoadTeacher:
+            return HOSERRoadTeacher(self.load_student(device), self.network)
+
         return costs_on_first_use(student, model_hash, self.trips("val"), self.counted_ways, cache)
 
     def known_way(self, device: torch.device) -> KnownWay:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.reference_generate import PlainGenerator
 from bench.reference_student import PlainHOSER
 from config import Config
-from config.generation import COSTS, SearchSettings
+from config.generation import SearchSettings
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from hoser import HOSER
@@ -111,8 +111,7 @@ class Setup:
         if not chosen.charges:
             return self.graph
         ways = CountedWays(self.network, road_seconds, turn_surprise)
-        prices = (getattr(chosen, name) for name in COSTS)
-        return replace(self.graph, step_cost=ways.step_costs(*prices))
+        return replace(self.graph, step_cost=ways.step_costs(*chosen.prices))
 
     def shortest_path(
         self, requests: Sequence[Request], slots: int = 8, max_steps: int = 5000

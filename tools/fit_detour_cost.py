@@ -47,31 +47,21 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of sample (default: {USUAL_TEMPERATURE})",
     )
     parser.add_argument("--num_trips", type=int, default=500, metavar="N", help="default: 500")
-    usual = " ".join(f"{cost:g}" for cost in USUAL_COSTS)
-    parser.add_argument(
-        "--costs",
-        type=float,
-        nargs="+",
-        default=list(USUAL_COSTS),
-        metavar="C",
-        help=f"nats a km (default: {usual})",
-    )
-    parser.add_argument(
-        "--delay_costs",
-        type=float,
-        nargs="+",
-        default=[0.0],
-        metavar="C",
-        help="nats a minute, as long as roads usually take (default: 0)",
-    )
-    parser.add_argument(
-        "--turn_costs",
-        type=float,
-        nargs="+",
-        default=[0.0],
-        metavar="C",
-        help="nats a nat by which turns are unlikelier, as training trips took them (default: 0)",
-    )
+    tried = {
+        "--costs": (USUAL_COSTS, "nats a km"),
+        "--delay_costs": ((0.0,), "nats a minute, as long as roads usually take"),
+        "--turn_costs": ((0.0,), "nats a nat by which turns are unlikelier, as trips took them"),
+    }
+    for name, (costs, what) in tried.items():
+        usual = " ".join(f"{cost:g}" for cost in costs)
+        parser.add_argument(
+            name,
+            type=float,
+            nargs="+",
+            default=list(costs),
+            metavar="C",
+            help=f"{what} (default: {usual})",
+        )
     return parser
 
 

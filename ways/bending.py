@@ -35,17 +35,17 @@ class KnownWay:
         within = np.arange(asked.sum()) - np.repeat(np.cumsum(asked) - asked, asked)
         return charges[np.repeat(begin, asked) + within]
 
-    def left(self, destination: IntArray) -> FloatArray:  # [D] -> [D, R]
+    def left(self, destination: IntArray) -> NDArray[np.float32]:  # [D] -> [D, R]
         """The cheapest way that is left to destinations from every road."""
         from data.way_kernels import fill_ways
 
         back_offsets, sources, edge = self.network.followed
-        left = np.empty((len(destination), self.network.num_roads))
+        left = np.empty((len(destination), self.network.num_roads), dtype=np.float32)
         arguments = destination, back_offsets, sources, self.step_cost[edge], left
         run_chunks(fill_ways, trip_chunks(len(destination)), lambda _: arguments)
         return left
 
-    def charges_ahead(self, road: int, left: NDArray[np.floating]) -> FloatArray:  # [R] -> [C]
+    def charges_ahead(self, road: int, left: NDArray[np.float32]) -> FloatArray:  # [R] -> [C]
         """Of a road's candidates, with so much of the way left from every road."""
         edges = slice(*self.network.reach_offsets[road : road + 2].tolist())
         after = left[self.network.reach_targets[edges]].astype(np.float64)

@@ -7,6 +7,7 @@ they stay beside these and not in the student's file.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,9 +24,16 @@ FORMAT = 1
 
 
 def costs_on_first_use(
-    student: Opinion, model_hash: str, val: TripDataset, ways: CountedWays, cache: Path
+    student: Callable[[], Opinion],
+    model_hash: str,
+    val: TripDataset,
+    ways: CountedWays,
+    cache: Path,
 ) -> StudentCosts:
-    """The student's costs, from the cache or found now on validation trips."""
+    """The costs of a student, from the cache or found now on validation trips.
+
+    `student` is asked for only then.
+    """
     assert ways.road_seconds is not None and ways.turn_surprise is not None
     counted = sha256_of_arrays(ways.road_seconds, ways.turn_surprise)
     key = [FORMAT, model_hash, val.content_hash, ways.network.content_hash, counted]
@@ -34,7 +42,7 @@ def costs_on_first_use(
     if known is not None:
         return known
     logger.info("What detours cost this student is found out on the %s trips.", val.split)
-    found = fit_costs(student, val, ways)
+    found = fit_costs(student(), val, ways)
     if found is None:
         raise UserError(
             f"The {val.split} trips make fewer than {LEAST_CHOICES} choices of a road; what "

@@ -62,7 +62,7 @@ class _Reading:
     began: int
     logits: NDArray[np.floating]  # of the roads that can come next
     node: int = -1  # in the student's tree
-    left: NDArray[np.floating] | None = None  # [R], of the way, where the student is to know it
+    left: NDArray[np.float32] | None = None  # [R], of the way, where the student is to know it
     decoder: LMTADDecoder | None = None
     ahead: WaysAhead | None = None
 
@@ -107,7 +107,7 @@ class StudentReader:
         ]
         if self.way is not None:
             for reading, left in zip(new, self.way.left(destination.astype(np.int64)), strict=True):
-                reading.left = left.astype(np.float32)
+                reading.left = left
         self._advance(new, at)
         self._readings.of.update(zip(keys.tolist(), new, strict=True))
 
