@@ -9,17 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from config import Config, load_config
 from config.generation import SearchName, SearchSettings
+from critics.road_teacher import HOSERRoadTeacher
+from critics.teacher_report import measure_opinion
+from data.choices import Choices
+from data.laid_out import here_and_taken
 from gene import generate
 from hoser import HOSER
 from metrics.assessment import assess
 from metrics.generated import read_generated
 from metrics.reference import Reference
 from runtime.device import resolve_device
+from search.student import open_city
 from training.calibration import calibrate
 from training.resources import ResourcePool, load_split
 from training.validation import validate
+from ways.bending import WeighedOpinion
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 
@@ -108,6 +116,20 @@ def measure_choices(
         "mape": found.time_pred_mape,
         "mape_seconds": found.time_pred_mape_seconds,
     }
+
+
+def measure_weighed(config: Config, checkpoint: Path) -> dict[str, float]:
+    """The same choices, weighed against the way as `--costs fitted` weighs them."""
+    city = open_city(config, checkpoint)
+    device = resolve_device(None, config.training.device)
+    student = HOSERRoadTeacher(city.load_student(device), city.network)
+    weighed = WeighedOpinion(student, city.known_way(device))
+    test = city.trips("test")
+    trips = np.arange(len(test))
+    choices = Choices.of(city.network, *here_and_taken(*test.laid_out(trips)))
+    row = measure_opinion("weighed", weighed, test, trips, choices)
+    found = {"accuracy": row.accuracy, "nll": row.nll, "calibration_error": row.ece}
+    return {f"{name}_weighed": value for name, value in found.items()}
 
 
 def assessed(trips: Path, reference: Reference) -> dict[str, float]:

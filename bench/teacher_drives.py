@@ -6,10 +6,11 @@
 
 On a demo city of 1,500 roads: a teacher of all its training trips, and students of few of them.
 Half of them have no teacher, the others are taught on their own trips and on those that the teacher
-drives; of each the best epoch by validation trips counts. They are measured on all test trips and
-drive between the same pairs by best-first search; so do the city's drivers, sent out again. The
-folder keeps everything: what is done is not done again. The figures of all cities and numbers of
-trips stand in docs/teacher_drives.json; `--page` makes tables of them.
+drives; of each the best epoch by validation trips counts. They are measured on all test trips, by
+themselves and weighed against the way, and drive between the same pairs by best-first search, with
+and without costs fitted to them; so do the city's drivers, sent out again. The folder keeps
+everything: what is done is not done again. The figures of all cities and numbers of trips stand in
+docs/teacher_drives.json; `--page` makes tables of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench._pages import fill
 from bench.gain_comparison import corrected
 from bench.oracle_teacher import drive_test_pairs_again
 from bench.scoring_study import CITY, QUICK_CITY
-from bench.students import DEMO, assessed, drive, measure_choices
+from bench.students import DEMO, assessed, drive, measure_choices, measure_weighed
 from bench.study_students import (
     ARMS,
     Student,
@@ -61,6 +62,9 @@ CHOICES = {
     "calibration_error_calibrated": "the same, both calibrated",
     "mape": "travel-time MAPE (log1p)",
     "mape_seconds": "travel-time MAPE (seconds)",
+    "accuracy_weighed": "next-road accuracy, weighed against the way",
+    "nll_weighed": "negative log-likelihood, weighed",
+    "calibration_error_weighed": "calibration error, weighed",
 }
 # Only taught students are calibrated by training: what the others would have from it.
 CALIBRATED = ("nll", "calibration_error")
@@ -73,6 +77,9 @@ TRIPS = {
     "duration_jsd": "segment duration JSD",
     "trip_duration_jsd": "trip duration JSD",
 }
+FITTED = "_fitted"  # of trips whose search has costs fitted to the student
+BY_FITTED_COSTS = {f"{name}{FITTED}": f"{title}, fitted costs" for name, title in TRIPS.items()}
+SEARCHES = {"": SearchSettings("astar"), FITTED: SearchSettings("astar", costs="fitted")}
 Figures = dict[str, float]
 
 
@@ -123,12 +130,15 @@ class DriveStudy:
         if kept.exists():
             return dict(read_json(kept))
         config = student_config(self.city, teachers, self.training, student)
-        trips = file.with_name("trips.csv")
         figures = measure_choices(config, file, pool)
         calibrated = measure_choices(config, file, pool, calibrated=True)
         figures |= {f"{name}_calibrated": calibrated[name] for name in CALIBRATED}
-        drive(config, file, SearchSettings("astar"), self.num_generated, trips)
-        figures |= assessed(trips, self.reference)
+        figures |= measure_weighed(config, file)
+        for suffix, search in SEARCHES.items():
+            trips = file.with_name(f"trips{suffix}.csv")
+            drive(config, file, search, self.num_generated, trips)
+            found = assessed(trips, self.reference)
+            figures |= {f"{name}{suffix}": value for name, value in found.items()}
         write_json(kept, figures)
         return figures
 
@@ -149,8 +159,10 @@ class DriveStudy:
 def compared(found: Mapping[str, Mapping[int, Figures]]) -> dict[str, Any]:
     """The taught students against those without a teacher, paired over seeds."""
     vanilla, distilled = (found[arm] for arm in ARMS)
-    tests = compare_all(vanilla, distilled, (*CHOICES, *TRIPS))
-    p_holm = corrected([test for test in tests if test.metric in TRIPS])
+    tests = compare_all(vanilla, distilled, (*CHOICES, *TRIPS, *BY_FITTED_COSTS))
+    p_holm: dict[str, float] = {}
+    for family in (TRIPS, BY_FITTED_COSTS):
+        p_holm |= corrected([test for test in tests if test.metric in family])
     return {test.metric: {**asdict(test), "p_holm": p_holm.get(test.metric)} for test in tests}
 
 
@@ -159,15 +171,15 @@ def table(study: dict[str, Any]) -> str:
     header = ["", "no teacher", "with the teacher's drives", "change", "p", "p Holm"]
     header.append("the drivers again")
     rows = []
-    for measure, title in (CHOICES | TRIPS).items():
+    for measure, title in (CHOICES | TRIPS | BY_FITTED_COSTS).items():
         test = study["tests"].get(measure)
         if test is None:
             continue
         change = f"{100 * test['difference'] / abs(test['vanilla']['mean']):+.1f} %"
-        if measure == "accuracy":
+        if measure.startswith("accuracy"):
             change = f"{100 * test['difference']:+.2f} points"
         ps = ("" if p is None else f"{p:.2g}" for p in (test["p_value"], test["p_holm"]))
-        driven = study["drivers"].get(measure)
+        driven = study["drivers"].get(measure.removesuffix(FITTED))
         cells = [title, *(_spread(test[side]) for side in ("vanilla", "distilled")), change, *ps]
         rows.append([*cells, "" if driven is None else f"{driven:.4f}"])
     return markdown_table(rows, header)

@@ -25,6 +25,7 @@ from data.choices import Choices
 from data.laid_out import here_and_taken
 from dataset import TripDataset
 from runtime.errors import UserError
+from ways.likelihood import Opinion
 
 WINDOWS: tuple[Window, ...] = (2, 4, 8, "full")
 CALIBRATION_BINS = 15
@@ -86,13 +87,8 @@ def teacher_report(
     if len(trips) == 0:
         raise UserError(f"The split {val.split} is empty; a teacher cannot be measured on it.")
     choices = Choices.of(val.network, *here_and_taken(*val.laid_out(trips)))
-    rows = []
-    for name, variant in _variants(teacher, val, windows):
-        parts = [
-            variant.trip_logits(val, trips[first : first + TRIPS_AT_ONCE])
-            for first in range(0, len(trips), TRIPS_AT_ONCE)
-        ]
-        rows.append(_measure(name, np.concatenate(parts).astype(np.float64), choices))
+    variants = _variants(teacher, val, windows)
+    rows = [measure_opinion(name, variant, val, trips, choices) for name, variant in variants]
     frequent = MostFrequent(train)
     frequency = frequent.logit[choices.edge]
     rows.append(_measure(frequent.name, frequency, choices))
@@ -103,6 +99,17 @@ def teacher_report(
         rows.append(_measure(f"{frequent.name}, knowing the way", knows, choices))
     rows.append(_measure("ceiling of shared tokens", _oracle(teacher, val, choices), choices))
     return TeacherReport(rows, len(trips), len(choices.count), val.split)
+
+
+def measure_opinion(
+    name: str, opinion: Opinion, dataset: TripDataset, trips: IntArray, choices: Choices
+) -> ReportRow:
+    """Measures somebody's opinion of the `choices` that some trips of a split make."""
+    parts = [
+        opinion.trip_logits(dataset, trips[first : first + TRIPS_AT_ONCE])
+        for first in range(0, len(trips), TRIPS_AT_ONCE)
+    ]
+    return _measure(name, np.concatenate(parts).astype(np.float64), choices)
 
 
 def _variants(

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from data.laid_out import places_left
 from data.road_network import RoadNetwork
+from dataset import TripDataset
 from models.cpu_parallel import run_chunks
 from ways.charges import charges_along, trip_chunks, worth_of_steps
+from ways.likelihood import Opinion
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -50,3 +52,18 @@ class KnownWay:
         edges = slice(*self.network.reach_offsets[road : road + 2].tolist())
         after = left[self.network.reach_targets[edges]].astype(np.float64)
         return worth_of_steps(np.full(len(after), left[road]), after, self.step_cost[edges])
+
+
+@dataclass(frozen=True)
+class WeighedOpinion:
+    """Somebody's opinion of all candidates of trips, weighed against the way."""
+
+    opinion: Opinion
+    way: KnownWay
+
+    def trip_logits(self, dataset: TripDataset, trip_id: IntArray) -> NDArray[np.float32]:
+        """Logits of all candidates of all positions of whole trips, one after the other."""
+        own = self.opinion.trip_logits(dataset, trip_id)
+        way = self.way
+        charges = charges_along(way.network, way.step_cost, *dataset.laid_out(trip_id))
+        return (way.sharpness * own + charges).astype(np.float32)

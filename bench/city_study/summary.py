@@ -24,6 +24,9 @@ CHOICES = {
     "calibration_error": "calibration error",
     "mape": "MAPE (log1p)",
     "mape_seconds": "MAPE (seconds)",
+    "accuracy_weighed": "weighed against the way: accuracy",
+    "nll_weighed": "NLL",
+    "calibration_error_weighed": "calibration error",
 }
 
 

@@ -11,7 +11,7 @@ from bench.city_study.plain_training import PlainTraining
 from bench.city_study.settings import LONG, PLAIN, VANILLA
 from bench.city_study.steps import Outcome, StudyStopped
 from bench.city_study.study import Study
-from bench.students import Run, measure_choices
+from bench.students import Run, measure_choices, measure_weighed
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teacher_training import TeacherOptions, train_teacher
@@ -62,9 +62,8 @@ class Trained:
 
 def train_student(study: Study, run: Run, folder: Path, resumed: bool) -> Outcome:
     """Trains one student of a study and measures it."""
-    training = folder / "training"
+    training, config = folder / "training", study.place.config(run)
     if run.variant == PLAIN:
-        config = study.place.config(run)
         plain = PlainTraining(config, study.pool.get(config), training)
         trained = Trained(plain.best, plain.run())
     elif run.variant == LONG:
@@ -73,7 +72,7 @@ def train_student(study: Study, run: Run, folder: Path, resumed: bool) -> Outcom
         trained = _train(study, run, training, resumed)
     kept = folder / f"{run.name}.pth"
     copy_file(trained.file, kept)
-    choices = measure_choices(study.place.config(run), kept, study.pool)
+    choices = measure_choices(config, kept, study.pool) | measure_weighed(config, kept)
     return Outcome({**trained.figures, **choices}, (kept,), (training,))
 
 
