@@ -180,7 +180,7 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", help="the city's name; alone, a shipped one, whose folder is taken")
     add("--data-dir", help="the dataset folder")
     add("--models-dir", help="the folder of the .pth files; default: <eval-dir>/models")
-    add("--searches", nargs="+", help="several: beam:1,beam:16,astar; with every model")
+    add("--searches", nargs="+", help="several: beam:16,astar,astar:fitted; with every model")
     add("--baselines", nargs="+", help="beside the models: all, or names as in tools.baselines")
     add(
         "--groups",

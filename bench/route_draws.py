@@ -217,7 +217,7 @@ def compare(data_dir: Path, models: Sequence[Path], pairs: int, per_pair: int) -
 
 def _name_of(search: SearchSettings) -> str:
     """A search in the table's first column."""
-    parts = [label_of(search)]
+    parts = [label_of(replace(search, costs="given"))]
     if search.name == "sample":
         parts.append(f"temperature {search.temperature:g}")
     if search.costs == "fitted":

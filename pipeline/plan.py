@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from baselines.generators import BaselineName, chosen_baselines
 from config.evaluation import EvaluationConfig
 from config.finding import shipped_configs
-from config.generation import SearchName, SearchSettings, SplitName
+from config.generation import COSTS, SearchName, SearchSettings, SplitName
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.names import readable, safe_name
-from search.searches import label_of
+from search.searches import kind_of, label_of
 
 
 @dataclass(frozen=True)
@@ -115,21 +115,27 @@ def make_plan(config: EvaluationConfig) -> Plan:
 
 
 def searches_of(config: EvaluationConfig) -> list[SearchSettings]:
-    """The searches asked for, `name` or `name:beam width` each; else the one of `search`."""
+    """The searches asked for, `name`, `name:beam width` or `name:fitted` each; else `search`."""
     usual = config.search_settings
-    found = []
-    for text in config.searches:
-        name, separator, width = text.partition(":")
-        if name not in get_args(SearchName) or (separator and not width.isdecimal()):
-            raise UserError(
-                f"searches: {text!r} is no search; expected a name with or without a beam width, "
-                f"such as beam:16. Names: {', '.join(get_args(SearchName))}."
-            )
-        changes: dict[str, Any] = {"name": name}
-        if separator:
-            changes["beam_width"] = int(width)
-        found.append(replace(usual, **changes))
+    found = [replace(usual, **_changes_of(text)) for text in config.searches]
     return list(dict.fromkeys(found)) or [usual]
+
+
+def _changes_of(text: str) -> dict[str, Any]:
+    """What one of `searches` says, as fields of `SearchSettings`."""
+    name, separator, how = text.partition(":")
+    is_known = name in get_args(SearchName)
+    if is_known and not separator:
+        return {"name": name}
+    if is_known and how.isdecimal():
+        return {"name": name, "beam_width": int(how)}
+    if is_known and how == "fitted" and "costs" in kind_of(cast(SearchName, name)).reads:
+        return {"name": name, "costs": how, **dict.fromkeys(COSTS, 0.0)}
+    raise UserError(
+        f"searches: {text!r} is no search; expected a name, alone or with a beam width (beam:16) "
+        f"or, for astar and sample, with fitted costs (astar:fitted). "
+        f"Names: {', '.join(get_args(SearchName))}."
+    )
 
 
 def find_models(folder: Path, wanted: list[str]) -> list[Model]:

@@ -30,8 +30,14 @@ def build_search(
 
 
 def label_of(settings: SearchSettings) -> str:
-    """How files and runs are named after a search: `beam4`, `astar`."""
-    return f"{settings.name}{rows_per_trip(settings)}" if has_beam(settings) else settings.name
+    """How files and runs are named after a search: `beam4`, `astar`, `astar_fitted`."""
+    width = rows_per_trip(settings) if has_beam(settings) else ""
+    return f"{settings.name}{width}{'_fitted' if fits_costs(settings) else ''}"
+
+
+def fits_costs(settings: SearchSettings) -> bool:
+    """Whether what detours cost is found for the student, and the search charges it."""
+    return settings.costs == "fitted" and "costs" in kind_of(settings.name).reads
 
 
 def has_beam(settings: SearchSettings) -> bool:

@@ -25,7 +25,7 @@ from search.interface import Search
 from search.od import ListedOD, ODSource, RepeatedOD, SampledOD
 from search.request import GenerationRequest
 from search.scorer import Scorer
-from search.searches import build_search, identity_of, rows_per_trip, unread
+from search.searches import build_search, fits_costs, identity_of, rows_per_trip
 from search.student import City, open_city
 from search.trips import GeneratedTrip
 from times.distribution import TimeDistribution
@@ -102,7 +102,7 @@ class Session:
     def search(self) -> SearchSettings:
         """The search asked for, with costs that are to be found for the student."""
         asked = self.request.search
-        if asked.costs == "given" or "costs" in unread(asked):
+        if not fits_costs(asked):
             return asked
         found = self.city.fitted_costs(self.device)
         prices = {name: getattr(found, name) for name in COSTS}

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from config import dump_config, load_evaluation_config
-from pipeline.plan import make_plan
+from config.evaluation import EvaluationConfig
+from pipeline.plan import make_plan, searches_of
 from python_pipeline import main, run_pipeline
 from runtime.errors import UserError
 from runtime.wandb_sync import BackgroundSync
+from search.searches import label_of
 from tests.programs import environment, server
 from tests.training_helpers import tiny_config
 
@@ -72,6 +74,16 @@ def test_whole_run_then_only_what_changed(folder: Path) -> None:
     assert changed == {("vanilla", "test"): ("done", "done")}
     forced = run(folder, models=["vanilla"], od_sources=["test"], report=False, force=True)
     assert forced == {("vanilla", "test"): ("done", "done")}
+
+
+def test_searches_of_a_plan_have_beams_or_fitted_costs() -> None:
+    config = EvaluationConfig(searches=["beam:16", "astar", "astar:fitted"], detour_cost=2.0)
+    found = searches_of(config)
+    assert [label_of(search) for search in found] == ["beam16", "astar", "astar_fitted"]
+    assert [search.detour_cost for search in found] == [2.0, 2.0, 0.0]
+    for wrong in ("beam:fitted", "astar:dear", "walk"):
+        with pytest.raises(UserError, match="astar:fitted"):
+            searches_of(EvaluationConfig(searches=[wrong]))
 
 
 def test_groups_searches_and_baselines_of_a_study(

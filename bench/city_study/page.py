@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._pages import fill
-from bench.city_study.settings import StudySettings
+from bench.city_study.settings import TAUGHT, StudySettings
 from bench.city_study.summary import CHOICES, Summary
 from bench.score_tables import ASPECT_OF, Case, of_group, tested, with_parts
 from bench.students import size_name
@@ -29,6 +29,9 @@ TRIP_MEASURES = (
     "detour",
     "destination_reached_rate",
 )
+
+
+NEARNESS = ("hausdorff_km", "dtw_km", "edr", "distance_jsd")  # what a teacher's worth is told by
 
 
 def write_page(record: Path, page: Path) -> None:
@@ -155,6 +158,46 @@ def _choices(summary: Summary) -> str:
     return "\n\n".join(parts) or "Not measured yet."
 
 
+def _worth(summary: Summary) -> str:
+    """What a teacher is worth: the taught students of several seeds beside those without one."""
+    parts = []
+    for size, found in summary["sizes"].items():
+        base, epochs = found["base"], found["epochs"]
+        kinds = found["choices"]["groups"]
+        for kind in (kind for kind in kinds if kind in TAUGHT and len(kinds[kind]) > 1):
+            rows = [
+                [title, *_side_by_side(found["choices"], base, kind, measure)]
+                for measure, title in CHOICES.items()
+                if _is_measured(found["choices"], measure)
+            ]
+            for search, compared in found["trips"].items():
+                rows += [
+                    [f"`{search}`: {MEASURES[m].heading}", *_side_by_side(compared, base, kind, m)]
+                    for m in NEARNESS
+                ]
+            header = ["", f"`{base}`", f"`{kind}`", "change", "p", "p (Holm)"]
+            title = f"**Students of {size} trips**, {epochs} epochs, {len(kinds[kind])} seeds:"
+            parts.append(f"{title}\n\n{markdown_table(rows, header)}")
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def _is_measured(compared: dict[str, Any], measure: str) -> bool:
+    return any(each["measure"] == measure for each in compared["summaries"])
+
+
+def _side_by_side(compared: dict[str, Any], base: str, kind: str, measure: str) -> list[str]:
+    """Both means, the change from one to the other, and its p by itself and corrected."""
+    means = [_mean(compared, group, measure) for group in (base, kind)]
+    for test in compared["tests"]:
+        if (test["second"], test["measure"]) == (kind, measure):
+            change = f"{100 * test['relative_difference']:+.1f} %"
+            if measure.startswith("accuracy"):
+                change = f"{100 * test['difference']:+.2f} points"
+            ps = ("–" if p is None else f"{p:.2g}" for p in (test["t_p"], test["t_p_holm"]))
+            return [*means, change, *ps]
+    return [*means, "", "", ""]
+
+
 def _named(kind: str, seeds: int, found: dict[str, Any]) -> str:
     """A kind, how many seeds it has, and how much longer the best of the long trainings were."""
     lengthened = found["validation"].get(kind, {}).get("lengthened")
@@ -279,6 +322,7 @@ TABLES: dict[str, Callable[[Summary], str]] = {
     "easy": _easy,
     "matching": _matching,
     "teacher": _teacher,
+    "worth": _worth,
     "choices": _choices,
     "trips": _trips,
     "utility": _utility,

@@ -18,15 +18,15 @@ from config.section import LARGEST_INT
 from metrics.groups import Group, GroupComparison, compare_groups
 from metrics.measures import MEASURES
 
-CHOICES = {
+CHOICES = {  # those that are weighed are so against the way, as `--costs fitted` weighs them
     "accuracy": "accuracy",
     "nll": "NLL",
     "calibration_error": "calibration error",
     "mape": "MAPE (log1p)",
     "mape_seconds": "MAPE (seconds)",
-    "accuracy_weighed": "weighed against the way: accuracy",
-    "nll_weighed": "NLL",
-    "calibration_error_weighed": "calibration error",
+    "accuracy_weighed": "accuracy, weighed",
+    "nll_weighed": "NLL, weighed",
+    "calibration_error_weighed": "calibration error, weighed",
 }
 
 
