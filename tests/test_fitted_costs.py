@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import dijkstra
 from baselines.habits import Habits
 from config import Config
 from config.generation import CostsName, SearchSettings
+from critics.road_teacher import HOSERRoadTeacher
 from critics.scoring.opening import open_judge
 from critics.scoring.trips import as_trips
 from data.choices import NO_WAY, Choices, judge
@@ -31,8 +32,9 @@ from search.request import GenerationRequest
 from search.session import Session
 from search.student import City, open_city
 from tests.generation_helpers import published_setup
+from ways.bending import WeighedOpinion
 from ways.charges import MOST_NATS, charges_along
-from ways.costs import CountedWays, StudentCosts, fit_costs
+from ways.costs import MOST_TRIPS, CountedWays, StudentCosts, fit_costs
 
 CPU = torch.device("cpu")
 
@@ -117,6 +119,21 @@ def city(parity_dir: Path, parity_city: Path, tmp_path_factory: pytest.TempPathF
     cache = tmp_path_factory.mktemp("costs")
     changes: dict[str, Any] = {"data_dir": str(parity_city), "data": {"cache_dir": str(cache)}}
     return open_city(Config(**changes), parity_dir / "hoser_state.pth")
+
+
+def test_an_opinion_weighed_against_the_way_is_as_likely_as_was_found(city: City) -> None:
+    costs, val = city.fitted_costs(CPU), city.trips("val")
+    student = HOSERRoadTeacher(city.load_student(CPU), city.network)
+    trips = np.unique(np.linspace(0, len(val) - 1, min(MOST_TRIPS, len(val))).astype(np.int64))
+    choices = Choices.of(city.network, *here_and_taken(*val.laid_out(trips)))
+    decided = (choices.count > 1) & (choices.label != NO_WAY)
+    for opinion, expected in (
+        (student, costs.without),
+        (WeighedOpinion(student, city.known_way(CPU)), costs.with_them),
+    ):
+        logits = opinion.trip_logits(val, trips).astype(np.float64)
+        found = judge(logits, choices).surprise[decided].mean()
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_students_costs_are_found_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
