@@ -277,28 +277,37 @@ def _scores(summary: Summary) -> str:
         scores = found["scores"]
         if scores is None:
             continue
-        kinds = scores["groups"]["groups"]  # the seeds of each kind of student
-        student = {f"{kind}_{size}_seed{seed}" for kind, seeds in kinds.items() for seed in seeds}
-        rows = [row for row in scores["rows"] if row["aspect"] == ASPECT_OF[row["kind"]]]
-        models = dict.fromkeys(name for row in rows for name in row["roc_auc"])
-        others = [name for name in models if name not in student]
-        base, *taught = kinds
-        by_case: dict[Case, dict[str, dict[str, float]]] = {}
-        for row in rows:
-            case = Case(row["kind"], row["severity"], row["aspect"])
-            by_case.setdefault(case, {})[row["ods"]] = row["roc_auc"]
-        groups, table = scores["groups"], []
-        for case, of_ods in by_case.items():
-            cells = [of_group(groups, kind, case) for kind in kinds]
-            cells += [_by_ods(of_ods, name) for name in others]
-            for kind in taught:
-                cells += tested(groups, base, kind, case)
-            table.append([case.title, *cells])
-        compared = [cell for kind in taught for cell in (f"`{kind}`: change", *HEADER_END[1:])]
-        header = ["anomaly", *(f"`{kind}` ({len(kinds[kind])})" for kind in kinds), *others]
         title = f"**ROC-AUC, students of {size} trips**, all OD pairs (seen ones / unseen ones):"
-        parts.append(f"{title}\n\n{markdown_table(table, [*header, *compared])}")
+        parts.append(f"{title}\n\n{_auc_table(size, scores)}")
+        if "weighed" in scores:
+            title = f"**The same, students of {size} trips weighed against the way:**"
+            parts.append(f"{title}\n\n{_auc_table(size, scores['weighed'])}")
     return "\n\n".join(parts) or "Not measured yet."
+
+
+def _auc_table(size: str, scores: dict[str, Any]) -> str:
+    """Every kind of anomaly: the kinds of students over their seeds, then each other model."""
+    groups, kinds = scores["groups"], scores["groups"]["groups"]  # the seeds of each kind
+    student = {f"{kind}_{size}_seed{seed}" for kind, seeds in kinds.items() for seed in seeds}
+    rows = [row for row in scores["rows"] if row["aspect"] == ASPECT_OF[row["kind"]]]
+    others = [
+        m for m in dict.fromkeys(m for row in rows for m in row["roc_auc"]) if m not in student
+    ]
+    base, *taught = kinds
+    by_case: dict[Case, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        case = Case(row["kind"], row["severity"], row["aspect"])
+        by_case.setdefault(case, {})[row["ods"]] = row["roc_auc"]
+    table = []
+    for case, of_ods in by_case.items():
+        cells = [of_group(groups, kind, case) for kind in kinds]
+        cells += [_by_ods(of_ods, name) for name in others]
+        for kind in taught:
+            cells += tested(groups, base, kind, case)
+        table.append([case.title, *cells])
+    compared = [cell for kind in taught for cell in (f"`{kind}`: change", *HEADER_END[1:])]
+    header = ["anomaly", *(f"`{kind}` ({len(kinds[kind])})" for kind in kinds), *others]
+    return markdown_table(table, [*header, *compared])
 
 
 def _by_ods(auc: dict[str, dict[str, float]], model: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bench.city_study.steps import Outcome
 from bench.city_study.study import Study
@@ -19,6 +19,7 @@ from report.score_groups import Members, score_groups
 from search.student import open_city
 
 Seeds = dict[str, list[Run]]  # the students of each kind
+OF_THE_ROUTE: tuple[AnomalyKind, ...] = ("detour", "switch", "loop")
 
 
 def utility(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) -> Outcome:
@@ -45,7 +46,10 @@ def leakage(study: Study, run: Run, trips: Path, folder: Path, resumed: bool) ->
 
 
 def scores(study: Study, students: Seeds, folder: Path, resumed: bool) -> Outcome:
-    """How well the (first) teacher and the students find anomalies in test trips."""
+    """How well the (first) teacher and the students find anomalies in test trips.
+
+    And how well they find other ways than the usual one where the students know the way, too.
+    """
     files = [study.student_file(run) for runs in students.values() for run in runs]
     request = ScoreRequest(
         models=[study.teacher_files[0], *files],
@@ -54,6 +58,12 @@ def scores(study: Study, students: Seeds, folder: Path, resumed: bool) -> Outcom
         max_trips=study.settings.scored_trips,
         device=study.device,
     )
+    weighed = replace(request, inject=OF_THE_ROUTE, costs="fitted")
+    return Outcome({**_detected(request, students), "weighed": _detected(weighed, students)})
+
+
+def _detected(request: ScoreRequest, students: Seeds) -> dict[str, Any]:
+    """The AUC of every model, and of the kinds of students over their seeds."""
     found = score(request)
     members: Members = {
         kind: {str(run.seed): run.name for run in runs} for kind, runs in students.items()
@@ -68,4 +78,4 @@ def scores(study: Study, students: Seeds, folder: Path, resumed: bool) -> Outcom
         }
         for each in found.studies
     ]
-    return Outcome({"rows": rows, "groups": score_groups(found.studies, members).to_json()})
+    return {"rows": rows, "groups": score_groups(found.studies, members).to_json()}
