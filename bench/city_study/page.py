@@ -29,8 +29,6 @@ TRIP_MEASURES = (
     "detour",
     "destination_reached_rate",
 )
-
-
 NEARNESS = ("hausdorff_km", "dtw_km", "edr", "distance_jsd")  # what a teacher's worth is told by
 
 
@@ -290,9 +288,8 @@ def _auc_table(size: str, scores: dict[str, Any]) -> str:
     groups, kinds = scores["groups"], scores["groups"]["groups"]  # the seeds of each kind
     student = {f"{kind}_{size}_seed{seed}" for kind, seeds in kinds.items() for seed in seeds}
     rows = [row for row in scores["rows"] if row["aspect"] == ASPECT_OF[row["kind"]]]
-    others = [
-        m for m in dict.fromkeys(m for row in rows for m in row["roc_auc"]) if m not in student
-    ]
+    models = dict.fromkeys(name for row in rows for name in row["roc_auc"])
+    others = [name for name in models if name not in student]
     base, *taught = kinds
     by_case: dict[Case, dict[str, dict[str, float]]] = {}
     for row in rows:
