@@ -168,11 +168,12 @@ def _worth(summary: Summary) -> str:
                 for measure, title in CHOICES.items()
                 if _is_measured(found["choices"], measure)
             ]
-            for search, compared in found["trips"].items():
-                rows += [
-                    [f"`{search}`: {MEASURES[m].heading}", *_side_by_side(compared, base, kind, m)]
-                    for m in NEARNESS
-                ]
+            rows += [
+                [f"`{search}`: {MEASURES[m].heading}", *_side_by_side(compared, base, kind, m)]
+                for search, compared in found["trips"].items()
+                if compared  # by this search somebody has driven
+                for m in NEARNESS
+            ]
             header = ["", f"`{base}`", f"`{kind}`", "change", "p", "p (Holm)"]
             title = f"**Students of {size} trips**, {epochs} epochs, {len(kinds[kind])} seeds:"
             parts.append(f"{title}\n\n{markdown_table(rows, header)}")
