@@ -177,7 +177,7 @@ def _worth(summary: Summary) -> str:
             header = ["", f"`{base}`", f"`{kind}`", "change", "p", "p (Holm)"]
             title = f"**Students of {size} trips**, {epochs} epochs, {len(kinds[kind])} seeds:"
             parts.append(f"{title}\n\n{markdown_table(rows, header)}")
-    return "\n\n".join(parts) or "Not measured yet."
+    return "\n\n".join(parts) or "One seed each: no test can be made."
 
 
 def _is_measured(compared: dict[str, Any], measure: str) -> bool:
