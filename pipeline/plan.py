@@ -14,7 +14,7 @@ from config.generation import COSTS, SearchName, SearchSettings, SplitName
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.names import readable, safe_name
-from search.searches import kind_of, label_of
+from search.searches import label_of, may_charge
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,14 @@ def searches_of(config: EvaluationConfig) -> list[SearchSettings]:
 def _changes_of(text: str) -> dict[str, Any]:
     """What one of `searches` says, as fields of `SearchSettings`."""
     name, separator, how = text.partition(":")
-    is_known = name in get_args(SearchName)
-    if is_known and not separator:
-        return {"name": name}
-    if is_known and how.isdecimal():
-        return {"name": name, "beam_width": int(how)}
-    if is_known and how == "fitted" and "costs" in kind_of(cast(SearchName, name)).reads:
-        return {"name": name, "costs": how, **dict.fromkeys(COSTS, 0.0)}
+    if name in get_args(SearchName):
+        if not separator:
+            return {"name": name}
+        if how.isdecimal():
+            return {"name": name, "beam_width": int(how)}
+        if how == "fitted" and may_charge(cast(SearchName, name)):
+            # In place of costs that were given; and a beam of draws cannot charge any.
+            return {"name": name, "costs": how, "beam_width": None, **dict.fromkeys(COSTS, 0.0)}
     raise UserError(
         f"searches: {text!r} is no search; expected a name, alone or with a beam width (beam:16) "
         f"or, for astar and sample, with fitted costs (astar:fitted). "

@@ -37,7 +37,12 @@ def label_of(settings: SearchSettings) -> str:
 
 def fits_costs(settings: SearchSettings) -> bool:
     """Whether what detours cost is found for the student, and the search charges it."""
-    return settings.costs == "fitted" and "costs" in kind_of(settings.name).reads
+    return settings.costs == "fitted" and may_charge(settings.name)
+
+
+def may_charge(name: SearchName) -> bool:
+    """Whether a search can charge what detours cost."""
+    return "costs" in kind_of(name).reads
 
 
 def has_beam(settings: SearchSettings) -> bool:

@@ -77,10 +77,12 @@ def test_whole_run_then_only_what_changed(folder: Path) -> None:
 
 
 def test_searches_of_a_plan_have_beams_or_fitted_costs() -> None:
-    config = EvaluationConfig(searches=["beam:16", "astar", "astar:fitted"], detour_cost=2.0)
-    found = searches_of(config)
+    asked = ["beam:16", "astar", "astar:fitted"]
+    found = searches_of(EvaluationConfig(searches=asked, detour_cost=2.0))
     assert [label_of(search) for search in found] == ["beam16", "astar", "astar_fitted"]
     assert [search.detour_cost for search in found] == [2.0, 2.0, 0.0]
+    (drawn,) = searches_of(EvaluationConfig(searches=["sample:fitted"], beam_width=2))
+    assert label_of(drawn) == "sample_fitted" and drawn.beam_width is None
     for wrong in ("beam:fitted", "astar:dear", "walk"):
         with pytest.raises(UserError, match="astar:fitted"):
             searches_of(EvaluationConfig(searches=[wrong]))
