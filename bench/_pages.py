@@ -25,3 +25,10 @@ def fill(page: Path, tables: Mapping[str, Callable[[], str]]) -> None:
         return f"{mark[1]}\n{tables[mark[2]]()}\n\n{mark[3]}"
 
     atomic_write_text(page, _MARK.sub(filled, text))
+
+
+def change_of(measure: str, difference: float, relative: float) -> str:
+    """How a measure has changed: accuracies in points, all others as a share of what they were."""
+    if measure.startswith("accuracy"):
+        return f"{100 * difference:+.2f} points"
+    return f"{100 * relative:+.1f} %"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._common import RESULTS, machine
-from bench._pages import fill
+from bench._pages import change_of, fill
 from bench.gain_comparison import corrected
 from bench.oracle_teacher import drive_test_pairs_again
 from bench.scoring_study import CITY, QUICK_CITY
@@ -175,9 +175,8 @@ def table(study: dict[str, Any]) -> str:
         test = study["tests"].get(measure)
         if test is None:
             continue
-        change = f"{100 * test['difference'] / abs(test['vanilla']['mean']):+.1f} %"
-        if measure.startswith("accuracy"):
-            change = f"{100 * test['difference']:+.2f} points"
+        difference = test["difference"]
+        change = change_of(measure, difference, difference / abs(test["vanilla"]["mean"]))
         ps = ("" if p is None else f"{p:.2g}" for p in (test["p_value"], test["p_holm"]))
         driven = study["drivers"].get(measure.removesuffix(FITTED))
         cells = [title, *(_spread(test[side]) for side in ("vanilla", "distilled")), change, *ps]

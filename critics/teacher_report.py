@@ -25,7 +25,7 @@ from data.choices import Choices
 from data.laid_out import here_and_taken
 from dataset import TripDataset
 from runtime.errors import UserError
-from ways.likelihood import Opinion
+from ways.likelihood import Opinion, whole_opinion
 
 WINDOWS: tuple[Window, ...] = (2, 4, 8, "full")
 CALIBRATION_BINS = 15
@@ -105,11 +105,8 @@ def measure_opinion(
     name: str, opinion: Opinion, dataset: TripDataset, trips: IntArray, choices: Choices
 ) -> ReportRow:
     """Measures somebody's opinion of the `choices` that some trips of a split make."""
-    parts = [
-        opinion.trip_logits(dataset, trips[first : first + TRIPS_AT_ONCE])
-        for first in range(0, len(trips), TRIPS_AT_ONCE)
-    ]
-    return _measure(name, np.concatenate(parts).astype(np.float64), choices)
+    logits = whole_opinion(opinion, dataset, trips, TRIPS_AT_ONCE)
+    return _measure(name, logits.astype(np.float64), choices)
 
 
 def _variants(

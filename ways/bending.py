@@ -37,6 +37,10 @@ class KnownWay:
         within = np.arange(asked.sum()) - np.repeat(np.cumsum(asked) - asked, asked)
         return charges[np.repeat(begin, asked) + within]
 
+    def weigh(self, logits: NDArray[np.floating], charges: FloatArray) -> FloatArray:
+        """Somebody's opinion, weighed against what its candidates cost. [M], [M] -> [M]"""
+        return self.sharpness * logits + charges
+
     def left(self, destination: IntArray) -> NDArray[np.float32]:  # [D] -> [D, R]
         """The cheapest way that is left to destinations from every road."""
         from data.way_kernels import fill_ways
@@ -63,7 +67,6 @@ class WeighedOpinion:
 
     def trip_logits(self, dataset: TripDataset, trip_id: IntArray) -> NDArray[np.float32]:
         """Logits of all candidates of all positions of whole trips, one after the other."""
-        own = self.opinion.trip_logits(dataset, trip_id)
-        way = self.way
+        own, way = self.opinion.trip_logits(dataset, trip_id), self.way
         charges = charges_along(way.network, way.step_cost, *dataset.laid_out(trip_id))
-        return (way.sharpness * own + charges).astype(np.float32)
+        return way.weigh(own, charges).astype(np.float32)

@@ -26,6 +26,17 @@ class Opinion(Protocol):
         ...
 
 
+def whole_opinion(
+    believer: Opinion, dataset: TripDataset, trips: IntArray, at_once: int
+) -> NDArray[np.float32]:
+    """The opinion of all candidates of some trips, asked for so many trips at a time."""
+    parts = [
+        believer.trip_logits(dataset, trips[first : first + at_once])
+        for first in range(0, len(trips), at_once)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Weighed:
     """The weights of an opinion and of charges, and the mean surprise with them, in nats."""
@@ -51,11 +62,7 @@ class ChoiceLikelihood:
         within = np.arange(self._count.sum()) - np.repeat(self._begin, self._count)
         self._entries = np.repeat(choices.begin[made], self._count) + within
         self._label = self._begin + choices.label[made] - choices.begin[made]
-        logits = [
-            believer.trip_logits(trips, chosen[first : first + TRIPS_AT_ONCE])
-            for first in range(0, len(chosen), TRIPS_AT_ONCE)
-        ]
-        opinion = np.concatenate(logits) if logits else np.empty(0, dtype=np.float32)
+        opinion = whole_opinion(believer, trips, chosen, TRIPS_AT_ONCE)
         self._opinion = log_probabilities(opinion, choices.count)[self._entries]
 
     def best(self, charges: FloatArray) -> Weighed:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench._pages import fill
+from bench._pages import change_of, fill
 from bench.city_study.settings import TAUGHT, StudySettings
 from bench.city_study.summary import CHOICES, Summary
 from bench.score_tables import ASPECT_OF, Case, of_group, tested, with_parts
@@ -187,14 +187,12 @@ def _is_measured(compared: dict[str, Any], measure: str) -> bool:
 def _side_by_side(compared: dict[str, Any], base: str, kind: str, measure: str) -> list[str]:
     """Both means, the change from one to the other, and its p by itself and corrected."""
     means = [_mean(compared, group, measure) for group in (base, kind)]
-    for test in compared["tests"]:
-        if (test["second"], test["measure"]) == (kind, measure):
-            change = f"{100 * test['relative_difference']:+.1f} %"
-            if measure.startswith("accuracy"):
-                change = f"{100 * test['difference']:+.2f} points"
-            ps = ("–" if p is None else f"{p:.2g}" for p in (test["t_p"], test["t_p_holm"]))
-            return [*means, change, *ps]
-    return [*means, "", "", ""]
+    test = _test(compared, kind, measure)
+    if test is None:
+        return [*means, "", "", ""]
+    change = change_of(measure, test["difference"], test["relative_difference"])
+    ps = ("–" if p is None else f"{p:.2g}" for p in (test["t_p"], test["t_p_holm"]))
+    return [*means, change, *ps]
 
 
 def _named(kind: str, seeds: int, found: dict[str, Any]) -> str:
@@ -210,9 +208,7 @@ def _trips(summary: Summary) -> str:
         for search, compared in found["trips"].items():
             if not compared or not compared["groups"]:
                 continue
-            shown = [
-                m for m in TRIP_MEASURES if any(s["measure"] == m for s in compared["summaries"])
-            ]
+            shown = [measure for measure in TRIP_MEASURES if _is_measured(compared, measure)]
             rows = [
                 [f"`{kind}` ({len(seeds)})", *(_mean(compared, kind, measure) for measure in shown)]
                 for kind, seeds in compared["groups"].items()
@@ -233,11 +229,19 @@ def _mean(compared: dict[str, Any], group: str, measure: str) -> str:
 
 def _against(compared: dict[str, Any], kind: str, measure: str, factor: float) -> list[str]:
     """The difference to the base and its corrected p."""
+    test = _test(compared, kind, measure)
+    if test is None:
+        return ["", ""]
+    p = test["t_p_holm"]
+    return [f"{factor * test['difference']:+.2f}", "–" if p is None else f"{p:.3g}"]
+
+
+def _test(compared: dict[str, Any], kind: str, measure: str) -> dict[str, Any] | None:
+    """That of a kind against the base, where there is one."""
     for test in compared["tests"]:
         if (test["second"], test["measure"]) == (kind, measure):
-            p = test["t_p_holm"]
-            return [f"{factor * test['difference']:+.2f}", "–" if p is None else f"{p:.3g}"]
-    return ["", ""]
+            return dict(test)
+    return None
 
 
 def _utility(summary: Summary) -> str:

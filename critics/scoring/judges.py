@@ -160,7 +160,7 @@ class StudentJudge:
             flat = logits[batch.candidate_mask].cpu().numpy()
             if self.way is not None:
                 charges = _charges(self.way, dataset, trip, where - offsets[trip])
-                flat = self.way.sharpness * flat + charges
+                flat = self.way.weigh(flat, charges)
             found.put(where, judge(flat, choices), self.network)
             if found.times is not None:
                 predicted = time_pred[batch.candidate_mask].double().cpu().numpy()

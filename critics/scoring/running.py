@@ -153,7 +153,7 @@ class StudentReader:
             reading.node, reading.logits = node, table[row, : count[row]]
             if self.way is not None and reading.left is not None:
                 charges = self.way.charges_ahead(reading.road, reading.left)
-                reading.logits = self.way.sharpness * reading.logits + charges
+                reading.logits = self.way.weigh(reading.logits, charges)
 
     def _tidy(self) -> None:
         held = list(self._readings.of.values())
