@@ -13,18 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from critics.lmtad import LMTADConfig
+from critics.lmtad import LMTAD, LMTADConfig
 from critics.lmtad_teacher import LMTADTeacher
 from critics.road_teacher import LMTADRoadTeacher, road_teacher
 from critics.teacher_report import expected_calibration_error, teacher_report
 from critics.teacher_training import TeacherOptions, train_teacher
-from critics.teacher_training.examples import ExampleMaker
+from critics.teacher_training.examples import ExampleMaker, Examples
+from critics.teacher_training.objective import Objective
 from critics.teacher_training.run import TeacherRun
 from critics.teacher_training.state import run_path
 from critics.weights import load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
+from runtime.precision import Precision
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.torch_files import load_plain
 from tests.teacher_helpers import small_weights
@@ -171,6 +173,37 @@ def test_examples_say_what_follows(
             assert candidates == network.candidates(kept[step]).tolist()
             taken = examples.candidate_place[belongs].tolist().index(int(examples.label[choice]))
             assert candidates[taken] == kept[step + 1]
+
+
+def test_gradients_do_not_depend_on_the_order_of_threads() -> None:
+    config = LMTADConfig(vocab_size=40, block_size=32, n_layer=1, n_head=2, n_embd=64, dropout=0.0)
+    model, (rows, places) = LMTAD(config).eval(), (23, 29)
+    choices, candidates = rows * places, 3  # an odd number: two threads share a choice
+    draw = torch.Generator().manual_seed(0)
+    examples = Examples(
+        tokens=torch.randint(37, (rows, places), generator=draw),
+        targets=torch.full((rows, places), -1),
+        choice_row=torch.arange(rows).repeat_interleave(places),
+        choice_place=torch.arange(places).repeat(rows),
+        candidate_token=torch.randint(37, (choices * candidates,), generator=draw),
+        owner=torch.arange(choices).repeat_interleave(candidates),
+        candidate_place=torch.arange(candidates).repeat(choices),
+        candidate_shape=(choices, candidates),
+        label=torch.randint(candidates, (choices,), generator=draw),
+    )
+    objective = Objective("candidates", Precision("cpu", None))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = set()
+        for _ in range(60):
+            model.zero_grad()
+            objective(model, examples).loss.backward()
+            grads = [p.grad.numpy().tobytes() for p in model.parameters() if p.grad is not None]
+            seen.add(hash(b"".join(grads)))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(seen) == 1
 
 
 def test_the_report_against_a_loop(

@@ -75,7 +75,8 @@ class Objective:
 
 def _among_candidates(model: LMTAD, hidden: Tensor, examples: Examples) -> Likelihood:
     states = hidden[examples.choice_row, examples.choice_place].float()  # [Q, E]
-    flat = model.token_logits(states[examples.owner], examples.candidate_token)  # [M]
+    # An indexed read would send gradients back in whatever order threads come to them.
+    flat = model.token_logits(F.embedding(examples.owner, states), examples.candidate_token)  # [M]
     logits = flat.new_full(examples.candidate_shape, -torch.inf)  # [Q, C]
     logits = logits.index_put((examples.owner, examples.candidate_place), flat)
     nll = F.cross_entropy(logits, examples.label, reduction="sum")
