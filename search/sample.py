@@ -5,10 +5,12 @@ partial trip is ever dropped: the one that is ahead of all is continued until on
 destination. At temperature 1 that trip is a fair draw from the student's distribution over the
 routes that arrive. Below, the noise shrinks against the log-probability, as if whole routes were
 drawn with their probabilities to the power of 1 / temperature; with no noise left this is
-best-first search.
+best-first search. What detours cost counts like log-probability, at every temperature.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -77,7 +79,7 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
     assert settings.charges == (graph.step_cost is not None)
     if settings.beam_width is None:
         return DrawSearch(
-            graph,
+            _tempered(graph, temperature),
             num_slots,
             steps,
             chosen.rows,
@@ -86,6 +88,13 @@ def _build(graph: SearchGraph, num_slots: int, chosen: Chosen) -> Search:
         )
     width = settings.beam_width
     return StochasticBeamSearch(graph, num_slots, width, steps, temperature=temperature, seed=seed)
+
+
+def _tempered(graph: SearchGraph, temperature: float) -> SearchGraph:
+    """Above 1, log-probabilities are divided by the temperature, and so is what comes off them."""
+    if graph.step_cost is None or temperature <= 1.0:
+        return graph
+    return replace(graph, step_cost=graph.step_cost / temperature)
 
 
 KIND = SearchKind(_build, may_have_beam=True, reads=("temperature", "costs", *COSTS))

@@ -79,16 +79,25 @@ def test_drawn_routes_are_drivable_without_loops_and_the_batch_does_not_matter(
     assert sum(equal) >= len(equal) - 1
 
 
-@pytest.mark.parametrize(("width", "temperature"), [(8, 1.0), (None, 1.0), (None, 0.5)])
+@pytest.mark.parametrize(
+    ("width", "temperature", "detour_cost"),
+    [(8, 1.0, 0.0), (None, 1.0, 0.0), (None, 0.5, 0.0), (None, 0.5, 10.0), (None, 5.0, 150.0)],
+)
 def test_routes_are_drawn_in_their_proportions(
-    published: Setup, width: int | None, temperature: float
+    published: Setup, width: int | None, temperature: float, detour_cost: float
 ) -> None:
     """Against all routes between two near roads, whose probabilities the model multiplies out."""
     request = near_request(published)
-    probability = route_probabilities(published, request)
+    probability = route_probabilities(published, request, max(temperature, 1.0))
     assert sum(probability.values()) > 0.05
-    probability = {route: value ** (1 / temperature) for route, value in probability.items()}
-    trips = published.sample([request] * 600, width=width, slots=64, temperature=temperature)
+    km = {route: published.network.length_m[list(route)].sum() / 1000 for route in probability}
+    probability = {
+        route: value ** (1 / min(temperature, 1.0)) * np.exp(-detour_cost * km[route] / temperature)
+        for route, value in probability.items()
+    }
+    trips = published.sample(
+        [request] * 600, width=width, slots=64, temperature=temperature, detour_cost=detour_cost
+    )
     drawn = Counter(tuple(trip.road_ids.tolist()) for trip in trips if trip.reached)
     total = sum(drawn.values())
     assert total > 500
@@ -115,15 +124,21 @@ def near_request(setup: Setup) -> Request:
     raise AssertionError("the city has no two ways between near roads")
 
 
-def route_probabilities(setup: Setup, request: Request) -> dict[tuple[int, ...], float]:
-    """The probability of every loopless route of at most nine roads."""
+def route_probabilities(
+    setup: Setup, request: Request, flattening: float = 1.0
+) -> dict[tuple[int, ...], float]:
+    """The probability of every loopless route of at most nine roads, each choice at a temperature
+    of `flattening`."""
     plain, (origin, destination, start) = setup.plain(), request
-    open_trips, found = [PlainTrip([origin], [start], 0.0)], {}
+    open_trips, found = [(PlainTrip([origin], [start], 0.0), 0.0)], {}
     while open_trips:
-        trip = open_trips.pop()
+        trip, log_prob = open_trips.pop()
         if trip.road_ids[-1] == destination:
-            found[tuple(trip.road_ids)] = float(np.exp(trip.log_prob))
-        elif len(trip.road_ids) < 9 and trip.log_prob > -8:
+            found[tuple(trip.road_ids)] = float(np.exp(log_prob))
+        elif len(trip.road_ids) < 9 and log_prob > -8:
             (following,) = plain._continue([trip], destination)
-            open_trips += [t for t in following if t.road_ids[-1] not in trip.road_ids]
+            step = np.array([t.log_prob - trip.log_prob for t in following]) / flattening
+            step = log_prob + step - np.logaddexp.reduce(step)
+            branches = zip(following, step.tolist(), strict=True)
+            open_trips += [(t, p) for t, p in branches if t.road_ids[-1] not in trip.road_ids]
     return found
