@@ -49,6 +49,8 @@ _MOST_AHEAD = 15  # of one trip: the further down the queue, the more of them in
 class BestFirstSearch:
     """The queues of `num_slots` trips, with room for `rows` in a pass; see `interface.Search`."""
 
+    comes_again = False
+
     def __init__(self, graph: SearchGraph, num_slots: int, max_steps: int, rows: int = 1) -> None:
         self.graph, self.max_steps = graph, max_steps
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)

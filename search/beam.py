@@ -1,10 +1,17 @@
 """Beam search: the few most probable partial trips of each step, for many trips at a time.
 
 The score of a partial trip is its summed log-probability. A road is entered again only by a better
-path, and continued from once. A search ends when no beam is more probable than the best one that
-stood on the destination, or, as in the documents, with the first that does; when all beams have
-died or `max_steps` partial trips were continued without one, it returns the beam that came nearest.
-Width 1 is the greedy walk.
+path. A search ends when no beam is more probable than the best one that stood on the destination;
+when all beams have died or `max_steps` partial trips were continued without one, it returns the
+beam that came nearest. Width 1 is the greedy walk.
+
+A partial trip only becomes less probable, so one that is no more probable than a known arrival
+cannot win, nor can it push out of the beam one that can. Therefore a narrow beam goes ahead, and
+the whole one then follows from the first road on, but for what cannot win any more: the same trips
+from a fraction of the encoded positions, those of the scouts known already.
+
+`first_arrival`, as in the documents: the search ends with the first beam that stands on the
+destination, and a road is continued from once.
 """
 
 from __future__ import annotations
@@ -23,8 +30,9 @@ from search.interface import (
     Search,
     SearchKind,
 )
-from search.kernels.layout import Beams, Continued, Partial, Slots
+from search.kernels.layout import Beams, Continued, Partial, Scouts, Slots
 
+_SCOUTS = 1 / 8  # of a beam's width, at least one
 _BYTES_PER_ROAD = 5
 
 
@@ -39,10 +47,15 @@ class BeamSearch:
         max_steps: int,
         *,
         first_arrival: bool = False,
+        scouts: int | None = None,
     ) -> None:
+        """`scouts`: the width of the beam that goes ahead; as wide as the beam: none does."""
         self.graph, self.max_steps, self.first_arrival = graph, max_steps, first_arrival
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
         self.state = Slots.free(slots, graph.num_roads)
+        scouts = scouts or max(1, int(_SCOUTS * width))
+        self.comes_again = width > scouts and not first_arrival
+        self.scouts = Scouts.none_yet(slots, scouts if self.comes_again else 0)
         self.beams = Beams(
             filled=np.zeros(slots, dtype=np.int64),
             at=np.full((3, slots, width), NO_NODE, dtype=np.int64),
@@ -62,6 +75,7 @@ class BeamSearch:
         from search.kernels.beam import begin_beams
 
         self.state.begin(trips.slots, trips.destination)
+        self.scouts.begin(trips.slots, trips.origin, trips.start)
         begin_beams(trips.slots, trips.origin, trips.start, self.state, self.beams)
 
     def select(self) -> tuple[PartialTrips, Outcomes]:
@@ -72,6 +86,7 @@ class BeamSearch:
         num_selected, num_ended = select_beams(
             self.state,
             self.beams,
+            self.scouts,
             self.graph.roads,
             self.max_steps,
             self.first_arrival,
@@ -86,7 +101,8 @@ class BeamSearch:
         """The best continuations become the new beams."""
         from search.kernels.beam import update_beams
 
-        update_beams(continued(selected, scores), self.graph.roads, self.state, self.beams)
+        trips = continued(selected, scores)
+        update_beams(trips, self.graph.roads, self.state, self.beams, self.scouts)
 
     def held_nodes(self) -> IntArray:
         """The histories of all beams, of the nearest ones and of arrivals."""

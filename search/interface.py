@@ -105,6 +105,7 @@ class Search(Protocol):
     """A search over the road network for many trips at a time."""
 
     num_slots: int
+    comes_again: bool  # to partial trips that it has continued before
 
     def start(self, trips: NewTrips) -> None:
         """Begins new trips."""

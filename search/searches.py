@@ -9,9 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import get_args
 
-from config.generation import SearchName, SearchSettings
+from config.generation import MAX_BEAM_WIDTH, SearchName, SearchSettings
 from search.graph import SearchGraph
 from search.interface import Chosen, Search, SearchKind
+
+_BEHIND_SCOUTS = 2  # partial trips of one trip that are continued at a time, on average
 
 
 def kind_of(name: SearchName) -> SearchKind:
@@ -52,9 +54,15 @@ def has_beam(settings: SearchSettings) -> bool:
 
 
 def rows_per_trip(settings: SearchSettings) -> int:
-    """How many partial trips of one trip are continued at a time."""
+    """How many partial trips of one trip are continued at a time, at most."""
     usual = kind_of(settings.name).width
     return (settings.beam_width or usual or 1) if has_beam(settings) else 1
+
+
+def usual_rows_per_trip(settings: SearchSettings) -> int:
+    """How many are on average: behind scouts little is left of a wide beam."""
+    follows_scouts = settings.name == "beam" and settings.arrival == "best"
+    return min(rows_per_trip(settings), _BEHIND_SCOUTS if follows_scouts else MAX_BEAM_WIDTH)
 
 
 def unread(settings: SearchSettings) -> list[str]:

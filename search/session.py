@@ -25,7 +25,7 @@ from search.interface import Search
 from search.od import ListedOD, ODSource, RepeatedOD, SampledOD
 from search.request import GenerationRequest
 from search.scorer import Scorer
-from search.searches import build_search, fits_costs, identity_of, rows_per_trip
+from search.searches import build_search, fits_costs, identity_of, usual_rows_per_trip
 from search.student import City, open_city
 from search.trips import GeneratedTrip
 from times.distribution import TimeDistribution
@@ -153,9 +153,10 @@ class Session:
     def generate(self, begin: int, end: int) -> Iterator[GeneratedTrip]:
         """The trips begin:end of the request, in order."""
         together = self.request.pairs.routes_per_od
-        if together > 1:
+        search = self._make_search(end - begin)
+        if together > 1 or search.comes_again:
             self.scorer.expect_alike()
-        engine = SearchEngine(self._make_search(end - begin), self.scorer, together)
+        engine = SearchEngine(search, self.scorer, together)
         trips = engine.run(self.source.requests(begin, end))
         if self.travel_times is None:
             return trips
@@ -167,6 +168,6 @@ class Session:
         search = self.search
         rows = _ROWS_A_PASS_CPU if prefers_loops(self.device) else _ROWS_A_PASS_GPU
         alike = min(request.pairs.routes_per_od, _MOST_ALIKE)
-        usual = max(1, alike * rows // rows_per_trip(search))
+        usual = max(1, alike * rows // usual_rows_per_trip(search))
         slots = max(1, min(request.trips_in_flight or usual, num_trips))
         return build_search(search, self.graph, slots, request.seed, rows)

@@ -27,6 +27,8 @@ _TRIPS_A_CHUNK = 8
 class ShortestPath:
     """The routes of `num_slots` trips; see `search.interface.Search`."""
 
+    comes_again = False
+
     def __init__(self, graph: SearchGraph, num_slots: int, max_steps: int) -> None:
         self.graph, self.max_steps, self.num_slots = graph, max_steps, num_slots
         self.active = np.zeros(num_slots, dtype=bool)

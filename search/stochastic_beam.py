@@ -46,7 +46,7 @@ class StochasticBeamSearch(BeamSearch):
         seed: int,
     ) -> None:
         num_slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
-        super().__init__(graph, num_slots, width, max_steps)
+        super().__init__(graph, num_slots, width, max_steps, scouts=width)
         self.temperature, self.seed = temperature, np.uint64(seed % 2**64)
         slots = self.num_slots
         # Not in float32: a partial trip that stays ahead keeps its value to the last digit.

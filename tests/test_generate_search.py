@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.reference_generate import PlainTrip
+from config.generation import SearchSettings
 from runtime.errors import UserError
 from search.astar import BestFirstSearch
+from search.beam import BeamSearch
 from search.engine import SearchEngine
 from search.interface import PartialTrips
-from search.trips import TripRequests
+from search.searches import build_search
+from search.trips import GeneratedTrip, TripRequests
 from tests.generation_helpers import (
     Request,
     Setup,
@@ -284,8 +287,6 @@ def test_scores_that_are_not_finite_are_the_users_to_know(
 
 
 def test_memory_does_not_grow_with_the_number_of_trips(published: Setup) -> None:
-    from search.beam import BeamSearch
-
     scorer = published.scorer()
     engine = SearchEngine(BeamSearch(published.graph, 4, 1, 24), scorer)
     taken = 0
@@ -333,12 +334,52 @@ class _Item:
         return self.cost < other.cost
 
 
-def test_the_best_arrival_is_at_least_as_probable_as_the_first(
-    published: Setup, some_requests: list[Request]
-) -> None:
-    first = published.beam(some_requests, width=16)
-    best = published.beam(some_requests, width=16, first_arrival=False)
-    assert all(a.log_prob >= b.log_prob for a, b in zip(best, first, strict=True) if b.reached)
+def test_the_best_arrival_is_more_probable_than_the_first(published: Setup) -> None:
+    requests = requests_of(published, 40)
+    first = published.beam(requests, width=16)
+    best = published.beam(requests, width=16, first_arrival=False)
+    gained = [a.log_prob - b.log_prob for a, b in zip(best, first, strict=True) if b.reached]
+    more, less = sum(g > 1e-4 for g in gained), sum(g < -1e-4 for g in gained)
+    assert more > 2 * less
     assert sum(trip.reached for trip in best) >= sum(trip.reached for trip in first)
-    again = published.beam(some_requests, width=16, slots=2, first_arrival=False)
+    again = published.beam(requests, width=16, slots=2, first_arrival=False)
     assert [trip.road_ids.tolist() for trip in again] == [trip.road_ids.tolist() for trip in best]
+
+
+def test_scouts_lose_nothing(published: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where memory is tidied all the time; scouts may come where the beam has no room."""
+    monkeypatch.setattr("search.engine._FIRST_PRUNING", 64)
+    requests = requests_of(published, 40)
+    arriving = published.beam(requests, width=2, first_arrival=False)
+    requests = [r for r, trip in zip(requests, arriving, strict=True) if trip.reached]
+
+    def run(scouts: int | None) -> list[GeneratedTrip]:
+        search = BeamSearch(published.graph, 5, 16, 5000, scouts=scouts)
+        scorer = published.scorer()
+        if search.comes_again:
+            scorer.expect_alike()
+        trips = SearchEngine(search, scorer).run([TripRequests(0, *np.array(requests).T)])
+        return list(trips)
+
+    alone = run(16)
+    for scouts in (None, 4):
+        pairs = list(zip(run(scouts), alone, strict=True))
+        assert all(a.reached >= b.reached for a, b in pairs)
+        others = [(a, b) for a, b in pairs if b.reached and not same_route(a, b)]
+        assert all(a.log_prob > b.log_prob for a, b in others)
+
+
+def same_route(one: GeneratedTrip, other: GeneratedTrip) -> bool:
+    return one.road_ids.tolist() == other.road_ids.tolist()
+
+
+def test_the_last_steps_count(published: Setup) -> None:
+    origin = next(
+        r for r in range(published.network.num_roads) if len(published.network.candidates(r)) > 1
+    )
+    request = (origin, int(published.network.candidates(origin)[0]), FRIDAY_EVENING)
+    (trip,) = published.beam([request], max_steps=1, first_arrival=False)
+    assert trip.reached and trip.road_ids.tolist() == list(request[:2])
+    chosen = SearchSettings("sample", 8, max_steps=1)
+    (trip,) = published.search(build_search(chosen, published.graph, 1, seed=0), [request])
+    assert trip.reached

@@ -19,38 +19,71 @@ def begin_beams(slots, origin, start, state, beams):  # type: ignore[no-untyped-
 
 
 @kernel()
-def select_beams(state, beams, roads, max_steps, first_arrival, out, ended, reached):  # type: ignore[no-untyped-def]
+def select_beams(  # type: ignore[no-untyped-def]
+    state, beams, scouts, roads, max_steps, first_arrival, out, ended, reached
+):
     """Looks at every beam: ends searches, and lists in `out` the partial trips to continue.
 
     A search ends when no beam is more probable than the best arrival (with `first_arrival`: when
-    there is one). Returns the numbers of partial trips in `out` and in `ended`.
+    there is one); scouts that are done so send the whole beam after them. Returns the numbers of
+    partial trips in `out` and in `ended`.
     """
     num_out, num_ended = 0, 0
     for s in range(len(state.active)):
         if not state.active[s]:
             continue
-        first_out = num_out
-        if beams.filled[s] > 0 and state.steps[s] < max_steps:
-            has_arrived = _look(s, state.destination[s], beams, roads, first_arrival)
-            for b in range(0 if has_arrived and first_arrival else beams.filled[s]):
-                road = beams.at[1, s, b]
-                if not beams.log_prob[s, b] > beams.arrival_log_prob[s]:
-                    break
-                if state.visited[s, road]:
-                    continue
-                state.visited[s, road] = True
-                if roads.offsets[road + 1] == roads.offsets[road]:
-                    continue
-                list_row(s, b, beams, out, num_out)
-                num_out += 1
-        if num_out > first_out:
-            state.steps[s] += num_out - first_out
+        listed = _list_rows(s, state, beams, roads, max_steps, first_arrival, out, num_out)
+        if listed == 0 and scouts.ahead[s]:
+            _send_all(s, state, beams, scouts)
+            listed = _list_rows(s, state, beams, roads, max_steps, first_arrival, out, num_out)
+        if listed > 0:
+            state.steps[s] += listed
+            num_out += listed
             continue
         state.active[s] = False
         arrived = beams.arrival_log_prob[s] > -np.inf
         end_search(s, arrived, beams, ended, reached, num_ended)
         num_ended += 1
     return num_out, num_ended
+
+
+@kernel()
+def _send_all(s, state, beams, scouts):  # type: ignore[no-untyped-def]
+    """Begins a slot's beam again, with the scouts' arrival as what it has to beat."""
+    known = beams.arrival_log_prob[s]
+    begin_beam(s, scouts.origin[s], scouts.start[s], state, beams)
+    beams.arrival_log_prob[s] = known
+    scouts.ahead[s] = False
+    state.steps[s] = 0
+
+
+@kernel()
+def _list_rows(s, state, beams, roads, max_steps, first_arrival, out, num_out):  # type: ignore[no-untyped-def]
+    """Lists a slot's partial trips to continue from `num_out` on; returns how many."""
+    room = max_steps - state.steps[s]
+    if first_arrival and room <= 0:  # what has come out last is not looked at, as in the documents
+        return 0
+    has_arrived = _look(s, state.destination[s], beams, roads, first_arrival)
+    if has_arrived and first_arrival:
+        return 0
+    listed = 0
+    for b in range(beams.filled[s]):
+        road = beams.at[1, s, b]
+        if not beams.log_prob[s, b] > beams.arrival_log_prob[s]:
+            break
+        if first_arrival:
+            if state.visited[s, road]:
+                continue
+            state.visited[s, road] = True
+        elif listed >= room:
+            break
+        elif beams.log_prob[s, b] < state.best[s, road]:
+            continue
+        if roads.offsets[road + 1] == roads.offsets[road]:
+            continue
+        list_row(s, b, beams, out, num_out + listed)
+        listed += 1
+    return listed
 
 
 @kernel()
@@ -76,18 +109,18 @@ def _look(s, destination, beams, roads, first_arrival):  # type: ignore[no-untyp
 
 
 @kernel()
-def update_beams(continued, roads, state, beams):  # type: ignore[no-untyped-def]
+def update_beams(continued, roads, state, beams, scouts):  # type: ignore[no-untyped-def]
     """Replaces the beams of the slots in `continued` by their best continuations.
 
     A candidate counts where its road was not reached before or by a worse path; of equally good
     ones the earlier comes first.
     """
-    width = beams.log_prob.shape[1]
-    previous = -1
+    previous, width = -1, 0
     for n in range(len(continued.slot)):
         s = continued.slot[n]
         if s != previous:
             beams.filled[s] = 0
+            width = scouts.width if scouts.ahead[s] else beams.log_prob.shape[1]
             previous = s
         first = roads.offsets[continued.road[n]]
         for c in range(roads.offsets[continued.road[n] + 1] - first):

@@ -80,6 +80,26 @@ class Beams(NamedTuple):
     arrival_log_prob: FloatArray  # [S], -inf for none
 
 
+class Scouts(NamedTuple):
+    """Narrow beams that go ahead of wide ones, which then need to follow only what may win."""
+
+    width: int  # 0: none go ahead
+    ahead: BoolArray  # [S], whether a slot's scouts are on their way
+    origin: IntArray  # [S]
+    start: IntArray  # [S]
+
+    @classmethod
+    def none_yet(cls, num_slots: int, width: int) -> Scouts:
+        """Slots without trips."""
+        numbers = np.zeros(num_slots, dtype=np.int64)
+        return cls(width, np.zeros(num_slots, dtype=bool), numbers, numbers.copy())
+
+    def begin(self, slots: IntArray, origin: IntArray, start: IntArray) -> None:
+        """Scouts set out in some of them."""
+        self.ahead[slots] = self.width > 0
+        self.origin[slots], self.start[slots] = origin, start
+
+
 class Blocks(NamedTuple):
     """Which entries of a pool are whose; see `search.kernels.blocks`."""
 

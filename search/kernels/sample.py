@@ -73,18 +73,17 @@ def select_draws(state, beams, draws, roads, max_steps, out, out_beam, ended, re
     for s in range(len(state.active)):
         if not state.active[s]:
             continue
-        first_out = num_out
-        if beams.filled[s] > 0 and state.steps[s] < max_steps:
-            _look(s, state.destination[s], beams, draws, roads)
-            for b in range(beams.filled[s]):
-                road = beams.at[1, s, b]
-                if not draws.value[s, b] > draws.arrival_value[s]:
-                    break
-                if roads.offsets[road + 1] == roads.offsets[road]:
-                    continue
-                list_row(s, b, beams, out, num_out)
-                out_beam[num_out] = b
-                num_out += 1
+        first_out, room = num_out, max_steps - state.steps[s]
+        _look(s, state.destination[s], beams, draws, roads)
+        for b in range(beams.filled[s]):
+            road = beams.at[1, s, b]
+            if num_out - first_out >= room or not draws.value[s, b] > draws.arrival_value[s]:
+                break
+            if roads.offsets[road + 1] == roads.offsets[road]:
+                continue
+            list_row(s, b, beams, out, num_out)
+            out_beam[num_out] = b
+            num_out += 1
         if num_out > first_out:
             state.steps[s] += num_out - first_out
             continue
