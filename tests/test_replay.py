@@ -17,7 +17,7 @@ from critics.lmtad_decoder import LMTADDecoder
 from critics.lmtad_teacher import LMTADTeacher
 from critics.replay import driving
 from critics.replay.driving import Driver, DriveRules, Drives
-from critics.replay.making import ReplayMaker
+from critics.replay.making import HOSER_DRIVES, ReplayMaker
 from critics.replay.policies import LMTADPolicy, StudentPolicy
 from critics.replay.requests import (
     Requests,
@@ -30,7 +30,8 @@ from critics.replay.requests import (
 from critics.replay.store import open_or_drive
 from critics.replay.times import predict_times
 from critics.replay.trips import ReplayedTrips
-from critics.road_teacher import LMTADRoadTeacher
+from critics.road_teacher import HOSERRoadTeacher, LMTADRoadTeacher
+from critics.teachers import together
 from critics.weights import build_lmtad
 from data.road_network import RoadNetwork
 from dataset import TripDataset
@@ -38,6 +39,7 @@ from hoser import HOSER
 from runtime.errors import UserError
 from tests.teacher_helpers import small_weights
 from tests.training_helpers import near_pairs, tiny_config
+from train_with_distill import TrainResult
 
 FREE = DriveRules(max_detour=50.0)
 
@@ -145,6 +147,36 @@ def test_a_student_drives_at_its_own_times(tiny_city: Path, dataset: TripDataset
     first = split.offsets[:-1]
     waits = np.delete(np.diff(split.seconds), first[1:] - 1)
     assert (split.seconds[first] == 0).all() and (waits >= 0).all() and waits.max() > 0
+
+
+def test_a_student_s_clock_is_not_moved_by_trips_that_have_ended(
+    tiny_city: Path, dataset: TripDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, statistics = dataset.network, (dataset.time_mean, dataset.time_std)
+    torch.manual_seed(0)
+    student = HOSER(tiny_config(tiny_city, tiny_city), network).eval()
+    with torch.no_grad():
+        student.navigator.time_estimator_linear_3.weight.mul_(20)  # waits that differ by minutes
+    policy = StudentPolicy(student, dataset.tables("cpu"), statistics)
+    requests = near_requests(dataset, 60)
+    rules = DriveRules(max_detour=50.0, max_roads=12)
+    together = Driver(policy, network, rules).drive(requests)
+    monkeypatch.setattr(driving, "TRIPS_AT_ONCE_CPU", 1)
+    alone = Driver(policy, network, rules).drive(requests)
+    assert trips_of(together) == trips_of(alone) and len(together) > 10
+    np.testing.assert_allclose(together.values, alone.values, atol=1e-5)
+
+
+def test_earlier_drives_of_hosers_are_made_anew_and_those_of_lmtads_are_not(
+    tiny_city: Path, dataset: TripDataset, vanilla_run: TrainResult
+) -> None:
+    settings, network = ReplayConfig(trips=5), dataset.network
+    changes = {"distill__teacher": "hoser", "distill__ckpt": str(vanilla_run.checkpoint)}
+    config = tiny_config(tiny_city, tiny_city, **changes)
+    hoser, lmtad = HOSERRoadTeacher.from_config(config, network), teacher_of(network)
+    for teacher, known in ((lmtad, False), (hoser, True), (together([hoser, hoser]), True)):
+        key = ReplayMaker(settings, dataset, teacher, seed=0, epochs=10)._key(5, 0)
+        assert (key.get("hoser_drives") == HOSER_DRIVES) == known
 
 
 def test_pairs_are_as_far_apart_as_those_of_real_trips(dataset: TripDataset) -> None:

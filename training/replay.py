@@ -112,7 +112,8 @@ class Replay:
         return True
 
     def _key(self, epoch: int) -> dict[str, Any]:
-        return {"epoch": epoch, "settings": self.settings.model_dump(mode="json", by_alias=True)}
+        settings = self.settings.model_dump(mode="json", by_alias=True)
+        return {"epoch": epoch, "settings": settings, **self.maker.version}
 
     def _refreshes(self, epoch: int) -> int:
         """How often all has been driven anew by then."""

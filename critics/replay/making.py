@@ -35,6 +35,7 @@ logger = get_logger("replay")
 
 MOST_DRIVES = 6  # for each trip that is wanted
 TRIPS_PER_ANSWER = 2048
+HOSER_DRIVES = 2  # raised when a HOSER drives otherwise: what is kept of before is made anew
 
 
 class ReplayMaker:
@@ -60,6 +61,14 @@ class ReplayMaker:
         wanted = min(settings.trips, epochs * max(1, round(settings.share * len(dataset))))
         self.num_students = round(of_student[settings.driver] * wanted)
         self.num_teachers = wanted - self.num_students
+
+    @property
+    def version(self) -> dict[str, int]:
+        """By what teachers' drives are told from earlier ones; LM-TAD's are as they always were."""
+        teacher = self.teacher
+        members = teacher.members if isinstance(teacher, JointRoadTeacher) else (teacher,)
+        is_hoser = any(isinstance(member, HOSERRoadTeacher) for member in members)
+        return {"hoser_drives": HOSER_DRIVES} if is_hoser else {}
 
     def teacher_drives(self, folder: Path, made: int = 0) -> ReplayedTrips | None:
         """The teacher's share of the trips, from `folder` where they are there already.
@@ -161,6 +170,7 @@ class ReplayMaker:
             "count": count,
             "seed": self.seed,
             "made": made,
+            **self.version,
         }
 
 

@@ -218,7 +218,7 @@ class StudentPolicy:
     def keep(self, rows: Tensor) -> None:
         self.nodes, self.hidden, self.road = self.nodes[rows], self.hidden[rows], self.road[rows]
         self.destination, self.start = self.destination[rows], self.start[rows]
-        self.seconds = self.seconds[rows]
+        self.seconds, self.time_pred = self.seconds[rows], self.time_pred[rows]
         self.decoder.keep(self.nodes)
 
     def _encode(self, road: Tensor) -> None:
