@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from scipy import stats
 from config import dump_config, load_config
 from runtime.errors import UserError
 from runtime.files import FolderLock
+from runtime.inputs import Inputs
 from runtime.secrets import SecretAddress
 from runtime.shutdown import ShutdownSignals
 from tuning.artifacts import TrialFolders, link
 from tuning.comparison import Spread, compare, compare_all
-from tuning.final import best_distilled
+from tuning.final import FinalRun, best_distilled, plan_final_runs
 from tuning.liveness import HEARTBEAT, OWNER, Heartbeat, HeartbeatWatch, Owner
 from tuning.queue import TrialQueue
 from tuning.records import TrialRecord
@@ -37,7 +39,7 @@ from tuning.report import study_result, write_summary
 from tuning.sampling import CmaEsSampler, make_pruner, make_sampler, prunes
 from tuning.space import from_unit, search_space, suggest, to_unit
 from tuning.storage import StorageAddress, open_storage
-from tuning.study import check_space, open_study
+from tuning.study import check_data, check_space, open_study
 from tuning.tables import Table, final_table
 from tuning.trials import failure_reason
 
@@ -532,6 +534,33 @@ def test_phase_2_takes_the_best_complete_distilled_trial() -> None:
     assert best_distilled([vanilla, pruned, good, bad]) is good
     assert best_distilled([vanilla, pruned, bad]) is pruned
     assert best_distilled([vanilla, bad]) is None
+
+
+def test_a_finished_final_run_is_of_the_study_s_data_alone(tmp_path: Path) -> None:
+    def runs(**changes: str) -> dict[str, FinalRun]:
+        values = {
+            "data_dir": str(tmp_path),
+            "optuna.storage": "memory",
+            "optuna.results_dir": str(tmp_path / "results"),
+            "optuna.trials_dir": str(tmp_path / "trials"),
+            "optuna.final_run.seeds": [42],
+        }
+        study = open_study(load_config(None, values))
+        inputs = Inputs(network="n", zones="z", train="t", val="v", teacher="w", code="c")
+        check_data(study, replace(inputs, **changes))
+        return {run.mode: run for run in plan_final_runs(study, record(1, "complete", 0.7))}
+
+    for run in runs().values():
+        run.folder.best.parent.mkdir(parents=True)
+        run.folder.best.touch()
+        content = {"fingerprint": run.fingerprint, "metrics": {ACC: 0.7}}
+        run.record.write_text(json.dumps(content))
+    both, untaught = {"vanilla", "distilled"}, {"vanilla"}
+    decisive: dict[str, set[str]] = {"network": set(), "zones": set(), "train": set(), "val": set()}
+    for name, kept in {**decisive, "teacher": untaught, "code": untaught}.items():
+        found = runs(**{name: "other"})
+        assert {mode for mode, run in found.items() if run.metrics is not None} == kept, name
+    assert {mode for mode, run in runs().items() if run.metrics is not None} == both
 
 
 @settings(max_examples=20)

@@ -22,7 +22,7 @@ from training.resources import ResourcePool
 from tuning.artifacts import TrialFolder, link, write_failure
 from tuning.pauses import Pauses
 from tuning.records import Mode, TrialRecord
-from tuning.study import TuningStudy, comparable_settings
+from tuning.study import TuningStudy, comparable_settings, known_inputs
 from tuning.trials import (
     Interruption,
     Train,
@@ -125,9 +125,9 @@ def _final_run(study: TuningStudy, mode: Mode, seed: int, params: dict[str, Any]
         for key, value in comparable_settings(config).items()
         if not key.startswith("optuna.") and (mode == "distilled" or "distill." not in key)
     }
-    data = dict(study.optuna.user_attrs.get("data") or {})
-    if mode == "vanilla":
-        data.pop("teacher", None)
+    data = known_inputs(study).to_json()
+    if mode == "vanilla":  # neither a teacher nor the code of a loss has a say
+        data = {name: value for name, value in data.items() if name not in ("teacher", "code")}
     decisive = {
         "settings": settings,
         "params": params,
