@@ -175,6 +175,33 @@ def test_a_killed_run_with_replay_goes_on_exactly(
     assert result.history[-1]["train_replay_loss"] == whole.history[-1]["train_replay_loss"]
 
 
+def test_profiling_leaves_an_interrupted_run_as_it_was(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainResult
+) -> None:
+    """Also where it goes on to the end, beyond the epoch in which the run was interrupted."""
+    settings = {**replayed(tiny_city), "training__checkpoint_interval_steps": 1}
+    config = tiny_config(tiny_city, tmp_path, **settings)
+    run, calls = AccumulationStep.run, 0
+
+    def until_killed(*arguments: Any) -> GroupResult:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Killed
+        return run(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(AccumulationStep, "run", until_killed)
+        train(config)
+    folder = RunFolder.of(config)
+    before = {file: file.read_bytes() for file in folder.results if file.exists()}
+    assert folder.replay in before and folder.best not in before
+    profiled = train(tiny_config(tiny_city, tmp_path, **settings, profiling__max_batches=500))
+    assert len(profiled.history) == 2
+    assert {file: file.read_bytes() for file in folder.results if file.exists()} == before
+    assert_same_weights(final_weights(whole.folder), final_weights(train(config).folder))
+
+
 def test_the_likeliest_temperature_is_found_and_applied(tiny_city: Path, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(4000, 4, generator=generator)

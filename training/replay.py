@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from config.schema import Config
 from critics.distill_hook import DistillationManager
 from critics.replay.making import ReplayMaker
-from critics.replay.store import read_arrays, write_arrays
+from critics.replay.store import Arrays, read_arrays, write_arrays
 from critics.replay.times import predict_times
 from critics.replay.trips import ReplayedTrips, join_trips
 from data.turn_counts import edge_counts
@@ -43,6 +43,7 @@ class Replay:
         processes: Processes,
     ) -> None:
         self.settings = config.distill.replay
+        self.only_measures = config.profiling.max_batches is not None
         self.batch_size = config.optimizer_config.batch_size
         self.train = resources.train
         self.teacher = teacher
@@ -60,16 +61,14 @@ class Replay:
 
     def begin_epoch(self, epoch: int, steps_done: int, model: HOSER) -> None:
         """Makes this epoch's replayed trips, or reads them where the epoch had begun before."""
-        if self.processes.is_main and not steps_done:
-            if not self._resumed_between_epochs(epoch):
-                self._drive_students(epoch, model)
-                self._use(self._teachers(epoch), self.students)
-                self._predict_times(epoch, model)
-                write_arrays(self.folder.replay, self._key(epoch), self._state())
-            self.processes.barrier()
+        makes = self.processes.is_main and not steps_done
+        if makes and not self._resumed_between_epochs(epoch):
+            self._make(epoch, model)
+        if self.only_measures and not steps_done:
+            self._hand_out(epoch)
             return
         self.processes.barrier()
-        if not self._read(epoch):
+        if not makes and not self._read(epoch):
             raise UserError(
                 f"{self.folder.replay} is missing or of another epoch, so this one cannot be "
                 "continued exactly; start over with --fresh (the old run is moved aside)."
@@ -86,6 +85,19 @@ class Replay:
         offsets = np.concatenate([[0], np.cumsum(drives.lengths, dtype=np.int64)])
         own = edge_counts(train.network, train.road_ids, train.offsets)
         return own + A_DRIVE * edge_counts(train.network, drives.road_ids, offsets)
+
+    def _make(self, epoch: int, model: HOSER) -> None:
+        self._drive_students(epoch, model)
+        self._use(self._teachers(epoch), self.students)
+        self._predict_times(epoch, model)
+        if not self.only_measures:  # a run that was interrupted here goes on from its own file
+            write_arrays(self.folder.replay, self._key(epoch), self._state())
+
+    def _hand_out(self, epoch: int) -> None:
+        """The other processes have the main one's trips, of which there is no file."""
+        state = self.processes.broadcast(self._state() if self.processes.is_main else None)
+        if not self.processes.is_main:
+            self._take(epoch, state)
 
     def _resumed_between_epochs(self, epoch: int) -> bool:
         """Takes up what a run that was resumed here had; whether that is all the epoch needs.
@@ -104,12 +116,15 @@ class Replay:
         state = read_arrays(self.folder.replay, self._key(epoch))
         if state is None:
             return False
+        self._take(epoch, state)
+        return True
+
+    def _take(self, epoch: int, state: Arrays) -> None:
         seconds = state.pop("seconds")
         self.students = ReplayedTrips(**state) if state else None
         self._use(self._teachers(epoch), self.students)
         assert self.plan.replayed is not None
         self.plan.replayed.seconds[:] = seconds
-        return True
 
     def _key(self, epoch: int) -> dict[str, Any]:
         settings = self.settings.model_dump(mode="json", by_alias=True)
@@ -147,7 +162,7 @@ class Replay:
             trips = np.unique(self.plan.replayed_trips(epoch, len(dataset)))
             predict_times(model, dataset, trips, self.batch_size)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> Arrays:
         """What another process needs beside the teacher's drives."""
         assert self.plan.replayed is not None
         state = {} if self.students is None else dict(vars(self.students))

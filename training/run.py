@@ -367,8 +367,8 @@ class TrainingRun:
         )
 
     def _calibrate(self) -> None:
-        if self.teacher is None or not self.config.distill.calibrate:
-            return
+        if self.teacher is None or not self.config.distill.calibrate or self.recorder.profiling:
+            return  # or the run only measures itself, and has no best student
         self.processes.barrier()  # the main process writes what all read
         best, temperature = self._best_student().calibrated()
         self.processes.barrier()
