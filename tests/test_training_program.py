@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from runtime.distributed import Processes
+from runtime.shutdown import ShutdownSignals
 from tests.programs import TIMEOUT_S, environment, free_port, rank_environment, server, start
 from tests.training_helpers import (
     REPOSITORY,
@@ -23,6 +28,7 @@ from tests.training_helpers import (
 )
 from train_with_distill import train
 from training.folder import RunFolder
+from training.stopping import AgreedSignals
 
 SCRIPT = str(REPOSITORY / "train_with_distill.py")
 
@@ -151,6 +157,62 @@ def test_two_processes_train_as_one(tiny_city: Path, tmp_path: Path, kind: str) 
             if name != "seconds":
                 assert found[name] == pytest.approx(value, abs=1e-5), name
     assert spoken.count("Epoch 2: loss") == 1  # only one process speaks
+
+
+def test_a_signal_while_processes_compare_theirs_is_not_lost() -> None:
+    class Two(Processes):
+        def max(self, tensor: Tensor) -> Tensor:
+            if not own.received:  # after this process has said that it has none
+                signal.raise_signal(signal.SIGTERM)
+            return tensor
+
+    with ShutdownSignals() as own:
+        signals = AgreedSignals(own, Two(world_size=2), torch.device("cpu"))
+        signals.agree()
+        assert own.received == signal.SIGTERM and signals.received is None
+        signals.agree()
+        assert signals.received == own.received == signal.SIGTERM
+
+
+SIGNAL_WHILE_VALIDATING = """
+import os, signal, sys
+from typing import Any
+import training.run
+from train_with_distill import main
+from runtime.errors import run_main
+
+validate, receiver = training.run.validate, sys.argv.pop(1)
+
+def and_be_told(*arguments: Any, **more: Any) -> Any:
+    result = validate(*arguments, **more)
+    if os.environ["RANK"] == receiver:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return result
+
+training.run.validate = and_be_told
+run_main(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("receiver", [0, 1])
+def test_a_signal_to_one_process_after_an_epoch_stops_all(
+    tiny_city: Path, tmp_path: Path, receiver: int
+) -> None:
+    config = tiny_config(tiny_city, tmp_path / "save", optimizer_config__max_epoch=3)
+    script = tmp_path / "told.py"
+    script.write_text(SIGNAL_WHILE_VALIDATING)
+    python, _, *options = command_line(config, tmp_path / "program")
+    command = [python, str(script), str(receiver), *options]
+    if receiver:
+        ended = run_program(torchrun(command), tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        spoken = ended.stderr
+    else:
+        spoken = run_as_ranks(command, tmp_path)
+    assert spoken.count("Stopped by a signal; the state is saved in") == 1
+    state = torch.load(RunFolder.of(config).latest, weights_only=True)
+    assert state["progress"]["epoch"] == 1
 
 
 @pytest.mark.slow

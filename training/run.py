@@ -43,6 +43,7 @@ from training.replay import Replay
 from training.reporting import epoch_record, summary_table
 from training.resources import ResourcePool
 from training.result import EpochCallback, TrainResult
+from training.stopping import AgreedSignals
 from training.validation import ValidationResult, validate
 
 logger = get_logger("train")
@@ -67,6 +68,7 @@ class TrainingRun:
         self.device = device
         self.processes = processes
         self.signals = signals
+        self.agreed = AgreedSignals(signals, processes, device)
         self.pool = pool
         self.on_epoch_end = on_epoch_end
         self.finish = finish
@@ -86,11 +88,11 @@ class TrainingRun:
                 return self.report()
             exit_code = 1
             try:
-                while self.progress.epoch < self.max_epoch and not self.stopping:
+                while self.progress.epoch < self.max_epoch and not self._agree_to_stop():
                     self.train_epoch()
                     if not self.stopping:
                         self.finish_epoch()
-                if self.signals.received is not None and not self.progress.finished:
+                if self.agreed.received is not None and not self.progress.finished:
                     self._stop_here()
                 elif self.progress.finished and self.finish and self.processes.is_main:
                     self.complete_student()
@@ -204,7 +206,7 @@ class TrainingRun:
     def stopping(self) -> bool:
         """Whether a signal or the profiling limit ends the run here."""
         limit = self.config.profiling.max_batches
-        return self.signals.received is not None or bool(limit and self.batches_done >= limit)
+        return self.agreed.received is not None or bool(limit and self.batches_done >= limit)
 
     def _interrupted(self) -> bool:
         # Several processes must agree first, which they do between steps.
@@ -309,11 +311,8 @@ class TrainingRun:
         )
 
     def _agree_to_stop(self) -> bool:
-        """Whether any process received a signal; then all stop after the same step."""
-        if self.processes.world_size > 1:
-            flag = torch.tensor(float(self.signals.received or 0), device=self.device)
-            number = int(self.processes.max(flag).item())
-            self.signals.received = number or None
+        """Whether any process received a signal; then all stop after the same step or epoch."""
+        self.agreed.agree()
         return self.stopping
 
     def _stop_here(self) -> None:
