@@ -138,6 +138,40 @@ def test_a_killed_run_resumes_bit_for_bit(
         train_teacher(broken, network, train, val)
 
 
+def test_a_run_killed_while_it_validates_does_so_once_it_goes_on(
+    network: RoadNetwork,
+    splits: tuple[TripDataset, TripDataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, val = splits
+    whole = options(tmp_path / "whole.pt", epochs=1, checkpoint_minutes=0.0)
+    train_teacher(whole, network, train, val)
+    broken = replace(whole, output=tmp_path / "broken.pt")
+
+    def killed(self: TeacherRun, epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(TeacherRun, "_validate", killed)
+        train_teacher(broken, network, train, val)
+    assert load_plain(run_path(broken.output))["step"] > 0
+    train_teacher(broken, network, train, val)
+    first, second = load_weights(whole.output), load_weights(broken.output)
+    assert first.fingerprint() == second.fingerprint()
+
+
+def test_a_teacher_that_diverges_is_not_written(
+    network: RoadNetwork, splits: tuple[TripDataset, TripDataset], tmp_path: Path
+) -> None:
+    wild = options(tmp_path / "t.pt", epochs=1, learning_rate=1e38)
+    with pytest.raises(UserError, match=r"never finite; lower --learning_rate \(1e\+38\)"):
+        train_teacher(wild, network, *splits)
+    assert not wild.output.exists()
+    train_teacher(replace(wild, learning_rate=1e-3), network, *splits)
+    assert wild.output.exists()
+
+
 @pytest.mark.parametrize("block_size", [None, 6])
 @pytest.mark.parametrize("destination_prefix", [False, True])
 def test_examples_say_what_follows(

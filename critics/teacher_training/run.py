@@ -61,6 +61,12 @@ def train_teacher(
                 "delete one of them or choose another --output."
             )
         run.execute()  # nothing, where a run was killed just before its end
+        if not math.isfinite(run.best_loss):
+            unfinished.unlink(missing_ok=True)  # or a lower rate would be refused beside it
+            raise UserError(
+                "The teacher learned nothing, its validation loss was never finite; lower "
+                f"--learning_rate ({run.peak_learning_rate:g})."
+            )
         weights = run.weights()
         if options.way:
             weights = knowing_the_way(weights, val, train, run.num_trips, options.device)
@@ -171,7 +177,8 @@ class TeacherRun:
                     bar.update()
                     if self.step % STEPS_PER_SHOWN_LOSS == 0:
                         bar.set_postfix(loss=f"{loss.item():.3f}")
-                    if time.monotonic() - saved > 60 * self.options.checkpoint_minutes:
+                    due = time.monotonic() - saved > 60 * self.options.checkpoint_minutes
+                    if due and self.step % self.batches_per_epoch:  # else validation comes first
                         self._save()
                         saved = time.monotonic()
                 self._validate(epoch)
