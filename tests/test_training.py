@@ -351,6 +351,18 @@ def test_an_epoch_callback_may_end_the_run(tiny_city: Path, tmp_path: Path) -> N
     assert [epoch for epoch, _ in seen] == [1]
 
 
+def test_a_run_does_not_depend_on_those_before_it(tiny_city: Path, tmp_path: Path) -> None:
+    """What dropout drops does not depend on whether the teacher was loaded for an earlier run."""
+    changes = {"trajectory_encoder_config__dropout": 0.1, "optimizer_config__max_epoch": 1}
+    taught = distilled(tiny_city, distill__teacher_report=True, **changes)
+    pool = ResourcePool()
+    first, second = (
+        train(tiny_config(tiny_city, tmp_path / name, **taught), pool=pool, finish=False)
+        for name in ("first", "second")
+    )
+    assert_same_weights(final_weights(first.folder), final_weights(second.folder))
+
+
 def test_a_pool_shares_what_was_loaded(tiny_city: Path, tmp_path: Path) -> None:
     pool = ResourcePool()
     config = tiny_config(tiny_city, tmp_path)

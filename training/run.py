@@ -153,12 +153,14 @@ class TrainingRun:
     # of the file system, for which the others wait as long as it takes.
 
     def _build_teacher(self, total_steps: int) -> DistillationManager:
+        drawn = random_state()
         ensure_demo_teacher(self.config, self.resources.network, self.device)
         manager = self.pool.teacher(self.config, self.resources, self.device)
         manager.set_length(total_steps, self.plan.groups_per_epoch)
         progress = self.config.training.progress and self.processes.is_main
         for dataset in (self.resources.train, self.resources.val):
             manager.attach(dataset, progress=progress)
+        restore_random_state(drawn)  # a teacher draws weights where it is loaded, not where shared
         self.processes.barrier()
         return manager
 
