@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from config.schema import Config
 from critics.road_teacher import road_teacher
-from critics.scoring import ScoreRequest, score
+from critics.scoring import ScoreRequest, perplexity, score
 from critics.scoring.anomalies import KINDS, Injector
 from critics.scoring.calibration import Calibration, percentile
 from critics.scoring.detection import Draws, compare_auc, detect, pr_auc, published_rule, roc_auc
@@ -301,6 +301,21 @@ def test_perplexity_of_trips_is_that_of_each_alone(
             logits = lmtad.model(tokens)
         own = token_log_perplexity(logits, tokens, torch.tensor([len(tokens[0])]))
         assert together[trip] == pytest.approx(float(own[0]), abs=1e-5)
+
+
+def test_perplexity_keeps_to_its_memory(
+    tiny_city: Path, network: RoadNetwork, train: TripDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = road_teacher(random_teacher(tiny_city), network)
+    model, trips = teacher.teacher.model, as_trips(train).select(np.arange(40))
+    at_once = log_perplexity(teacher, trips)
+    limit = 3 * teacher.teacher.config.vocab_size * (int(trips.lengths.max()) + 2)
+    monkeypatch.setattr(perplexity, "_LOGITS_AT_ONCE", limit)
+    sizes: list[int] = []
+    with model.register_forward_hook(lambda _, __, logits: sizes.append(logits.numel())):
+        in_parts = log_perplexity(teacher, trips)
+    np.testing.assert_allclose(in_parts, at_once, atol=1e-5)
+    assert len(sizes) > 3 and max(sizes) <= limit
 
 
 def test_the_program_scores_compares_and_writes(

@@ -47,7 +47,7 @@ def log_perplexity(teacher: LMTADRoadTeacher, trips: Trips) -> FloatArray:
     prefix = 2 if lmtad.destination_prefix else 1
     room = config.block_size - prefix
     result = np.zeros(len(trips))
-    order = np.argsort(trips.lengths, kind="stable")
+    order = np.argsort(-trips.lengths, kind="stable")  # the first of a part is its longest
     first = 0
     while first < len(order):
         longest = min(int(trips.lengths[order[first]]) + prefix + 1, config.block_size)
