@@ -202,6 +202,10 @@ def test_pairs_from_a_file(dataset: TripDataset, tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(UserError, match=r"pairs\.csv"):
             requests_from_file(path, dataset, 4, generator)
+    for content in ("origin,destination\n5,5\n7,7\n", "origin,destination\n"):
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"pairs\.csv has no pairs of two different roads"):
+            requests_from_file(path, dataset, 4, generator)
     with pytest.raises(UserError, match="cannot be read"):
         requests_from_file(tmp_path / "none.csv", dataset, 4, generator)
 

@@ -79,11 +79,13 @@ def requests_from_file(
         ) from error
     pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
     known = (pairs >= 0).all(axis=1) & (pairs < dataset.network.num_roads).all(axis=1)
-    if not len(pairs) or not known.all():
-        what = "no pairs" if not len(pairs) else f"roads that do not exist, as {pairs[~known][0]}"
+    apart = pairs[pairs[:, 0] != pairs[:, 1]]
+    if not len(apart) or not known.all():
+        what = "no pairs of two different roads"
+        if not known.all():
+            what = f"roads that do not exist, as {pairs[~known][0]}"
         raise UserError(f"{path} has {what}; distill.replay.od_file names pairs of this network.")
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    pairs = pairs[_draw(len(pairs), count, generator)]
+    pairs = apart[_draw(len(apart), count, generator)]
     return Requests(pairs[:, 0], pairs[:, 1], _starts(dataset, len(pairs), generator))
 
 
