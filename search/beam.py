@@ -1,9 +1,9 @@
 """Beam search: the few most probable partial trips of each step, for many trips at a time.
 
-The score of a partial trip is its summed log-probability. A road is entered again only by a better
-path. A search ends when no beam is more probable than the best one that stood on the destination;
-when all beams have died or `max_steps` partial trips were continued without one, it returns the
-beam that came nearest. Width 1 is the greedy walk.
+The score of a partial trip is its summed log-probability. A road is entered again only by a path
+that is better than any in the beam before. A search ends when no beam is more probable than the
+best one that stood on the destination; when all beams have died or `max_steps` partial trips were
+continued without one, it returns the beam that came nearest. Width 1 is the greedy walk.
 
 A partial trip only becomes less probable, so one that is no more probable than a known arrival
 cannot win, nor can it push out of the beam one that can. Therefore a narrow beam goes ahead, and
@@ -11,7 +11,7 @@ the whole one then follows from the first road on, but for what cannot win any m
 from a fraction of the encoded positions, those of the scouts known already.
 
 `first_arrival`, as in the documents: the search ends with the first beam that stands on the
-destination, and a road is continued from once.
+destination, a road is continued from once, and one that was looked at counts as entered.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class BeamSearch:
             filled=np.zeros(slots, dtype=np.int64),
             at=np.full((3, slots, width), NO_NODE, dtype=np.int64),
             log_prob=np.zeros((slots, width), dtype=np.float32),
+            former=np.zeros((slots, width), dtype=np.float32),
             nearest_at=np.full((3, slots), NO_NODE, dtype=np.int64),
             nearest_log_prob=np.zeros(slots, dtype=np.float32),
             nearest_m=np.zeros(slots),
@@ -101,8 +102,14 @@ class BeamSearch:
         """The best continuations become the new beams."""
         from search.kernels.beam import update_beams
 
-        trips = continued(selected, scores)
-        update_beams(trips, self.graph.roads, self.state, self.beams, self.scouts)
+        update_beams(
+            continued(selected, scores),
+            self.graph.roads,
+            self.state,
+            self.beams,
+            self.scouts,
+            self.first_arrival,
+        )
 
     def held_nodes(self) -> IntArray:
         """The histories of all beams, of the nearest ones and of arrivals."""

@@ -340,7 +340,7 @@ def test_the_best_arrival_is_more_probable_than_the_first(published: Setup) -> N
     best = published.beam(requests, width=16, first_arrival=False)
     gained = [a.log_prob - b.log_prob for a, b in zip(best, first, strict=True) if b.reached]
     more, less = sum(g > 1e-4 for g in gained), sum(g < -1e-4 for g in gained)
-    assert more > 2 * less
+    assert more > less
     assert sum(trip.reached for trip in best) >= sum(trip.reached for trip in first)
     again = published.beam(requests, width=16, slots=2, first_arrival=False)
     assert [trip.road_ids.tolist() for trip in again] == [trip.road_ids.tolist() for trip in best]

@@ -109,11 +109,12 @@ def _look(s, destination, beams, roads, first_arrival):  # type: ignore[no-untyp
 
 
 @kernel()
-def update_beams(continued, roads, state, beams, scouts):  # type: ignore[no-untyped-def]
+def update_beams(continued, roads, state, beams, scouts, first_arrival):  # type: ignore[no-untyped-def]
     """Replaces the beams of the slots in `continued` by their best continuations.
 
     A candidate counts where its road was not reached before or by a worse path; of equally good
-    ones the earlier comes first.
+    ones the earlier comes first. What finds no room in the beam has not reached its road, except
+    with `first_arrival`.
     """
     previous, width = -1, 0
     for n in range(len(continued.slot)):
@@ -125,19 +126,41 @@ def update_beams(continued, roads, state, beams, scouts):  # type: ignore[no-unt
         first = roads.offsets[continued.road[n]]
         for c in range(roads.offsets[continued.road[n] + 1] - first):
             target, log_prob = roads.targets[first + c], continued.log_prob[n, c]
-            if not log_prob > state.best[s, target]:
+            former = state.best[s, target]
+            if not log_prob > former:
                 continue
-            state.best[s, target] = log_prob
+            if first_arrival:
+                state.best[s, target] = log_prob
             used = beams.filled[s]
-            if used == width and not log_prob > beams.log_prob[s, used - 1]:
-                continue
-            place = min(used, width - 1)
-            while place > 0 and log_prob > beams.log_prob[s, place - 1]:
-                beams.at[:, s, place] = beams.at[:, s, place - 1]
-                beams.log_prob[s, place] = beams.log_prob[s, place - 1]
-                place -= 1
+            if used == width:
+                if not log_prob > beams.log_prob[s, used - 1]:
+                    continue
+                if not first_arrival:
+                    _let_last_go(s, used - 1, state, beams)
+            state.best[s, target] = log_prob
+            place = _make_room(s, min(used, width - 1), log_prob, beams)
             beams.at[0, s, place] = continued.node[n]
             beams.at[1, s, place] = target
             beams.at[2, s, place] = continued.seconds[n, c]
             beams.log_prob[s, place] = log_prob
+            beams.former[s, place] = former
             beams.filled[s] = min(used + 1, width)
+
+
+@kernel()
+def _let_last_go(s, last, state, beams):  # type: ignore[no-untyped-def]
+    """A partial trip leaves the beam: its road is open to what it was open to before."""
+    road = beams.at[1, s, last]
+    if state.best[s, road] == beams.log_prob[s, last]:
+        state.best[s, road] = beams.former[s, last]
+
+
+@kernel()
+def _make_room(s, place, log_prob, beams):  # type: ignore[no-untyped-def]
+    """Moves what is less probable down, that in `place` out of the beam; returns the free place."""
+    while place > 0 and log_prob > beams.log_prob[s, place - 1]:
+        beams.at[:, s, place] = beams.at[:, s, place - 1]
+        beams.log_prob[s, place] = beams.log_prob[s, place - 1]
+        beams.former[s, place] = beams.former[s, place - 1]
+        place -= 1
+    return place

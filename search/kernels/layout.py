@@ -73,6 +73,7 @@ class Beams(NamedTuple):
     filled: IntArray  # [S]
     at: IntArray  # [3, S, W]: parent, road, seconds
     log_prob: FloatArray  # [S, W]
+    former: FloatArray  # [S, W], the best score with which their roads were reached before
     nearest_at: IntArray  # [3, S]
     nearest_log_prob: FloatArray  # [S]
     nearest_m: NDArray[np.float64]  # [S]
