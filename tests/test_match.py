@@ -339,3 +339,69 @@ def test_damaged_work_begins_anew(
     (folder / ".match").symlink_to(tmp_path)
     run(points, folder)
     assert mine.exists() and not (folder / ".match").exists()
+
+
+def times_of(folder: Path, *columns: list[str]) -> list[list[float | None]]:
+    """What is read of times in CSV files, one file a list."""
+    folder.mkdir()
+    for number, times in enumerate(columns):
+        rows = "".join(f'"{time}",1,1\n' for time in times)
+        (folder / f"{number}.csv").write_text(f"time,lat,lon\n{rows}")
+    batches = PointFiles.find(folder, Columns({})).batches()
+    return [batch["time_s"].to_list() for batch in batches]
+
+
+def test_numbers_of_many_digits_are_no_dates(tmp_path: Path) -> None:
+    """Milliseconds have the digits of a date, but not as many."""
+    texts = ["1710121510300", "20240311014510", "20240311 014510", "1710121510300123"]
+    (seconds,) = times_of(tmp_path / "gps", texts)
+    assert seconds == pytest.approx([1710121510.3, 1710121510, 1710121510, 1710121510.300123])
+
+
+def test_short_years_are_not_read_as_those_of_the_romans(tmp_path: Path) -> None:
+    assert times_of(tmp_path / "gps", ["24-03-11 01:45:10", "11.03.24 01:45:10"]) == [[None, None]]
+
+
+@pytest.mark.parametrize(
+    ("telling", "march", "april"),
+    [
+        ("13/02/2024 10:00:00", "11/03/2024", "3/4/2024"),
+        ("2/13/2024 10:00", "3/11/2024", "04/3/2024"),
+    ],
+)
+def test_one_date_tells_whether_day_or_month_comes_first(
+    tmp_path: Path, telling: str, march: str, april: str
+) -> None:
+    """It may be in any file of the run, and whatever else is there."""
+    files = [f"{march} 01:45:10"], ["2024-03-11 01:45:10", telling], [f"{april} 00:00:00.5", ""]
+    first, second, third = times_of(tmp_path / "gps", *files)
+    assert first == [1710121510]
+    assert second == [1710121510, 1707818400]
+    assert third == [1712102400.5, None]
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([["05/02/2024 10:00:00", "12/02/2024 10:00:00"]], "'05/02/2024 10:00:00'"),
+        ([["13/02/2024 10:00:00"], ["02/13/2024 10:00:00"]], "'13/02.*as well as '02/13"),
+    ],
+)
+def test_dates_that_may_be_either_are_refused(
+    tmp_path: Path, files: list[list[str]], found: str
+) -> None:
+    with pytest.raises(UserError, match=f"{found}.*write ISO dates"):
+        times_of(tmp_path / "gps", *files)
+
+
+def test_many_points_without_a_time_are_said(
+    city: Path, tmp_path: Path, messages: list[str]
+) -> None:
+    folder = empty_copy(city, tmp_path / "city")
+    points = points_of(city, 30, 5).with_columns(pl.col("time").dt.strftime("%FT%TZ"))
+    run(points, folder)
+    assert not any("left out for want" in message for message in messages)
+    odd = pl.when(pl.int_range(pl.len()) % 10 == 3).then(pl.lit("noon")).otherwise("time")
+    run(points.with_columns(odd.alias("time")), folder)
+    (said,) = [message for message in messages if "left out for want" in message]
+    assert "10 %" in said and "'time' has 'noon' for time" in said and "points.parquet" in said

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from config.arguments import example_parser
-from data.match.point_columns import Columns, check_timezone
+from data.match.point_columns import Columns
 from data.match.point_files import PointFiles
+from data.match.point_times import check_timezone
 from data.match.session import Job, match_points
 from data.match.settings import CleaningSettings, MatchSettings
 from runtime.errors import UserError, run_main

@@ -14,6 +14,7 @@ from data.match.records import Records
 from data.match.settings import CleaningSettings
 
 IntArray = NDArray[np.int64]
+NO_TIME_OR_PLACE = "points: no time or place"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def clean(records: Records, settings: CleaningSettings, counts: Counter[str]) ->
         & (np.abs(records["lat"]) <= 90.0)
         & ((records["lon"] != 0.0) | (records["lat"] != 0.0))
     )
-    counts["points: no time or place"] += int(len(good) - good.sum())
+    counts[NO_TIME_OR_PLACE] += int(len(good) - good.sum())
     rows = np.flatnonzero(good)
     backwards = (np.diff(records["time_s"][rows]) < 0) & (np.diff(records["vehicle"][rows]) == 0)
     counts["points: out of order, sorted"] += int(backwards.sum())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from data.match.point_times import TimeRules, seconds_of
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _NAMES = {
     "trip": ("trip", "trip_id", "tripid", "traj_id", "trajectory_id", "order_id", "track"),
     "heading": ("heading", "bearing", "course", "direction", "azimuth"),
 }  # fmt: skip
-_SECONDS_PER_UNIT = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 
 
 @dataclass(frozen=True)
@@ -87,36 +86,18 @@ class Columns:
         return chosen
 
 
-def check_timezone(name: str | None, option: str) -> None:
-    """Raises `UserError` for a time zone that is unknown."""
-    if name is None:
-        return
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, RecursionError) as error:
-        raise UserError(
-            f"{option} {name!r} is not a time zone; expected a name like America/Los_Angeles."
-        ) from error
-
-
 def uniform(
-    frame: pl.LazyFrame, columns: Columns, where: str, vehicle: str, naive_timezone: str
+    frame: pl.LazyFrame, columns: Columns, where: str, vehicle: str, rules: TimeRules
 ) -> pl.LazyFrame:
     """The same points with columns of one form: see `data.match.records.POINT`.
 
     `vehicle` is the name of a table's only vehicle, where no column tells. What cannot be read
-    becomes null. Times without a zone are in `naive_timezone`.
+    becomes null.
     """
     import polars as pl
 
     schema = frame.collect_schema()
     chosen = columns.find(schema.names(), where)
-    number = {
-        role: pl.col(chosen[role]).cast(pl.Float64, strict=False)
-        for role in ("lat", "lon", "heading")
-        if role in chosen
-    }
-    time = _seconds(pl.col(chosen["time"]), schema[chosen["time"]], where, naive_timezone)
     name = pl.col(chosen["vehicle"]).cast(pl.String) if "vehicle" in chosen else pl.lit(vehicle)
     trip = (
         pl.col(chosen["trip"]).cast(pl.String).hash(7).reinterpret(signed=True)
@@ -127,11 +108,62 @@ def uniform(
         name.fill_null("").alias("vehicle"),
         trip.fill_null(0).alias("trip"),
         _flag(chosen.get("occupied"), schema).alias("occupied"),
-        time.alias("time_s"),
-        number["lon"].alias("lon"),
-        number["lat"].alias("lat"),
-        number.get("heading", pl.lit(None, dtype=pl.Float64)).cast(pl.Float32).alias("heading"),
+        seconds_of(pl.col(chosen["time"]), schema[chosen["time"]], where, rules).alias("time_s"),
+        _number(chosen["lon"]).alias("lon"),
+        _number(chosen["lat"]).alias("lat"),
+        _number(chosen.get("heading")).cast(pl.Float32).alias("heading"),
     )
+
+
+def _number(column: str | None) -> pl.Expr:
+    import polars as pl
+
+    if column is None:
+        return pl.lit(None, dtype=pl.Float64)
+    return pl.col(column).cast(pl.Float64, strict=False)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A column with many values that are no times or places, and one of them."""
+
+    role: str
+    column: str
+    value: str | None
+
+    def __str__(self) -> str:
+        said = "nothing" if not self.value else repr(self.value[:80])
+        return f"the column {self.column!r} has {said} for {self.role}"
+
+
+def most_unread(
+    frame: pl.LazyFrame, columns: Columns, where: str, rules: TimeRules, share: float
+) -> Unread | None:
+    """What tells least of time and place, if more than `share` of its values tell nothing."""
+    import polars as pl
+
+    schema = frame.collect_schema()
+    chosen = columns.find(schema.names(), where)
+    seconds = seconds_of(pl.col(chosen["time"]), schema[chosen["time"]], where, rules)
+    lat, lon = _number(chosen["lat"]), _number(chosen["lon"])
+    nowhere = (lat == 0.0) & (lon == 0.0)
+    good = {
+        "time": seconds.is_finite(),
+        "lat": lat.is_between(-90.0, 90.0) & ~nowhere,
+        "lon": lon.is_between(-180.0, 180.0) & ~nowhere,
+    }
+    bad = {role: ~is_good.fill_null(False) for role, is_good in good.items()}
+    said = {role: pl.col(chosen[role]).cast(pl.String, strict=False) for role in bad}
+    found = frame.select(
+        pl.len().alias("rows"),
+        *(is_bad.sum().alias(role) for role, is_bad in bad.items()),
+        *(said[role].filter(is_bad).first().alias(f"{role} said") for role, is_bad in bad.items()),
+    )
+    row = found.collect(engine="streaming").row(0, named=True)
+    worst = max(bad, key=lambda role: int(row[role]))
+    if row[worst] <= share * row["rows"]:
+        return None
+    return Unread(worst, chosen[worst], row[f"{worst} said"])
 
 
 def _flag(column: str | None, schema: pl.Schema) -> pl.Expr:
@@ -147,54 +179,3 @@ def _flag(column: str | None, schema: pl.Schema) -> pl.Expr:
     else:
         flag = (value.cast(pl.Float64, strict=False) > 0).cast(pl.Int8).fill_null(-1)
     return flag.cast(pl.Int8)
-
-
-def _seconds(value: pl.Expr, kind: pl.DataType, where: str, naive_timezone: str) -> pl.Expr:
-    """Seconds since 1970 in UTC, of a date, a text or a number of whatever unit."""
-    import polars as pl
-
-    if kind == pl.String:
-        number = value.str.strip_chars().cast(pl.Float64, strict=False)
-        text = value.str.strip_chars().str.replace(r"(?i)z$|[+]00:?00$", "")
-        with_t = value.str.strip_chars().str.replace(" ", "T", literal=True)
-        zoned = with_t.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_zone="UTC")
-        date = pl.coalesce(
-            text.str.to_datetime(pattern, time_unit="us", strict=False)
-            for pattern in (
-                "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y/%m/%d %H:%M:%S%.f",
-                "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S",
-                "%Y%m%d%H%M%S", "%Y%m%d %H%M%S",
-            )
-        )  # fmt: skip
-        says_utc = value.str.contains(r"(?i)z$|[+]00:?00$")
-        local = _in_utc(date, naive_timezone)
-        instant = pl.when(says_utc).then(date).otherwise(local)
-        from_text = pl.coalesce(instant, zoned.dt.replace_time_zone(None))
-        epoch = pl.when(from_text.is_null()).then(_scaled(number))
-        return pl.coalesce(from_text.dt.epoch("us") / 1e6, epoch)
-    if isinstance(kind, pl.Datetime):
-        if kind.time_zone is not None:
-            return value.dt.epoch("us") / 1e6
-        return _in_utc(value.dt.cast_time_unit("us"), naive_timezone).dt.epoch("us") / 1e6
-    if kind.is_numeric():
-        return _scaled(value.cast(pl.Float64))
-    raise UserError(
-        f"{where}: the time column is of the type {kind}; expected dates, texts or seconds."
-    )
-
-
-def _in_utc(naive: pl.Expr, timezone: str) -> pl.Expr:
-    if timezone == "UTC":
-        return naive
-    zoned = naive.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-    return zoned.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-
-
-def _scaled(number: pl.Expr) -> pl.Expr:
-    """Seconds of a number that counts seconds, milli-, micro- or nanoseconds, by its size."""
-    import polars as pl
-
-    seconds = number
-    for least, factor in reversed(_SECONDS_PER_UNIT):
-        seconds = pl.when(number.abs() >= least).then(number * factor).otherwise(seconds)
-    return pl.when(seconds.is_finite() & (seconds.abs() < 1e11)).then(seconds)

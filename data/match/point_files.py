@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from data.match.point_columns import Columns, uniform
+from data.match.point_columns import Columns, most_unread, uniform
+from data.match.point_times import SlashEvidence, TimeRules
 from data.tables import readable_by_polars
 from runtime.errors import UserError, one_line
 
@@ -46,34 +49,59 @@ class PointFiles:
         files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
         return [files, self.columns.names, self.naive_timezone]
 
+    @cached_property
+    def rules(self) -> TimeRules:
+        """How times are read, alike in all files; `UserError` where the files leave it open."""
+        import polars as pl
+
+        evidence = SlashEvidence()
+        for file in self.files:
+            with _named_in_errors(file):
+                for table in self._tables(file) if _suffix(file) != ".gpx" else ():
+                    schema = table.frame.collect_schema()
+                    time = table.columns.find(schema.names(), str(file))["time"]
+                    if schema[time] == pl.String:
+                        evidence.see(table.frame, time)
+        return TimeRules(self.naive_timezone, evidence.order())
+
     def batches(self) -> Iterator[pl.DataFrame]:
         """All points in pieces of bounded size."""
+        rules = self.rules
         for file in self.files:
-            try:
-                yield from self._batches_of(file)
-            except UserError:
-                raise
-            except Exception as error:  # polars, the parser and the codecs raise what they like
-                kind = type(error).__name__
-                if isinstance(error, MemoryError) or kind == "PanicException":
-                    raise
-                raise UserError(
-                    f"{file} cannot be read ({kind}: {one_line(error)[:200]})."
-                ) from error
+            name = file.name.removesuffix(_suffix(file) or "")
+            with _named_in_errors(file):
+                for table in self._tables(file):
+                    points = uniform(
+                        table.frame, table.columns, str(file), name, table.rules or rules
+                    )
+                    yield from points.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
-    def _batches_of(self, file: Path) -> Iterator[pl.DataFrame]:
+    def most_unread(self, share: float) -> str | None:
+        """What was not read in the first file that has more than `share` of that, and a value."""
+        for file in self.files:
+            with _named_in_errors(file):
+                for table in self._tables(file):
+                    rules = table.rules or self.rules
+                    found = most_unread(table.frame, table.columns, str(file), rules, share)
+                    if found is not None:
+                        return f"{found} in {file}"
+        return None
+
+    def _tables(self, file: Path) -> Iterator[_Table]:
+        """A file's rows as they are; of GPX, which is no table, in pieces."""
         import polars as pl
 
         if file.stat().st_size == 0:
             raise UserError(f"{file} is empty; a table of points was expected.")
         suffix = _suffix(file)
         if suffix == ".gpx":
-            yield from _gpx_batches(file)
-            return
-        if suffix == ".parquet":
-            frame = pl.scan_parquet(readable_by_polars(file), glob=False)
+            for rows in _gpx_rows(file):
+                points = pl.DataFrame(rows, schema=["trip", "time", "lat", "lon"], orient="row")
+                yield _Table(points.lazy(), Columns({}), TimeRules())
+        elif suffix == ".parquet":
+            yield _Table(pl.scan_parquet(readable_by_polars(file), glob=False), self.columns)
         else:
-            frame = pl.scan_csv(
+            table = pl.scan_csv(
                 readable_by_polars(file),
                 glob=False,
                 separator="\t" if suffix == ".tsv" else ",",
@@ -82,9 +110,30 @@ class PointFiles:
                 ignore_errors=True,
                 truncate_ragged_lines=True,
             )
-        name = file.name.removesuffix(suffix or "")
-        points = uniform(frame, self.columns, str(file), name, self.naive_timezone)
-        yield from points.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+            yield _Table(table, self.columns)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows, which of their columns are what, and how times are read, where the kind tells."""
+
+    frame: pl.LazyFrame
+    columns: Columns
+    rules: TimeRules | None = None
+
+
+@contextmanager
+def _named_in_errors(file: Path) -> Iterator[None]:
+    """Whatever goes wrong in reading a file becomes a `UserError` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # polars, the parser and the codecs raise what they like
+        kind = type(error).__name__
+        if isinstance(error, MemoryError) or kind == "PanicException":
+            raise
+        raise UserError(f"{file} cannot be read ({kind}: {one_line(error)[:200]}).") from error
 
 
 def _suffix(file: Path) -> str | None:
@@ -92,7 +141,7 @@ def _suffix(file: Path) -> str | None:
     return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
 
 
-def _gpx_batches(file: Path) -> Iterator[pl.DataFrame]:
+def _gpx_rows(file: Path) -> Iterator[list[tuple[str, str, str, str]]]:
     """Track points of a GPX file; a segment is a trip, the file is the vehicle."""
     rows: list[tuple[str, str, str, str]] = []
     segment = 0
@@ -107,14 +156,7 @@ def _gpx_batches(file: Path) -> Iterator[pl.DataFrame]:
             segment += 1
             element.clear()
         if len(rows) == BATCH_ROWS:
-            yield _gpx_frame(file, rows)
+            yield rows
             rows = []
     if rows:
-        yield _gpx_frame(file, rows)
-
-
-def _gpx_frame(file: Path, rows: list[tuple[str, str, str, str]]) -> pl.DataFrame:
-    import polars as pl
-
-    frame = pl.DataFrame(rows, schema=["trip", "time", "lat", "lon"], orient="row").lazy()
-    return uniform(frame, Columns({}), str(file), file.stem, "UTC").collect()
+        yield rows

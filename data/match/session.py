@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data.match.cleaning import clean, thin
+from data.match.hints import warn_of_unread
 from data.match.matcher import Matcher, estimate_sigma_m
 from data.match.network import MatchNetwork
 from data.match.piece_work import match_piece
@@ -87,6 +88,7 @@ def match_points(job: Job) -> dict[str, Any]:
             report["seconds_in_all"] = round(time.perf_counter() - started, 2)
             write_reports(job.data_dir, report, _samples(parts), network)
         shutil.rmtree(work)
+    warn_of_unread(report["counts"], job.files)
     return report
 
 
