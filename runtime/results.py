@@ -17,6 +17,7 @@ from typing import Any
 from runtime.errors import UserError
 from runtime.files import sha256_of_file
 from runtime.inputs import KEY, UNKNOWN, Inputs
+from runtime.placing import clear
 from runtime.written import BEGUN, changed_record, is_as_written, known_files
 
 
@@ -62,6 +63,11 @@ class Results:
         except UserError:
             return False
         return True
+
+    def clear(self) -> None:
+        """Takes the files away, in the order of the names; somebody else's are moved aside."""
+        for name in self.names:
+            clear(self.folder / name)
 
     @contextmanager
     def written(self) -> Iterator[None]:

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from config.arguments import example_parser
-from data.match.__main__ import main as match
-from data.match.trip_output import REPORT_JSON, trip_results
+from data.match.__main__ import job_of
+from data.match.__main__ import run as match
 from data.osm.__main__ import main as make_roads
 from data.preprocess.__main__ import main as make_zones
 from runtime.errors import UserError, run_main
@@ -33,12 +33,18 @@ _DEMO_ROADS, _DEMO_TRIPS, _DEMO_ZONES = 1200, 3000, 40
 def make_dataset(
     pbf: Path, gps: Path, out: Path, match_options: list[str], zones: int, force: bool = False
 ) -> None:
-    """Roads, trips and zones in `out`; trips that were matched there are made anew."""
-    matched_here = (out / REPORT_JSON).exists() and trip_results(out).are_ours()
-    replace_roads = ["--force"] if force or matched_here else []
-    make_roads(["--pbf", str(pbf), "--out", str(out), *replace_roads])
-    replace_trips = ["--force"] if force else []
-    match(["--gps", str(gps), "--data_dir", str(out), *replace_trips, *match_options])
+    """Roads, trips and zones in `out`; trips that were matched there are made anew.
+
+    They go before new roads come, so that they never stand beside those of another map.
+    """
+    forced = ["--force"] if force else []
+    job = job_of(["--gps", str(gps), "--data_dir", str(out), *forced, *match_options])
+    if job.data_dir != out:
+        raise UserError(f"--data_dir is {job.data_dir}; the dataset is made in --out, {out}.")
+    job.check()
+    job.files.check()
+    make_roads(["--pbf", str(pbf), "--out", str(out), *forced], job.results)
+    match(job)
     make_zones(["--data_dir", str(out), "--zones", str(zones), "--force"])
 
 

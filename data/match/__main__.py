@@ -118,16 +118,26 @@ def job_from_arguments(arguments: argparse.Namespace) -> Job:
     )
 
 
+def job_of(argv: list[str] | None) -> Job:
+    """What a command line asks for; `UserError` where it is wrong."""
+    return job_from_arguments(_parser().parse_args(argv))
+
+
+def run(job: Job) -> None:
+    """Matches, and says what came of it."""
+    report = match_points(job)
+    counts = report["counts"]
+    print(
+        f"{counts['trips']:,} trips of {counts['points']:,} points are in {job.data_dir} "
+        f"({report['points_per_second']:,} points a second); see match_report.html there."
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and matches."""
     arguments = _parser().parse_args(argv)
     setup_logging()
-    report = match_points(job_from_arguments(arguments))
-    counts = report["counts"]
-    print(
-        f"{counts['trips']:,} trips of {counts['points']:,} points are in {arguments.data_dir} "
-        f"({report['points_per_second']:,} points a second); see match_report.html there."
-    )
+    run(job_from_arguments(arguments))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,10 @@ class PointFiles:
                         evidence.see(table.frame, time)
         return TimeRules(self.naive_timezone, evidence.order())
 
+    def check(self) -> None:
+        """Raises `UserError` for files without the columns, or with dates of an open order."""
+        _ = self.rules
+
     def batches(self) -> Iterator[pl.DataFrame]:
         """All points in pieces of bounded size."""
         rules = self.rules

@@ -34,6 +34,7 @@ from data.match.work_folder import WORK_FOLDER, open_work, work_lock
 from runtime.errors import UserError
 from runtime.files import read_json, sha256_of_json, write_json
 from runtime.logs import get_logger
+from runtime.results import Results
 
 logger = get_logger("match")
 
@@ -51,6 +52,18 @@ class Job:
     force: bool = False
     progress: bool = True
 
+    @property
+    def results(self) -> Results:
+        """The files that it writes."""
+        return trip_results(self.data_dir, self.force)
+
+    def check(self) -> None:
+        """Refuses what makes no sense or is in the way, before any work is done."""
+        self.settings.check()
+        if self.threads < 1:
+            raise UserError(f"--processes is {self.threads}; expected at least 1.")
+        self.results.check()
+
     def fingerprint(self, network: MatchNetwork) -> str:
         """What work in progress must agree in to be gone on with."""
         return sha256_of_json([self.files.fingerprint(), repr(self.settings), network.content_hash])
@@ -58,12 +71,8 @@ class Job:
 
 def match_points(job: Job) -> dict[str, Any]:
     """Writes the trips and the reports into the dataset folder; returns the report's content."""
-    job.settings.check()
-    if job.threads < 1:
-        raise UserError(f"--processes is {job.threads}; expected at least 1.")
+    job.check()
     network = MatchNetwork.load(job.data_dir)
-    results = trip_results(job.data_dir, job.force)
-    results.check()
     with work_lock(job.data_dir):
         started = time.perf_counter()
         work = open_work(job.data_dir, job.fingerprint(network))
@@ -79,7 +88,7 @@ def match_points(job: Job) -> dict[str, Any]:
         parts = [PieceFile(work, piece) for piece in range(pieces.num_pieces)]
         report = _summary(parts, pieces, sigma, matched_s)
         _check_any(report, network, job)
-        with results.written():
+        with job.results.written():
             report["trips_in"] = write_trips(job.data_dir, parts, pieces.vehicles, job.settings)
             if job.settings.keep_points:
                 write_places(job.data_dir / PLACES_NAME, parts, pieces.vehicles)

@@ -16,6 +16,7 @@ from runtime.logs import setup_logging
 
 if TYPE_CHECKING:
     from data.osm.region import Region
+    from runtime.results import Results
 
 EXAMPLES = """\
   python -m data.osm --pbf city.osm.pbf --out data/mycity
@@ -111,8 +112,8 @@ def _add_line_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parses the command line and makes the network."""
+def main(argv: list[str] | None = None, trips: Results | None = None) -> None:
+    """Parses the command line and makes the network; `trips` go with the one that was there."""
     arguments = _parser().parse_args(argv)
     setup_logging()
     started = time.perf_counter()
@@ -139,6 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         _source(arguments, ways.attribution),
         ways.findings,
         arguments.force,
+        trips,
     )
     print(
         f"{arguments.out} has {network.account.num_roads} roads "

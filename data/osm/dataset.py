@@ -16,6 +16,7 @@ from runtime.errors import UserError, markdown_text
 from runtime.files import FolderLock, atomic_write_bytes, read_json, sha256_of_file, write_json
 from runtime.logs import get_logger
 from runtime.placing import clear
+from runtime.results import Results
 
 logger = get_logger("osm")
 
@@ -40,14 +41,24 @@ has to say so, and a database derived from it stays under that licence.
 
 
 def write_dataset(
-    folder: Path, network: Network, source: dict[str, Any], findings: Findings, force: bool
+    folder: Path,
+    network: Network,
+    source: dict[str, Any],
+    findings: Findings,
+    force: bool,
+    trips: Results | None = None,
 ) -> None:
-    """Writes the network, `roadmap.json` and `README.md` into `folder`."""
+    """Writes the network, `roadmap.json` and `README.md` into `folder`.
+
+    `trips` are going to be made anew and go with the network that they belong to.
+    """
     with FolderLock(folder, name=".roadmap.lock", wait=True):
         known = _known_report(folder)
-        _guard(folder, known, force)
+        _guard(folder, known, force, trips is not None and (force or trips.are_ours()))
         # What a killed run leaves is ours, too.
         write_json(folder / REPORT_NAME, known | {"files": {}})
+        if trips is not None:
+            trips.clear()
         _remove_derived(folder)
         write_road_rows(folder, network.rows)
         report = _report(folder, network.account, source, findings)
@@ -63,9 +74,9 @@ def _known_report(folder: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _guard(folder: Path, known: dict[str, Any], force: bool) -> None:
+def _guard(folder: Path, known: dict[str, Any], force: bool, trips_go: bool) -> None:
     """Refuses to replace what this program did not write, or what trips are matched to."""
-    trips = [split for split in SPLITS if has_split(folder, split)]
+    trips = [split for split in SPLITS if has_split(folder, split) and not trips_go]
     if force and trips:
         logger.warning(
             "The trips in %s belong to the network that was there; match them to the new one.",
