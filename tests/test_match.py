@@ -406,3 +406,24 @@ def test_many_points_without_a_time_are_said(
     run(points.with_columns(odd.alias("time")), folder)
     (said,) = [message for message in messages if "left out for want" in message]
     assert "10 %" in said and "'time' has 'noon' for time" in said and "points.parquet" in said
+
+
+def test_files_of_one_name_are_different_vehicles(tmp_path: Path) -> None:
+    """Each is named by its path in the folder; a file that is named itself by its name."""
+    gpx = '<gpx><trkpt lat="1" lon="1"><time>2024-03-11T00:00:00Z</time></trkpt></gpx>'
+    for name, text in (
+        ("car0/2024.03.11.csv", "time,lat,lon\n1,1,1\n"),
+        ("car1/2024.03.11.CSV", "time,lat,lon\n1,1,1\n"),
+        ("car1/more/day.gpx", gpx),
+        ("car2.csv", "time,lat,lon\n1,1,1\n"),
+    ):
+        (tmp_path / "gps" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "gps" / name).write_text(text)
+
+    def vehicles(path: Path) -> list[str]:
+        batches = PointFiles.find(path, Columns({})).batches()
+        return pl.concat(batches)["vehicle"].to_list()
+
+    found = vehicles(tmp_path / "gps")
+    assert found == ["car0/2024.03.11", "car1/2024.03.11", "car1/more/day", "car2"]
+    assert vehicles(tmp_path / "gps" / "car0" / "2024.03.11.csv") == ["2024.03.11"]

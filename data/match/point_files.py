@@ -29,25 +29,29 @@ class PointFiles:
     files: list[Path]
     columns: Columns
     naive_timezone: str = "UTC"
+    folder: Path | None = None
+    """Where the files lie, if the user named a folder: their paths in it tell vehicles apart."""
 
     @classmethod
     def find(cls, path: Path, columns: Columns, naive_timezone: str = "UTC") -> PointFiles:
         """The file, or the files of a folder and the folders in it, in the order of their names."""
         if not path.exists():
             raise UserError(f"{path} does not exist; --gps names a file or a folder of points.")
+        folder = None
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file))
+            folder = path
         else:
             files = [path] if _suffix(path) else []
         if not files:
             raise UserError(f"{path} has no points; expected files {', '.join(_SUFFIXES)}.")
-        return cls(files, columns, naive_timezone)
+        return cls(files, columns, naive_timezone, folder)
 
     def fingerprint(self) -> list[Any]:
         """What tells whether the files are still the same."""
         stats = [(str(file), file.stat()) for file in self.files]
         files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
-        return [files, self.columns.names, self.naive_timezone]
+        return [files, self.columns.names, self.naive_timezone, str(self.folder)]
 
     @cached_property
     def rules(self) -> TimeRules:
@@ -72,12 +76,10 @@ class PointFiles:
         """All points in pieces of bounded size."""
         rules = self.rules
         for file in self.files:
-            name = file.name.removesuffix(_suffix(file) or "")
             with _named_in_errors(file):
                 for table in self._tables(file):
-                    points = uniform(
-                        table.frame, table.columns, str(file), name, table.rules or rules
-                    )
+                    name, of_table = self._vehicle(file), table.rules or rules
+                    points = uniform(table.frame, table.columns, str(file), name, of_table)
                     yield from points.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
     def most_unread(self, share: float) -> str | None:
@@ -90,6 +92,11 @@ class PointFiles:
                     if found is not None:
                         return f"{found} in {file}"
         return None
+
+    def _vehicle(self, file: Path) -> str:
+        """The name of the only vehicle of a file that has no column for it."""
+        name = file.name if self.folder is None else file.relative_to(self.folder).as_posix()
+        return name[: len(name) - len(_suffix(file) or "")]
 
     def _tables(self, file: Path) -> Iterator[_Table]:
         """A file's rows as they are; of GPX, which is no table, in pieces."""
