@@ -427,3 +427,17 @@ def test_files_of_one_name_are_different_vehicles(tmp_path: Path) -> None:
     found = vehicles(tmp_path / "gps")
     assert found == ["car0/2024.03.11", "car1/2024.03.11", "car1/more/day", "car2"]
     assert vehicles(tmp_path / "gps" / "car0" / "2024.03.11.csv") == ["2024.03.11"]
+
+
+def test_numbers_of_passengers_are_the_same_in_every_format(tmp_path: Path) -> None:
+    """As text, as in CSV files, and as numbers; words are read, too."""
+    numbers = [0.0, 1.0, 2.0, -1.0, 0.5, None, float("nan")]
+    texts = ["0", "1.0", " 2", "-1", "0.5", "", "nan"]
+    words = ["false", "True", "hired", "vacant", "y", None, "0.0"]
+    same = [0, 1, 1, 0, 1, -1, -1]
+    cases = [(numbers, same), (texts, same), (words, [0, 1, 1, 0, 1, -1, 0])]
+    for number, (values, expected) in enumerate(cases):
+        path = tmp_path / f"{number}.parquet"
+        pl.DataFrame({"time": 1, "lat": 1.0, "lon": 1.0, "occupied": values}).write_parquet(path)
+        (points,) = PointFiles.find(path, Columns({})).batches()
+        assert points["occupied"].to_list() == expected, values

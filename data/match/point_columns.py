@@ -27,6 +27,8 @@ _NAMES = {
     "trip": ("trip", "trip_id", "tripid", "traj_id", "trajectory_id", "order_id", "track"),
     "heading": ("heading", "bearing", "course", "direction", "azimuth"),
 }  # fmt: skip
+_OCCUPIED = ("true", "t", "yes", "y", "occupied", "hired")
+_SAY_NOTHING = ("", "nan")
 
 
 @dataclass(frozen=True)
@@ -167,15 +169,14 @@ def most_unread(
 
 
 def _flag(column: str | None, schema: pl.Schema) -> pl.Expr:
+    """1 with passengers, 0 without, −1 where nothing tells; a number is that of passengers."""
     import polars as pl
 
     if column is None:
         return pl.lit(-1, dtype=pl.Int8)
-    value = pl.col(column)
+    value, word = pl.col(column), pl.lit(None, dtype=pl.Boolean)
     if schema[column] == pl.String:
-        text = value.str.strip_chars().str.to_lowercase()
-        yes = text.is_in(["1", "true", "t", "yes", "y", "occupied", "hired"])
-        flag = pl.when(text.is_null() | (text == "")).then(-1).otherwise(yes.cast(pl.Int8))
-    else:
-        flag = (value.cast(pl.Float64, strict=False) > 0).cast(pl.Int8).fill_null(-1)
-    return flag.cast(pl.Int8)
+        value = value.str.strip_chars().str.to_lowercase()
+        word = pl.when(~value.is_in(_SAY_NOTHING)).then(value.is_in(_OCCUPIED)).otherwise(word)
+    number = value.cast(pl.Float64, strict=False).fill_nan(None)
+    return pl.coalesce(number > 0, word).cast(pl.Int8).fill_null(-1)
