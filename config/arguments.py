@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,14 +17,20 @@ from runtime.errors import UserError
 from runtime.names import is_idle_pipe
 from runtime.secrets import mask_secrets
 
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(,.*)?\Z", re.IGNORECASE | re.DOTALL)
 MOST, MOST_SEED = 1_000_000_000, 2**63 - 1
 
 
 class Parser(argparse.ArgumentParser):
     """A parser to which dashes and underscores in a flag's name are alike.
 
-    Its errors are one line, like every other mistake of a user's.
+    Its errors are one line, like every other mistake of a user's. What begins with a negative
+    number, as a box west of Greenwich, is a value and no flag.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = _NEGATIVE
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses with every flag spelled as it was declared."""

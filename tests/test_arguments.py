@@ -37,3 +37,20 @@ def test_values_are_left_alone(parser: Parser) -> None:
 def test_unknown_flags_stay_errors(parser: Parser) -> None:
     with pytest.raises(UserError, match="--num-genes"):
         parser.parse_args(["--num-genes", "7"])
+
+
+@pytest.mark.parametrize("value", ["-8.7,41.1,-8.5,41.2", "-8", "-.5", "-1e-3", "-8.7,west"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_what_begins_with_a_negative_number_is_a_value(
+    parser: Parser, value: str, joined: bool
+) -> None:
+    parser.add_argument("--bbox")
+    words = [f"--bbox={value}"] if joined else ["--bbox", value]
+    assert parser.parse_args([*words, "--skip-eval"]).bbox == value
+
+
+@pytest.mark.parametrize("flag", ["-8x", "-x", "-", "-8.5-2"])
+def test_other_words_with_a_dash_stay_no_values(parser: Parser, flag: str) -> None:
+    parser.add_argument("--bbox", nargs="?")
+    with pytest.raises(UserError, match="unrecognized arguments"):
+        parser.parse_args(["--skip-eval", flag])

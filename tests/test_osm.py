@@ -269,6 +269,16 @@ def test_a_box_cuts_streets_after_the_first_node_outside(tmp_path: Path) -> None
     assert set(town.network(tmp_path, "--polygon", str(area)).roads) == set(inside.roads)
 
 
+def test_a_box_may_lie_west_of_greenwich(tmp_path: Path) -> None:
+    town = cross()
+    town.nodes = {node: (lon - 18.62, lat - 8.85) for node, (lon, lat) in town.nodes.items()}
+    whole = town.network(tmp_path).network
+    inside = town.network(tmp_path, "--bbox", "-8.63,41.14,-8.61,41.16").network
+    assert inside.num_roads == whole.num_roads > 0
+    with pytest.raises(UserError, match=r"--bbox is '-8\.6,north'; W,S,E,N in degrees is expected"):
+        town.network(tmp_path, "--bbox", "-8.6,north")
+
+
 def test_streets_across_the_antimeridian_are_two_roads(tmp_path: Path) -> None:
     nodes = {1: (179.99, -16.8), 2: (-179.99, -16.81), 3: (179.99, -16.82), 4: (-179.99, -16.79)}
     street = {"highway": "primary"}
