@@ -405,7 +405,7 @@ def test_many_points_without_a_time_are_said(
     odd = pl.when(pl.int_range(pl.len()) % 10 == 3).then(pl.lit("noon")).otherwise("time")
     run(points.with_columns(odd.alias("time")), folder)
     (said,) = [message for message in messages if "left out for want" in message]
-    assert "10 %" in said and "'time' has 'noon' for time" in said and "points.parquet" in said
+    assert "10 %" in said and "points.parquet has 'noon' for time in its column 'time'" in said
 
 
 def test_files_of_one_name_are_different_vehicles(tmp_path: Path) -> None:
@@ -441,3 +441,32 @@ def test_numbers_of_passengers_are_the_same_in_every_format(tmp_path: Path) -> N
         pl.DataFrame({"time": 1, "lat": 1.0, "lon": 1.0, "occupied": values}).write_parquet(path)
         (points,) = PointFiles.find(path, Columns({})).batches()
         assert points["occupied"].to_list() == expected, values
+
+
+def test_iso_texts_name_their_zone(tmp_path: Path) -> None:
+    """What they name goes before the zone of times that name none."""
+    texts = ["2024-01-01T12:00:05Z ", "2024-01-01 12:00:05 UTC", "2024-01-01T14:00:05+02:00"]
+    (tmp_path / "gps.csv").write_text("\n".join(["time,lat,lon", *(f"{t},1,1" for t in texts)]))
+    (tmp_path / "gps.csv").open("a").write("\n2024-01-01T14:00+02:00,1,1\n2024-01-01 21:00,1,1\n")
+    (points,) = PointFiles.find(tmp_path / "gps.csv", Columns({}), "Asia/Tokyo").batches()
+    assert points["time_s"].to_list() == [*[1704110405.0] * 3, *[1704110400.0] * 2]
+
+
+def test_no_trip_for_want_of_what_is_said(city: Path, tmp_path: Path) -> None:
+    """The column that is to blame is named, not the map."""
+    folder = empty_copy(city, tmp_path / "city")
+    points = points_of(city, 30, 5)
+    for spoiled, options, reason in (
+        (
+            points.with_columns(pl.col("time").dt.strftime("%T")),
+            (),
+            r"'\d\d:\d\d:\d\d' for time in",
+        ),
+        (points.with_columns(lat=pl.lit("N 39")), (), "'N 39' for lat in its column 'lat'"),
+        (points.drop("vehicle").with_row_index("id"), (), "column 'id' tells .* vehicles apart"),
+        (points.with_columns(occupied=0), (), "--vacant keep"),
+        (points, ("--max_gap", "3"), "--max_gap"),
+        (points.with_columns(pl.col("lat") + 5), (), "lat and lon the right way round"),
+    ):
+        with pytest.raises(UserError, match=f"No trip came out.*{reason}"):
+            run(spoiled, folder, *options)

@@ -15,6 +15,9 @@ from data.match.settings import CleaningSettings
 
 IntArray = NDArray[np.int64]
 NO_TIME_OR_PLACE = "points: no time or place"
+OUT_OF_ORDER = "points: out of order, sorted"
+WITHOUT_PASSENGERS = "points: without passengers"
+ALONE = "points: alone in a trip"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def clean(records: Records, settings: CleaningSettings, counts: Counter[str]) ->
     counts[NO_TIME_OR_PLACE] += int(len(good) - good.sum())
     rows = np.flatnonzero(good)
     backwards = (np.diff(records["time_s"][rows]) < 0) & (np.diff(records["vehicle"][rows]) == 0)
-    counts["points: out of order, sorted"] += int(backwards.sum())
+    counts[OUT_OF_ORDER] += int(backwards.sum())
     rows = rows[np.lexsort((records["time_s"][rows], records["vehicle"][rows]))]
     sorted_records = records[rows]
     state = np.empty(len(rows), dtype=np.int8)
@@ -55,7 +58,7 @@ def clean(records: Records, settings: CleaningSettings, counts: Counter[str]) ->
     for reason, value in (
         ("points: two at one time", kernels.DUPLICATE),
         ("points: a jump", kernels.JUMP),
-        ("points: without passengers", kernels.VACANT),
+        (WITHOUT_PASSENGERS, kernels.VACANT),
         ("points: parked between trips", kernels.PARKED),
     ):
         counts[reason] += int((state == value).sum())
@@ -69,7 +72,7 @@ def _trips_of_two(
     """Leaves out trips of a single point, of which no way can be told."""
     lengths = np.bincount(trip_of) if len(trip_of) else np.empty(0, dtype=np.int64)
     single = lengths[trip_of] < 2
-    counts["points: alone in a trip"] += int(single.sum())
+    counts[ALONE] += int(single.sum())
     lengths = lengths[lengths >= 2]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return CleanTrips(offsets, rows[kept[~single]])

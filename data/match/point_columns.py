@@ -129,13 +129,14 @@ def _number(column: str | None) -> pl.Expr:
 class Unread:
     """A column with many values that are no times or places, and one of them."""
 
+    where: str
     role: str
     column: str
     value: str | None
 
     def __str__(self) -> str:
         said = "nothing" if not self.value else repr(self.value[:80])
-        return f"the column {self.column!r} has {said} for {self.role}"
+        return f"{self.where} has {said} for {self.role} in its column {self.column!r}"
 
 
 def most_unread(
@@ -165,7 +166,7 @@ def most_unread(
     worst = max(bad, key=lambda role: int(row[role]))
     if row[worst] <= share * row["rows"]:
         return None
-    return Unread(worst, chosen[worst], row[f"{worst} said"])
+    return Unread(where, worst, chosen[worst], row[f"{worst} said"])
 
 
 def _flag(column: str | None, schema: pl.Schema) -> pl.Expr:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from data.match.point_columns import Columns, most_unread, uniform
+from data.match.point_columns import Columns, Unread, most_unread, uniform
 from data.match.point_times import SlashEvidence, TimeRules
 from data.tables import readable_by_polars
 from runtime.errors import UserError, one_line
@@ -82,7 +82,7 @@ class PointFiles:
                     points = uniform(table.frame, table.columns, str(file), name, of_table)
                     yield from points.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
-    def most_unread(self, share: float) -> str | None:
+    def most_unread(self, share: float) -> Unread | None:
         """What was not read in the first file that has more than `share` of that, and a value."""
         for file in self.files:
             with _named_in_errors(file):
@@ -90,8 +90,17 @@ class PointFiles:
                     rules = table.rules or self.rules
                     found = most_unread(table.frame, table.columns, str(file), rules, share)
                     if found is not None:
-                        return f"{found} in {file}"
+                        return found
         return None
+
+    def vehicles_by(self) -> str:
+        """What tells vehicles apart in the first file."""
+        with _named_in_errors(self.files[0]):
+            for table in self._tables(self.files[0]):
+                found = table.frame.collect_schema().names()
+                column = table.columns.find(found, str(self.files[0])).get("vehicle")
+                return f"The column {column!r}" if column else "Each file"
+        return "Each file"
 
     def _vehicle(self, file: Path) -> str:
         """The name of the only vehicle of a file that has no column for it."""

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from data.match.cleaning import clean, thin
-from data.match.hints import warn_of_unread
+from data.match.hints import warn_of_unread, why_no_trip
 from data.match.matcher import Matcher, estimate_sigma_m
-from data.match.network import MatchNetwork
+from data.match.network import METRES_PER_DEGREE, MatchNetwork
 from data.match.piece_work import match_piece
 from data.match.pieces import Pieces, known_pieces, make_pieces
 from data.match.point_files import PointFiles
@@ -191,19 +191,24 @@ def _summary(
 
 
 def _check_any(report: dict[str, Any], network: MatchNetwork, job: Job) -> None:
-    """A `UserError` where not a single trip came out: most likely another city's map."""
+    """A `UserError` where not a single trip came out."""
     if report["counts"].get("trips"):
         return
-    lon, lat = network.roads.x, network.roads.y
-    from data.match.network import METRES_PER_DEGREE as metres
-
     shutil.rmtree(job.data_dir / WORK_FOLDER, ignore_errors=True)
-    found = ", ".join(f"{value} × {key}" for key, value in report["counts"].items())
+    counts, vehicles = report["counts"], report["vehicles"]
+    found = ", ".join(f"{value} × {key}" for key, value in counts.items())
     raise UserError(
-        f"No trip came out of {job.files.files[0]} ({found}). The roads of {job.data_dir} lie in "
-        f"longitude {lon.min() / metres:.3f} to {lon.max() / metres:.3f}, latitude "
-        f"{lat.min() / metres:.3f} to {lat.max() / metres:.3f}; are these the points of this "
-        "city, and lat and lon the right way round?"
+        f"No trip came out of {job.files.files[0]} ({found}). "
+        + (why_no_trip(counts, vehicles, job.files) or _other_place(network, job.data_dir))
+    )
+
+
+def _other_place(network: MatchNetwork, data_dir: Path) -> str:
+    lon, lat = network.roads.x / METRES_PER_DEGREE, network.roads.y / METRES_PER_DEGREE
+    return (
+        f"The roads of {data_dir} lie in longitude {lon.min():.3f} to {lon.max():.3f}, latitude "
+        f"{lat.min():.3f} to {lat.max():.3f}; are these the points of this city, and lat and lon "
+        "the right way round?"
     )
 
 
