@@ -470,3 +470,17 @@ def test_no_trip_for_want_of_what_is_said(city: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"No trip came out.*{reason}"):
             run(spoiled, folder, *options)
+
+
+def test_columns_that_are_taken_are_said(tmp_path: Path, messages: list[str]) -> None:
+    """Once, not for every file; a bus's direction is no heading unless it is named as one."""
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("Cab,when,t,y,x,direction\n7,1,2,1,1,90\n")
+    (points, _) = PointFiles.find(tmp_path, Columns.parse("time=when")).batches()
+    assert points["heading"].to_list() == [None]
+    assert [message for message in messages if " is " in message] == [
+        f"In {tmp_path / 'a.csv'} vehicle is 'Cab', time is 'when', lat is 'y', lon is 'x'; "
+        "no column is occupied, trip, heading."
+    ]
+    (points, _) = PointFiles.find(tmp_path, Columns.parse("heading=direction")).batches()
+    assert points["heading"].to_list() == [90.0]

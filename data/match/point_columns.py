@@ -25,7 +25,7 @@ _NAMES = {
     "lon": ("lon", "lng", "long", "longitude", "x"),
     "occupied": ("occupied", "occupancy", "passenger", "hired", "loaded"),
     "trip": ("trip", "trip_id", "tripid", "traj_id", "trajectory_id", "order_id", "track"),
-    "heading": ("heading", "bearing", "course", "direction", "azimuth"),
+    "heading": ("heading", "bearing", "course", "azimuth"),
 }  # fmt: skip
 _OCCUPIED = ("true", "t", "yes", "y", "occupied", "hired")
 _SAY_NOTHING = ("", "nan")

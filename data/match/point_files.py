@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from data.match.point_columns import Columns, Unread, most_unread, uniform
+from data.match.point_columns import ROLES, Columns, Unread, most_unread, uniform
 from data.match.point_times import SlashEvidence, TimeRules
 from data.tables import readable_by_polars
 from runtime.errors import UserError, one_line
+from runtime.logs import get_logger
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = get_logger("match")
 
 BATCH_ROWS = 500_000
 _SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".txt", ".gpx")
@@ -62,9 +65,8 @@ class PointFiles:
         for file in self.files:
             with _named_in_errors(file):
                 for table in self._tables(file) if _suffix(file) != ".gpx" else ():
-                    schema = table.frame.collect_schema()
-                    time = table.columns.find(schema.names(), str(file))["time"]
-                    if schema[time] == pl.String:
+                    time = table.chosen(file)["time"]
+                    if table.frame.collect_schema()[time] == pl.String:
                         evidence.see(table.frame, time)
         return TimeRules(self.naive_timezone, evidence.order())
 
@@ -74,10 +76,12 @@ class PointFiles:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """All points in pieces of bounded size."""
-        rules = self.rules
+        rules, said = self.rules, set[str]()
         for file in self.files:
             with _named_in_errors(file):
                 for table in self._tables(file):
+                    if table.rules is None:  # of GPX there is nothing to say
+                        _say_once(table.chosen(file), file, said)
                     name, of_table = self._vehicle(file), table.rules or rules
                     points = uniform(table.frame, table.columns, str(file), name, of_table)
                     yield from points.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
@@ -97,8 +101,7 @@ class PointFiles:
         """What tells vehicles apart in the first file."""
         with _named_in_errors(self.files[0]):
             for table in self._tables(self.files[0]):
-                found = table.frame.collect_schema().names()
-                column = table.columns.find(found, str(self.files[0])).get("vehicle")
+                column = table.chosen(self.files[0]).get("vehicle")
                 return f"The column {column!r}" if column else "Each file"
         return "Each file"
 
@@ -140,6 +143,19 @@ class _Table:
     frame: pl.LazyFrame
     columns: Columns
     rules: TimeRules | None = None
+
+    def chosen(self, file: Path) -> dict[str, str]:
+        """The column of each role."""
+        return self.columns.find(self.frame.collect_schema().names(), str(file))
+
+
+def _say_once(chosen: dict[str, str], file: Path, said: set[str]) -> None:
+    """Says which columns were taken for what, unless it was the same in a file before."""
+    columns = ", ".join(f"{role} is {name!r}" for role, name in chosen.items())
+    if columns not in said:
+        said.add(columns)
+        others = ", ".join(role for role in ROLES if role not in chosen)
+        logger.info("In %s %s%s.", file, columns, f"; no column is {others}" if others else "")
 
 
 @contextmanager
