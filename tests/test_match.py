@@ -484,3 +484,12 @@ def test_columns_that_are_taken_are_said(tmp_path: Path, messages: list[str]) ->
     ]
     (points, _) = PointFiles.find(tmp_path, Columns.parse("heading=direction")).batches()
     assert points["heading"].to_list() == [90.0]
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Nowhere/At_all", "posixrules", ""])
+@pytest.mark.parametrize("option", ["--timezone", "--points_timezone"])
+def test_zones_that_cannot_be_reckoned_with_are_refused_at_once(
+    tmp_path: Path, option: str, zone: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{option} '{zone}' is not a time zone"):
+        match(["--gps", str(tmp_path), "--data_dir", str(tmp_path), option, zone])

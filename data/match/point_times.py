@@ -38,14 +38,25 @@ class TimeRules:
 
 def check_timezone(name: str | None, option: str) -> None:
     """Raises `UserError` for a time zone that is unknown."""
-    if name is None:
-        return
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, RecursionError) as error:
+    if name is not None and not _is_timezone(name):
         raise UserError(
             f"{option} {name!r} is not a time zone; expected a name like America/Los_Angeles."
-        ) from error
+        )
+
+
+def _is_timezone(name: str) -> bool:
+    """Whether Python knows the zone and polars, too, which reckons with it."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError, RecursionError):
+        return False
+    import polars as pl
+
+    try:
+        pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(name)
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 @dataclass
