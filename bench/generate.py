@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +26,7 @@ from bench.reference_generate import PlainGenerator, PlainTrip
 from bench.reference_student import PlainHOSER
 from bench.small_student import train_small_student
 from config import Config
-from config.generation import Execution, SearchName, SearchSettings
+from config.generation import ArrivalName, Execution, SearchName, SearchSettings
 from config.schema import TrainingConfig
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
@@ -62,15 +62,16 @@ def open_session(
     num_trips: int,
     width: int = 4,
     device: torch.device | None = None,
+    arrival: ArrivalName = "first",
 ) -> Session:
-    """A session of our generator on the test split's pairs."""
+    """A session of our generator on the test split's pairs; by default it ends as the plain way."""
     config = Config(dataset="demo", data_dir=str(data_dir))
     device = device or torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     request = GenerationRequest(
         config=config,
         model_path=model,
         num_trips=num_trips,
-        search=SearchSettings(search, width, arrival="first", times="expected"),  # as the plain way
+        search=SearchSettings(search, width, arrival=arrival, times="expected"),
     )
     return Session(request, device)
 
@@ -182,13 +183,22 @@ def compare(
 
 
 def widths(data_dir: Path, model: Path, num_trips: int) -> list[dict[str, Any]]:
-    """Trips a second by beam width."""
+    """Trips a second by beam width, and where a search ends with the first arrival."""
     rows = []
     for width in (1, 4, 8, 16):
-        session = open_session(data_dir, model, "beam", num_trips, width)
+        session = open_session(data_dir, model, "beam", num_trips, width, arrival="best")
+        first = run_ours(session.asked(replace(session.request.search, arrival="first")))
         run = run_ours(session)
-        reached = float(np.mean([trip.reached for trip in run.trips]))
-        rows.append({"width": width, "trips_per_second": run.rate, "reached": reached})
+        rows.append(
+            {
+                "width": width,
+                "trips_per_second": run.rate,
+                "reached": float(np.mean([trip.reached for trip in run.trips])),
+                "positions_per_trip": run.positions / num_trips,
+                "first_arrival": first.rate,
+                "first_arrival_positions": first.positions / num_trips,
+            }
+        )
     return rows
 
 
@@ -256,10 +266,18 @@ def _print(results: dict[str, Any]) -> None:
     header = ["search", "trips/s", "plain trips/s", "faster", "same", "of the floor", "reached"]
     print_table("Generation", [*header, "positions/trip"], rows)
     by_width = [
-        (r["width"], f"{r['trips_per_second']:.1f}", f"{r['reached']:.1%}")
+        (
+            r["width"],
+            f"{r['trips_per_second']:.1f}",
+            f"{r['reached']:.1%}",
+            f"{r['positions_per_trip']:.0f}",
+            f"{r['first_arrival']:.1f}",
+            f"{r['first_arrival_positions']:.0f}",
+        )
         for r in results["widths"]
     ]
-    print_table("By beam width", ["width", "trips/s", "reached"], by_width)
+    header = ["width", "trips/s", "reached", "positions/trip", "first arrival, trips/s"]
+    print_table("By beam width", [*header, "positions/trip"], by_width)
     for name, value in results.get("processes", {}).items():
         print(f"  {name}: {value:.1f}")
 
