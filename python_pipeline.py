@@ -83,7 +83,7 @@ def _print_tables(plan: Plan, results: Sequence[JobResult]) -> None:
             rows, header = models_rows(of_source, comparisons.get(source))
             print(f"\nOD pairs of {source}\n{screen_table(rows, header)}")
     for name in ("groups", "searches"):
-        asked = plan.config.groups is not None if name == "groups" else plan.config.searches
+        asked = plan.config.groups is not None if name == "groups" else plan.compares_searches
         if asked and (plan.folder / f"{name}.md").is_file():
             print(f"\n{(plan.folder / f'{name}.md').read_text(encoding='utf-8')}")
     if any(result.results is not None for result in results):

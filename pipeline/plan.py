@@ -80,6 +80,11 @@ class Plan:
         return None if file is None else str(_beside(self.eval_dir, file))
 
     @property
+    def compares_searches(self) -> bool:
+        """Whether every model is there with several searches."""
+        return len(searches_of(self.config)) > 1
+
+    @property
     def models(self) -> list[Model]:
         """The models, each once."""
         return list(dict.fromkeys(job.model for job in self.jobs))
@@ -115,10 +120,16 @@ def make_plan(config: EvaluationConfig) -> Plan:
 
 
 def searches_of(config: EvaluationConfig) -> list[SearchSettings]:
-    """The searches asked for, `name`, `name:beam width` or `name:fitted` each; else `search`."""
+    """The searches asked for, `name`, `name:beam width` or `name:fitted` each; else `search`.
+
+    Several spellings of one, as `beam` and `beam:4`, are one: their files would be the same.
+    """
     usual = config.search_settings
-    found = [replace(usual, **_changes_of(text)) for text in config.searches]
-    return list(dict.fromkeys(found)) or [usual]
+    by_label: dict[str, SearchSettings] = {}
+    for text in config.searches:
+        search = replace(usual, **_changes_of(text))
+        by_label.setdefault(label_of(search), search)
+    return list(by_label.values()) or [usual]
 
 
 def _changes_of(text: str) -> dict[str, Any]:
@@ -185,7 +196,7 @@ def _job(
     settings: SearchSettings,
 ) -> Job:
     search = "baseline" if model.baseline else label_of(settings)
-    several = len(config.searches) > 1 and not model.baseline
+    several = len(searches_of(config)) > 1 and not model.baseline
     place = f"seed{config.seed}_{source}od"
     stem = f"{source}od_{search}"
     return Job(

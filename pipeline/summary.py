@@ -73,7 +73,7 @@ class Summary:
             groups = [self._groups(source, evaluated) for source in _sources(evaluated)]
             yield _Part(groups_section(groups), write_groups(folder, groups))
             self._track(groups)
-        if len(self.config.searches) > 1:
+        if self.plan.compares_searches:
             section = searches_section([self._search_row(result) for result in evaluated])
             yield _Part(section, write_section(section, folder / "searches"))
         if any(result.job.model.baseline for result in shown):

@@ -88,6 +88,27 @@ def test_searches_of_a_plan_have_beams_or_fitted_costs() -> None:
             searches_of(EvaluationConfig(searches=[wrong]))
 
 
+@pytest.mark.parametrize(
+    ("asked", "changes"),
+    [
+        (["beam", "beam:4"], {"beam_width": None}),
+        (["astar", "astar:4"], {}),
+        (["astar", "astar:fitted"], {"costs": "fitted"}),
+        (["sample:4", "sample"], {"beam_width": 4}),
+    ],
+)
+def test_two_spellings_of_a_search_are_one(
+    folder: Path, asked: list[str], changes: dict[str, Any]
+) -> None:
+    settings = {**BASE, "eval_dir": str(folder), "od_sources": ["test"], **changes}
+    plan = make_plan(load_evaluation_config(None, {**settings, "searches": asked}))
+    assert [job.name for job in plan.jobs] == ["vanilla", "distilled"]
+    assert not plan.compares_searches
+    more = make_plan(load_evaluation_config(None, {**settings, "searches": [*asked, "beam:1"]}))
+    assert len({job.generated_file for job in more.jobs}) == len(more.jobs) == 4
+    assert more.compares_searches
+
+
 def test_groups_searches_and_baselines_of_a_study(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
