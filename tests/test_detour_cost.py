@@ -179,3 +179,7 @@ def test_costs_are_tried_on_validation_trips(
     printed = capsys.readouterr().out
     assert "Nearest to real trips: python gene.py --search astar --" in printed
     assert f"{trials[1].dtw_km:.3f}" in printed
+    for heat, said in (("0.7", " --temperature 0.7 ..."), ("0.5", " --detour_cost 3 ...")):
+        drawn = ["--search", "sample", "--temperature", heat, "--costs", "3"]
+        fit_detour_cost([*arguments, *drawn])
+        assert said in capsys.readouterr().out

@@ -15,11 +15,15 @@ import argparse
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config.arguments import add_config_arguments, config_from_arguments, example_parser
 from config.generation import COSTS, USUAL_TEMPERATURE, SearchSettings
 from runtime.errors import UserError, run_main
 from runtime.logs import setup_logging
+
+if TYPE_CHECKING:
+    from pipeline.detour_costs import Trial
 
 EXAMPLES = """\
   python -m tools.fit_detour_cost --model save/demo/seed0_distill/best.pth --data_dir data/demo
@@ -87,10 +91,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"  {trial.hausdorff_km:12.4f}  {trial.dtw_km:6.3f}  {trial.edr:5.3f}  {trial.km:9.3f}"
         )
     print(f"{'real trips':>11}{trials.driven_km:66.3f}")
-    best = trials.best
-    costs_of_best = [f"--{name} {getattr(best, name):g}" for name in COSTS if getattr(best, name)]
-    options = " ".join([f"--search {search.name}", *(costs_of_best or ["--detour_cost 0"])])
-    print(f"Nearest to real trips: python gene.py {options} ...")
+    print(f"Nearest to real trips: python gene.py {_options(search, trials.best)} ...")
+
+
+def _options(search: SearchSettings, best: Trial) -> str:
+    """What `gene.py` is told, to search as the best trial did."""
+    costs = [f"--{name} {getattr(best, name):g}" for name in COSTS if getattr(best, name)]
+    options = [f"--search {search.name}", *(costs or ["--detour_cost 0"])]
+    if search.name == "sample" and search.temperature != USUAL_TEMPERATURE:
+        options.append(f"--temperature {search.temperature:g}")
+    return " ".join(options)
 
 
 if __name__ == "__main__":
