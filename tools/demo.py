@@ -12,6 +12,7 @@ from pathlib import Path
 from config import Config, EvaluationConfig
 from config.arguments import example_parser
 from config.finding import find_config
+from config.generation import check_count
 from python_pipeline import print_results, run_pipeline
 from report.tables import screen_table
 from runtime.errors import UserError, run_main
@@ -88,6 +89,7 @@ def main() -> int:
         "--trips", type=int, default=NUM_GENERATED, help="trips to generate with each student"
     )
     arguments = parser.parse_args()
+    check_count("--trips", arguments.trips)  # before two students are trained, not after
     setup_logging()
     config = find_config()
     folder = Path(arguments.output)

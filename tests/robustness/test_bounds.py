@@ -70,6 +70,7 @@ def test_a_setting_has_bounds(key: str, value: object) -> None:
         ("data.demo_city.gps", ["--out=x.csv", "--interval=nan"], "--interval is nan; expected"),
         ("data.demo_city.gps", ["--out=x.csv", "--interval=5e-324"], "--interval is 5e-324; it"),
         ("tools.own_city", ["--pbf=a", "--gps=b", "--out=c", "--zones=0"], "--zones is 0"),
+        ("tools.demo", ["--trips=0"], "--trips is 0; it must be at least 1"),
     ],
 )
 def test_a_number_of_any_program_has_bounds(
