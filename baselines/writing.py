@@ -8,6 +8,7 @@ from pathlib import Path
 
 from baselines.generators import BASELINES, BaselineName
 from baselines.habits import Habits
+from config.choices import OnBadRows
 from data.generation_record import record_path
 from data.road_network import RoadNetwork
 from metrics.trips import read_real_trips
@@ -41,10 +42,10 @@ class BaselineResult:
         }
 
 
-def load_habits(data_dir: str | Path) -> Habits:
+def load_habits(data_dir: str | Path, on_bad_rows: OnBadRows = "error") -> Habits:
     """What the training trips of a dataset teach."""
     network = RoadNetwork.load(data_dir)
-    return Habits(network, read_real_trips(data_dir, "train", network))
+    return Habits(network, read_real_trips(data_dir, "train", network, on_bad_rows))
 
 
 def write_baseline(

@@ -147,7 +147,8 @@ class RowParser:
         where = f": row {place.line}" if self.path.suffix == ".parquet" else f":{place.line}"
         message = f"{self.path}{where}: {reason}"
         if self.on_bad_rows == "error":
-            raise UserError(f"{message} Mend the row, or set data.on_bad_rows to skip.")
+            way_on = "set on_bad_rows (in a model's configuration data.on_bad_rows) to skip"
+            raise UserError(f"{message} Mend the row, or {way_on}.")
         self.bad_rows.add(kind, message, place.number)
 
     def _explain(self, status: int, detail: int, roads: str, times: str) -> tuple[str, str]:

@@ -23,6 +23,8 @@ def training_config(model: Model, plan: Plan, **overrides: Any) -> Config:
         "training.seed": settings.seed,
         **overrides,
     }
+    if settings.on_bad_rows == "skip":  # asked of the evaluation, whatever the training asked
+        overrides["data.on_bad_rows"] = "skip"
     return load_config(config_file_for(model, settings, plan.eval_dir), overrides)
 
 
@@ -50,8 +52,8 @@ def run_generator(job: Job, plan: Plan, *, resume: bool, progress: bool) -> dict
 def _run_baseline(job: Job, plan: Plan) -> dict[str, float]:
     """The same for a baseline, on the very OD pairs that the students get."""
     assert job.model.baseline is not None
-    habits = load_habits(plan.data_dir)
-    trips = TripDataset.load(plan.data_dir, job.od_source, habits.network)
-    source = SampledOD(trips, plan.config.num_gene, plan.config.seed)
-    seed = plan.config.seed
+    seed, on_bad_rows = plan.config.seed, plan.config.on_bad_rows
+    habits = load_habits(plan.data_dir, on_bad_rows)
+    trips = TripDataset.load(plan.data_dir, job.od_source, habits.network, on_bad_rows=on_bad_rows)
+    source = SampledOD(trips, plan.config.num_gene, seed)
     return write_baseline(job.model.baseline, habits, source, job.generated_file, seed).figures

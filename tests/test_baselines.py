@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from metrics.generated import read_generated
 from runtime.errors import UserError
 from search.od import ListedOD
 from search.trips import GeneratedTrip, TripRequests
+from tools.baselines import main as write_baselines
 
 NAMES: list[BaselineName] = list(BASELINES)
 
@@ -139,6 +141,24 @@ def test_files_run_through_the_reader(habits: Habits, tmp_path: Path) -> None:
     assert found.reached is not None
     assert found.reached.mean() == pytest.approx(result.reached_rate)
     assert found.trips.start_time.tolist() == requests.start.tolist()
+
+
+def test_bad_rows_are_skipped_where_that_is_asked_for(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    city, output = tmp_path / "city", tmp_path / "made"
+    shutil.copytree(tiny_city, city, ignore=shutil.ignore_patterns(".cache"))
+    for split in ("train", "test"):
+        with (city / f"{split}.csv").open("a") as file:
+            file.write("7,7,0,nowhere,never\n")
+    asked = ["--data_dir", str(city), "--output_dir", str(output), "--only=markov_1"]
+    asked += ["--num_gene", "5"]
+    monkeypatch.setattr("sys.argv", ["tools.baselines", *asked])
+    with pytest.raises(UserError, match="on_bad_rows"):
+        write_baselines()
+    monkeypatch.setattr("sys.argv", ["tools.baselines", *asked, "--on_bad_rows", "skip"])
+    write_baselines()
+    assert (output / "markov_1.csv").read_text().count("\n") == 6
 
 
 def test_names_are_checked() -> None:

@@ -167,6 +167,20 @@ def test_utility_is_a_section(folder: Path) -> None:
     assert (shared / "figures.json").exists()
 
 
+def test_bad_rows_are_skipped_for_models_and_yardsticks_alike(
+    folder: Path, messages: list[str]
+) -> None:
+    for split in ("train", "test"):
+        with (folder / "city" / f"{split}.csv").open("a") as file:
+            file.write("7,7,0,nowhere,never\n")
+    only = {"models": ["vanilla"], "od_sources": ["test"], "baselines": ["markov_1"]}
+    refused = run(folder, **only, skip_eval=True)
+    assert {generation for generation, _ in refused.values()} == {"failed"}
+    assert any("set on_bad_rows (" in line for line in messages)
+    done = run(folder, **only, report=False, on_bad_rows="skip")
+    assert len(done) == 2 and set(done.values()) == {("done", "done")}
+
+
 def test_changed_model_or_dataset_is_generated_anew(folder: Path) -> None:
     only = {"models": ["vanilla"], "od_sources": ["test"], "report": False}
     run(folder, **only)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from baselines.generators import BASELINES, chosen_baselines
 from baselines.writing import load_habits, write_baseline
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from config.generation import DEFAULT_NUM_TRIPS
 from data.generation_record import record_path
 from dataset import TripDataset
@@ -37,12 +39,17 @@ def main() -> None:
     outputs = {name: _results(file, arguments.force) for name, file in files.items()}
     for results in outputs.values():
         results.check()
-    habits = load_habits(arguments.data_dir)
+    habits = load_habits(arguments.data_dir, arguments.on_bad_rows)
     source: ODSource
     if arguments.od_file is not None:
         source = ListedOD.read(arguments.od_file, habits.network, arguments.num_gene)
     else:
-        trips = TripDataset.load(arguments.data_dir, arguments.od_source, habits.network)
+        trips = TripDataset.load(
+            arguments.data_dir,
+            arguments.od_source,
+            habits.network,
+            on_bad_rows=arguments.on_bad_rows,
+        )
         source = SampledOD(trips, arguments.num_gene or DEFAULT_NUM_TRIPS, arguments.seed)
     for name, output in files.items():
         with outputs[name].of(habits.inputs).written():
@@ -66,6 +73,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--od_source", choices=["train", "test"], default="test", help="split to draw pairs from")
     add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
     add("--seed", type=int, default=0, help="of OD pairs and walks")
+    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
     add("--output_dir", default="gene/baselines", help="one <name>.csv for each")
     add_force_argument(parser)
     return parser.parse_args()
