@@ -17,6 +17,7 @@ from data.road_network import RoadNetwork
 from data.splits import has_split, split_file
 from evaluation import evaluate, track
 from metrics.scenarios import SHIPPED
+from models.checkpoint import read_student_file
 from pipeline.generation import run_generator, training_config
 from pipeline.job_result import JobResult
 from pipeline.latency import latency_file
@@ -30,7 +31,7 @@ from runtime.inputs import Inputs
 from runtime.logs import get_logger
 from runtime.placing import clear, placing
 from runtime.wandb_run import start_run
-from search.searches import identity_of
+from search.searches import fits_costs, identity_of
 
 logger = get_logger("pipeline")
 
@@ -141,29 +142,31 @@ class Pipeline:
             zones = RoadNetwork.load(folder).require_zones()
         return zones.content_hash
 
-    def _data(self, od_source: str) -> Inputs:
-        """The network, the training trips and those that OD pairs are drawn from."""
+    def _data(self, *splits: str) -> Inputs:
+        """The network and the trips of these splits."""
         folder = self.plan.data_dir
         hashes = {
             split: sha256_of_file(split_file(folder, split))
-            for split in ("train", od_source)
+            for split in splits
             if has_split(folder, split)
         }
         return Inputs(network=self.material.network.content_hash, **hashes)
 
     def _generation_inputs(self, job: Job) -> dict[str, Any]:
         config = self.config
+        splits = {"train", job.od_source} | ({"val"} if _asks_validation_trips(job) else set())
+        data = self._data(*splits)
         if job.model.baseline is not None:
             return {
                 "step": "baseline",
-                **replace(self._data(job.od_source), model=job.model.baseline).to_json(),
+                **replace(data, model=job.model.baseline).to_json(),
                 "num_gene": config.num_gene,
                 "seed": config.seed,
             }
         return {
             "step": "generation",
             **replace(
-                self._data(job.od_source),
+                data,
                 model=sha256_of_file(job.model.file),
                 zones=self._zones_hash(job),
             ).to_json(),
@@ -212,3 +215,12 @@ class Pipeline:
         entry.finish([job.evaluation_folder / name for name in evaluated.files])
         result.results, result.assessment = evaluated.metrics, evaluated.assessment
         result.evaluation = "done"
+
+
+def _asks_validation_trips(job: Job) -> bool:
+    """Whether the search's costs, or how its student's times spread, are found out on them."""
+    if job.model.baseline is not None:
+        return False
+    if fits_costs(job.search) or job.search.times == "expected":
+        return fits_costs(job.search)
+    return read_student_file(job.model.file).travel_times is None

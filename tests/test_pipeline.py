@@ -15,13 +15,14 @@ import pytest
 
 from config import dump_config, load_evaluation_config
 from config.evaluation import EvaluationConfig
-from pipeline.plan import make_plan, searches_of
+from pipeline.plan import Job, Plan, make_plan, searches_of
 from python_pipeline import main, run_pipeline
 from runtime.errors import UserError
 from runtime.wandb_sync import BackgroundSync
 from search.searches import label_of
 from tests.programs import environment, server
 from tests.training_helpers import tiny_config
+from train_with_distill import TrainResult
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ("run_gene_eval_pipeline.sh", "run_all_seeds.sh")
@@ -203,6 +204,39 @@ def test_trips_are_made_anew_after_train_csv_or_the_zones_changed(folder: Path) 
     zones.write_text("\n".join(lines) + "\n")
     refused = {("vanilla", "test"): ("failed", "not asked for")}  # the student knows its zones
     assert run(folder, **only) == refused
+
+
+def written_at_once(job: Job, plan: Plan, **how: Any) -> dict[str, float]:
+    """In place of a generator, where only what is made anew is asked."""
+    job.generated_file.parent.mkdir(parents=True, exist_ok=True)
+    job.generated_file.write_text(job.title)
+    return {}
+
+
+def test_trips_that_ask_validation_trips_are_made_anew_after_these_changed(
+    folder: Path, vanilla_run: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.steps.run_generator", written_at_once)
+    shutil.copy(vanilla_run.checkpoint, folder / "models" / "knows_its_times.pth")
+    only = {"od_sources": ["test"], "baselines": ["shortest_path"], "skip_eval": True}
+    searches = ({"times": "drawn"}, {"times": "expected", "beam_width": 1})
+    fitted = {"times": "expected", "search": "astar", "costs": "fitted"}
+
+    def made_anew() -> list[set[str]]:
+        found = [run(folder, **only, **search) for search in (*searches, fitted)]
+        return [
+            {model for (model, _), (made, _) in each.items() if made == "done"} for each in found
+        ]
+
+    assert made_anew()[0] == {"vanilla", "distilled", "knows_its_times", "shortest_path"}
+    assert made_anew() == [set(), set(), set()]
+    val = folder / "city" / "val.csv"
+    val.write_text("".join(val.read_text().splitlines(keepends=True)[:-1]))
+    # The published students do not say how their travel times spread.
+    students = {"vanilla", "distilled"}
+    assert made_anew() == [students, set(), students | {"knows_its_times"}]
+    val.unlink()
+    assert made_anew()[1] == set()
 
 
 def test_figures_of_other_measures_are_not_up_to_date(
