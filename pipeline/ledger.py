@@ -53,6 +53,10 @@ class Entry:
         record = self._record()
         return record is not None and record.get("key") == self.key
 
+    def was_stopped(self) -> bool:
+        """Whether it was begun with them and did not end; else its files are not to go on with."""
+        return self.was_begun() and (self._record() or {}).get("state") != "done"
+
     def begin(self) -> None:
         """Writes down that the step is under way; what it left before is its own to replace."""
         self._adopt()

@@ -106,7 +106,7 @@ class Pipeline:
         if not self.config.force and entry.is_done():
             logger.info("%s is up to date.", job.generated_file)
             return "up to date"
-        resume = not self.config.force and entry.was_begun() and job.generated_file.exists()
+        resume = not self.config.force and entry.was_stopped() and job.generated_file.exists()
         if entry.path.exists() and read_record(job.generated_file) is None:
             # Trips that the ledger knows are ours, so is their record: it is damaged.
             clear(record_path(job.generated_file))

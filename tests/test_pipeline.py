@@ -279,6 +279,18 @@ def test_killed_generation_goes_on_where_it_stopped(folder: Path) -> None:
     assert performance["resumed"] == 3
 
 
+def test_finished_trips_that_were_changed_are_made_anew_not_gone_on_with(folder: Path) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "skip_eval": True, "times": "expected"}
+    run(folder, **only)
+    file = folder / "gene" / "vanilla" / "seed42" / "testod_beam2.csv"
+    whole = file.read_text()
+    for changed in (whole.replace("[", "[0, ", 1), whole.replace("[", "x", 1)[:-9] + "\n"):
+        file.write_text(changed)
+        assert run(folder, **only) == {("vanilla", "test"): ("done", "not asked for")}
+        assert file.read_text() == whole
+    assert json.loads(file.with_suffix(".json").read_text())["resumed"] == 0
+
+
 def test_skip_gene_evaluates_what_is_there(folder: Path, parity_dir: Path) -> None:
     only = {"models": ["vanilla"], "od_sources": ["test"], "skip_gene": True}
     assert run(folder, **only) == {("vanilla", "test"): ("not asked for", "failed")}
