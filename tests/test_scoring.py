@@ -437,6 +437,15 @@ def test_drivers_out_of_character_are_labelled(tiny_city: Path, tmp_path: Path) 
         assert same == (row.strip('"') == "")
 
 
+def test_trips_of_ones_own_may_be_parquet(
+    tiny_city: Path, tmp_path: Path, network: RoadNetwork
+) -> None:
+    pl.read_csv(tiny_city / "test.csv").write_parquet(tmp_path / "trips.parquet")
+    found = read_any_trips(tmp_path / "trips.parquet", network)
+    written = read_any_trips(tiny_city / "test.csv", network)
+    assert found.content_hash == written.content_hash
+
+
 def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:
     trips = TripDataset.load(city, "train", RoadNetwork.load(city))
     with (tmp_path / "labels.csv").open("w", newline="") as file:

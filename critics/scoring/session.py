@@ -204,7 +204,7 @@ def read_any_trips(path: Path, network: RoadNetwork) -> Trips:
 
     if not path.is_file():
         raise UserError(f"The file of trips {path} does not exist.")
-    if "gene_trace_road_id" in read_header(path):
+    if path.suffix != ".parquet" and "gene_trace_road_id" in read_header(path):
         return read_generated(path, network).trips
     chunks = list(read_trips(path, network, "error"))
     if not sum(len(chunk.lengths) for chunk in chunks):
