@@ -34,7 +34,7 @@ from critics.scoring.pace import UsualTimes
 from critics.scoring.perplexity import log_perplexity, token_log_perplexity
 from critics.scoring.running import Reader, RunningScores, StudentReader, TeacherReader
 from critics.scoring.scores import JudgeScorer, Normality
-from critics.scoring.session import read_any_trips
+from critics.scoring.session import read_any_trips, read_labels
 from critics.scoring.statistics import largest_window, most_surprising
 from critics.scoring.trips import Surroundings, as_trips, position_offsets
 from critics.weights import build_lmtad, load_weights
@@ -444,6 +444,29 @@ def test_trips_of_ones_own_may_be_parquet(
     found = read_any_trips(tmp_path / "trips.parquet", network)
     written = read_any_trips(tiny_city / "test.csv", network)
     assert found.content_hash == written.content_hash
+
+
+@pytest.mark.parametrize(
+    "text", ["label\n\nloop\n\n", "\ufefflabel\n0\nloop\n\n\n\n", "trip,label\n0,\n1,loop\n2,\n\n"]
+)
+def test_labels_may_be_empty(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    assert read_labels(path, 3).tolist() == ["", "loop", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("trip,label\n0,loop\n1\n", "row 2 ends before its label"),
+        ("label\nloop\n", "1 labels for 2 trips"),
+        ("", "no column"),
+    ],
+)
+def test_labels_that_lack_a_trip_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=reason):
+        read_labels(tmp_path / "labels.csv", 2)
 
 
 def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:

@@ -218,14 +218,9 @@ def read_any_trips(path: Path, network: RoadNetwork) -> Trips:
 
 def read_labels(path: Path, num_trips: int) -> NDArray[np.str_]:
     """One label for each trip, in their order: empty, 0 or `normal` is normal. [n]"""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if "label" not in (rows.fieldnames or []):
-                raise UserError(f"{path} has no column `label`.")
-            labels = [(row["label"] or "").strip() for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The labels {path} cannot be read: {error}.") from error
+    labels = _label_column(path)
+    while len(labels) > num_trips and not labels[-1]:
+        labels.pop()  # blank lines at the end
     if any("\0" in label for label in labels):
         raise UserError(f"The labels {path} hold NUL bytes; the file is damaged.")
     if len(labels) != num_trips:
@@ -235,3 +230,22 @@ def read_labels(path: Path, num_trips: int) -> NDArray[np.str_]:
     normal = ("0", "normal", "false", "False")
     named = {"1": "anomaly", "true": "anomaly", "True": "anomaly"}
     return np.array(["" if label in normal else named.get(label, label) for label in labels])
+
+
+def _label_column(path: Path) -> list[str]:
+    """The labels as they are written."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            # Where labels stand alone, a blank line is an empty one.
+            found = [row or [""] for row in rows if row or len(header) == 1]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The labels {path} cannot be read: {error}.") from error
+    if "label" not in header:
+        raise UserError(f"{path} has no column `label`.")
+    place = header.index("label")
+    for number, row in enumerate(found, 1):
+        if len(row) <= place:
+            raise UserError(f"{path}: row {number} ends before its label; an empty one is normal.")
+    return [row[place].strip() for row in found]
