@@ -6,9 +6,10 @@ best one that stood on the destination; when all beams have died or `max_steps` 
 continued without one, it returns the beam that came nearest. Width 1 is the greedy walk.
 
 A partial trip only becomes less probable, so one that is no more probable than a known arrival
-cannot win, nor can it push out of the beam one that can. Therefore a narrow beam goes ahead, and
-the whole one then follows from the first road on, but for what cannot win any more: the same trips
-from a fraction of the encoded positions, those of the scouts known already.
+cannot win, nor can it push out of the beam one that can. Therefore narrow beams go ahead, each four
+times as wide as the one before, and the whole one then follows from the first road on, but for what
+cannot win any more: the same trips, or likelier ones that scouts found, from a fraction of the
+encoded positions, those of the scouts known already.
 
 `first_arrival`, as in the documents: the search ends with the first beam that stands on the
 destination, a road is continued from once, and one that was looked at counts as entered.
@@ -32,7 +33,6 @@ from search.interface import (
 )
 from search.kernels.layout import Beams, Continued, Partial, Scouts, Slots
 
-_SCOUTS = 1 / 8  # of a beam's width, at least one
 _BYTES_PER_ROAD = 5
 
 
@@ -47,15 +47,15 @@ class BeamSearch:
         max_steps: int,
         *,
         first_arrival: bool = False,
-        scouts: int | None = None,
+        scouts: int = 1,
     ) -> None:
-        """`scouts`: the width of the beam that goes ahead; as wide as the beam: none does."""
+        """`scouts`: the width of the first beam that goes ahead; as wide as the last: none does."""
         self.graph, self.max_steps, self.first_arrival = graph, max_steps, first_arrival
         self.num_slots = slots = graph.limit_slots(num_slots, _BYTES_PER_ROAD)
         self.state = Slots.free(slots, graph.num_roads)
-        scouts = scouts or max(1, int(_SCOUTS * width))
-        self.comes_again = width > scouts and not first_arrival
-        self.scouts = Scouts.none_yet(slots, scouts if self.comes_again else 0)
+        self.first_width = width if first_arrival else min(scouts, width)
+        self.comes_again = self.first_width < width
+        self.scouts = Scouts.none_yet(slots)
         self.beams = Beams(
             filled=np.zeros(slots, dtype=np.int64),
             at=np.full((3, slots, width), NO_NODE, dtype=np.int64),
@@ -76,7 +76,7 @@ class BeamSearch:
         from search.kernels.beam import begin_beams
 
         self.state.begin(trips.slots, trips.destination)
-        self.scouts.begin(trips.slots, trips.origin, trips.start)
+        self.scouts.begin(trips.slots, trips.origin, trips.start, self.first_width)
         begin_beams(trips.slots, trips.origin, trips.start, self.state, self.beams)
 
     def select(self) -> tuple[PartialTrips, Outcomes]:

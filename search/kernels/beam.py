@@ -8,6 +8,8 @@ from runtime.jit import kernel
 from search.kernels.beam_rows import begin_beam, end_search, list_row
 from search.kernels.common import distance_m
 
+_WIDER = 4  # times the scouts' width is that of what follows them
+
 
 @kernel()
 def begin_beams(slots, origin, start, state, beams):  # type: ignore[no-untyped-def]
@@ -25,7 +27,7 @@ def select_beams(  # type: ignore[no-untyped-def]
     """Looks at every beam: ends searches, and lists in `out` the partial trips to continue.
 
     A search ends when no beam is more probable than the best arrival (with `first_arrival`: when
-    there is one); scouts that are done so send the whole beam after them. Returns the numbers of
+    there is one); scouts that are done so send a wider beam after them. Returns the numbers of
     partial trips in `out` and in `ended`.
     """
     num_out, num_ended = 0, 0
@@ -33,8 +35,8 @@ def select_beams(  # type: ignore[no-untyped-def]
         if not state.active[s]:
             continue
         listed = _list_rows(s, state, beams, roads, max_steps, first_arrival, out, num_out)
-        if listed == 0 and scouts.ahead[s]:
-            _send_all(s, state, beams, scouts)
+        while listed == 0 and scouts.width[s] < beams.log_prob.shape[1]:
+            _send_more(s, state, beams, scouts)
             listed = _list_rows(s, state, beams, roads, max_steps, first_arrival, out, num_out)
         if listed > 0:
             state.steps[s] += listed
@@ -48,12 +50,12 @@ def select_beams(  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _send_all(s, state, beams, scouts):  # type: ignore[no-untyped-def]
-    """Begins a slot's beam again, with the scouts' arrival as what it has to beat."""
+def _send_more(s, state, beams, scouts):  # type: ignore[no-untyped-def]
+    """Begins a slot's beam again, wider, with the best arrival so far as what it has to beat."""
     known = beams.arrival_log_prob[s]
     begin_beam(s, scouts.origin[s], scouts.start[s], state, beams)
     beams.arrival_log_prob[s] = known
-    scouts.ahead[s] = False
+    scouts.width[s] = min(_WIDER * scouts.width[s], beams.log_prob.shape[1])
     state.steps[s] = 0
 
 
@@ -121,7 +123,7 @@ def update_beams(continued, roads, state, beams, scouts, first_arrival):  # type
         s = continued.slot[n]
         if s != previous:
             beams.filled[s] = 0
-            width = scouts.width if scouts.ahead[s] else beams.log_prob.shape[1]
+            width = scouts.width[s]
             previous = s
         first = roads.offsets[continued.road[n]]
         for c in range(roads.offsets[continued.road[n] + 1] - first):

@@ -84,21 +84,19 @@ class Beams(NamedTuple):
 class Scouts(NamedTuple):
     """Narrow beams that go ahead of wide ones, which then need to follow only what may win."""
 
-    width: int  # 0: none go ahead
-    ahead: BoolArray  # [S], whether a slot's scouts are on their way
+    width: IntArray  # [S], of the beam that is on its way
     origin: IntArray  # [S]
     start: IntArray  # [S]
 
     @classmethod
-    def none_yet(cls, num_slots: int, width: int) -> Scouts:
+    def none_yet(cls, num_slots: int) -> Scouts:
         """Slots without trips."""
-        numbers = np.zeros(num_slots, dtype=np.int64)
-        return cls(width, np.zeros(num_slots, dtype=bool), numbers, numbers.copy())
+        return cls(*np.zeros((3, num_slots), dtype=np.int64))
 
-    def begin(self, slots: IntArray, origin: IntArray, start: IntArray) -> None:
-        """Scouts set out in some of them."""
-        self.ahead[slots] = self.width > 0
-        self.origin[slots], self.start[slots] = origin, start
+    def begin(self, new: IntArray, origin: IntArray, start: IntArray, width: int) -> None:
+        """Beams of a width set out in some slots."""
+        self.width[new] = width
+        self.origin[new], self.start[new] = origin, start
 
 
 class Blocks(NamedTuple):
