@@ -219,8 +219,7 @@ class Pipeline:
 
 def _asks_validation_trips(job: Job) -> bool:
     """Whether the search's costs, or how its student's times spread, are found out on them."""
-    if job.model.baseline is not None:
-        return False
-    if fits_costs(job.search) or job.search.times == "expected":
-        return fits_costs(job.search)
-    return read_student_file(job.model.file).travel_times is None
+    if job.model.baseline is not None or fits_costs(job.search):
+        return job.model.baseline is None
+    draws_times = job.search.times == "drawn"
+    return draws_times and read_student_file(job.model.file).travel_times is None
