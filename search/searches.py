@@ -9,11 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import get_args
 
-from config.generation import MAX_BEAM_WIDTH, SearchName, SearchSettings
+from config.generation import SearchName, SearchSettings
 from search.graph import SearchGraph
 from search.interface import Chosen, Search, SearchKind
 
-_BEHIND_SCOUTS = 2  # partial trips of one trip that are continued at a time, on average
+_BEHIND_SCOUTS = 8  # of so many places in a beam one is taken, on average
 
 
 def kind_of(name: SearchName) -> SearchKind:
@@ -61,8 +61,9 @@ def rows_per_trip(settings: SearchSettings) -> int:
 
 def usual_rows_per_trip(settings: SearchSettings) -> int:
     """How many are on average: behind scouts little is left of a wide beam."""
+    rows = rows_per_trip(settings)
     follows_scouts = settings.name == "beam" and settings.arrival == "best"
-    return min(rows_per_trip(settings), _BEHIND_SCOUTS if follows_scouts else MAX_BEAM_WIDTH)
+    return max(1, rows // _BEHIND_SCOUTS) if follows_scouts else rows
 
 
 def unread(settings: SearchSettings) -> list[str]:
