@@ -252,15 +252,21 @@ class FolderLock:
 
 def move_aside(path: Path) -> Path:
     """Gives what lies at `path` another name beside it, the time added; returns that."""
+    target = free_name(path)
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise UserError(f"{path} cannot be moved aside: {error.strerror or error}.") from error
+    return target
+
+
+def free_name(path: Path) -> Path:
+    """A name beside `path` that nothing has: its own with the time added."""
     first = path.with_name(f"{path.name}.{timestamp()}")
     target, counter = first, 1
     while target.exists() or target.is_symlink():
         counter += 1
         target = first.with_name(f"{first.name}-{counter}")
-    try:
-        path.rename(target)
-    except OSError as error:
-        raise UserError(f"{path} cannot be moved aside: {error.strerror or error}.") from error
     return target
 
 

@@ -7,7 +7,9 @@ import math
 import os
 import pickle
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -497,6 +499,31 @@ def test_each_study_has_its_own_folders(tmp_path: Path) -> None:
     again = TrialFolders.open(root, "a", "3")  # the store was deleted, the study begun anew
     assert again.root == root and not (root / "trial_000_vanilla_complete").exists()
     assert len(list(tmp_path.glob("trials.*/trial_000_vanilla_complete/model"))) == 1
+
+
+def test_a_study_begun_anew_leaves_those_of_other_names_where_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "trials"
+    TrialFolders.open(root, "quick", "1", "memory").finish(0, "vanilla", "complete")
+    kept = TrialFolders.open(root, "main", "2", "/main.db").running(1, "distilled").path
+    kept.mkdir(parents=True)
+    again = TrialFolders.open(root, "quick", "3", "memory")  # a study in memory is always new
+    assert again.root == root and not (root / "trial_000_vanilla_complete").exists()
+    assert len(list(tmp_path.glob("trials.*/trial_000_vanilla_complete"))) == 1
+    assert kept.is_dir() and TrialFolders.open(root, "main", "2", "/main.db").root == kept.parent
+
+
+def test_studies_that_begin_together_do_not_share_a_folder(tmp_path: Path) -> None:
+    names = [f"study{i}" for i in range(6)]
+    together = threading.Barrier(len(names))
+
+    def begin(name: str, root: Path) -> Path:
+        together.wait()
+        return TrialFolders.open(root, name, name).root
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for i in range(10):
+            folders = pool.map(begin, names, [tmp_path / str(i)] * len(names))
+            assert len(set(folders)) == len(names)
 
 
 def test_an_ended_trial_keeps_its_model_and_drops_what_resuming_needed(tmp_path: Path) -> None:

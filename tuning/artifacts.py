@@ -17,19 +17,21 @@ from runtime.errors import UserError
 from runtime.files import (
     FolderLock,
     atomic_write_text,
-    move_aside,
+    free_name,
     read_json,
     replace_atomically,
     write_json,
 )
 from runtime.logs import get_logger
 from runtime.placing import make_way
+from runtime.written import LOCK_NAME as RESULTS_LOCK
 from training.folder import RunFolder
 from tuning.records import Mode
 
 logger = get_logger("tune")
 
 OWNER_FILE = ".study.json"
+LOCK_FILE = ".studies.lock"  # of the folder that studies share
 Outcome = Literal["complete", "pruned", "failed"]
 
 
@@ -88,16 +90,17 @@ class TrialFolders:
     ) -> TrialFolders:
         """The study's folder; call it while holding the study's lock."""
         root = Path(trials_dir)
-        owner = _owner(root)
-        if owner is not None and owner.study_name != study_name:
-            root = root / study_name
+        with FolderLock(root, name=LOCK_FILE, wait=True):  # studies of other names begin, too
             owner = _owner(root)
-        if owner is not None and owner.identity != identity:
-            refuse_other_store(root, owner.store, store)
-            _move_aside(root)
-        if owner is None or owner.identity != identity:
-            write_json(root / OWNER_FILE, asdict(_Owner(study_name, identity, store)))
-        return cls(root)
+            if owner is not None and owner.study_name != study_name:
+                root = root / study_name
+                owner = _owner(root)
+            if owner is not None and owner.identity != identity:
+                refuse_other_store(root, owner.store, store)
+                _move_aside(root)
+            if owner is None or owner.identity != identity:
+                write_json(root / OWNER_FILE, asdict(_Owner(study_name, identity, store)))
+            return cls(root)
 
     def running(self, number: int, mode: Mode) -> TrialFolder:
         """The folder of a trial that is not over."""
@@ -187,12 +190,27 @@ def _owner(root: Path) -> _Owner | None:
 
 
 def _move_aside(root: Path) -> None:
-    """Makes room for a study of the same name, unless the earlier one is being worked on."""
+    """Makes room for a study of the same name, unless the earlier one is being worked on.
+
+    Folders of studies of other names stay: they may be worked on, and their stores know them.
+    """
     for lock in root.glob(".*_running.lock"):
         with FolderLock(root, name=lock.name, guards=root):
             pass
-    target = move_aside(root)
+    stays = (LOCK_FILE, RESULTS_LOCK, OWNER_FILE)
+    own = [path for path in root.iterdir() if path.name not in stays and not _is_study(path)]
+    target = free_name(Path(os.path.realpath(root)))  # a link may lead to another disk
+    try:
+        target.mkdir()
+        for path in (*own, root / OWNER_FILE):  # which comes last: a killed move is gone on with
+            path.rename(target / path.name)
+    except OSError as error:
+        raise UserError(f"{root} cannot be moved aside: {error.strerror or error}.") from error
     logger.info("The trials of an earlier study of this name were moved to %s.", target)
+
+
+def _is_study(path: Path) -> bool:
+    return (path / OWNER_FILE).is_file()
 
 
 def write_failure(folder: TrialFolder, text: str) -> None:
