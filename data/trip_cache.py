@@ -12,6 +12,7 @@ import math
 import os
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ def open_trips(
     if opened is not None:
         note_use(folder)
         return opened
-    with FolderLock(cache_dir, name=f".trips-{trip_file.stem}.lock", wait=True):
+    with _locked(cache_dir, trip_file.stem, folder):
         opened = _open(folder, source)  # another process may have built it while we waited
         if opened is None:
             _build(trip_file, network, on_bad_rows, folder, source)
@@ -104,6 +105,28 @@ def open_trips(
     if opened is None:
         raise UserError(f"The trip cache {folder} does not verify right after it was written.")
     return opened
+
+
+@contextlib.contextmanager
+def _locked(cache_dir: Path, split: str, folder: Path) -> Iterator[None]:
+    """Keeps others from building the split's cache; where nothing can be written, says so."""
+    lock = FolderLock(cache_dir, name=f".trips-{split}.lock", wait=True)
+    try:
+        lock.acquire()
+    except UserError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritable(folder: Path, error: Exception) -> UserError:
+    reason = error.__cause__ or error
+    return UserError(
+        f"The trip cache {folder} cannot be written ({getattr(reason, 'strerror', reason)}); "
+        "choose another place with data.cache_dir."
+    )
 
 
 def _file_hash(trip_file: Path, cache_dir: Path) -> str:
@@ -118,7 +141,8 @@ def _file_hash(trip_file: Path, cache_dir: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     digest = sha256_of_file(trip_file)
-    write_json(memo, _signed({"identity": identity, "sha256": digest}))
+    with contextlib.suppress(UserError):  # a cache that is whole serves from a read-only folder too
+        write_json(memo, _signed({"identity": identity, "sha256": digest}))
     return digest
 
 
@@ -143,11 +167,7 @@ def _build(
         claim(folder)
         (folder / MANIFEST).unlink(missing_ok=True)
     except (UserError, OSError) as error:
-        reason = error.__cause__ or error
-        raise UserError(
-            f"The trip cache {folder} cannot be written ({getattr(reason, 'strerror', reason)}); "
-            "choose another place with data.cache_dir."
-        ) from error
+        raise _unwritable(folder, error) from error
     with _ColumnWriter(folder) as writer:
         for chunk in read_trips(trip_file, network, on_bad_rows, bad_rows):
             first = np.cumsum(chunk.lengths, dtype=np.int64) - chunk.lengths

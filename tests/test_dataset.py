@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -183,6 +184,23 @@ def test_changed_trips_are_read_anew(city: Path, network: RoadNetwork) -> None:
 
 def tell_content_hash(folder: Path) -> None:
     print(TripDataset.load(folder, "train", RoadNetwork.load(folder)).content_hash)
+
+
+def test_a_whole_cache_serves_where_nothing_can_be_written(
+    city: Path, network: RoadNetwork, tmp_path: Path
+) -> None:
+    made = TripDataset.load(city, "train", network)
+    moved = shutil.copytree(city, tmp_path / "moved")  # its remembered hash is of another place
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        found = TripDataset.load(moved, "train", network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert found.content_hash == made.content_hash and len(found) == len(made)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="choose another place with data"):
+        TripDataset.load(city, "train", network, cache_dir=tmp_path / "file" / "cache")
 
 
 def test_two_processes_may_build_the_cache_at_once(city: Path) -> None:
