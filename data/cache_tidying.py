@@ -7,7 +7,9 @@ kind and split the ones used last are kept, the others are removed and that is s
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,19 +52,24 @@ def entries(cache_dir: Path) -> list[CacheEntry]:
         name = _CACHE.fullmatch(path.name)
         if name is None or not path.is_dir():
             continue
-        files = [f for f in path.iterdir() if f.is_file() and _belongs(f)]
-        if not files and any(path.iterdir()):
-            continue  # only what somebody else left in it
-        stats = [file.stat() for file in files]
-        manifest = path / "manifest.json"
-        used = max((stat.st_mtime for stat in stats), default=path.stat().st_mtime)
-        size = sum(stat.st_blocks * 512 for stat in stats)
-        found.append(CacheEntry(path, name[1], name[2], size, used, manifest.exists()))
+        with contextlib.suppress(FileNotFoundError):  # another process removes it just now
+            stats = [each for file in path.iterdir() if (each := _stat_of_ours(file)) is not None]
+            if not stats and any(path.iterdir()):
+                continue  # only what somebody else left in it
+            manifest = path / "manifest.json"
+            used = max((each.st_mtime for each in stats), default=path.stat().st_mtime)
+            size = sum(each.st_blocks * 512 for each in stats)
+            found.append(CacheEntry(path, name[1], name[2], size, used, manifest.exists()))
     return sorted(found, key=lambda entry: -entry.used)
 
 
-def _belongs(file: Path) -> bool:
-    return file.name in cache_files.FILES or file.name.startswith(".")
+def _stat_of_ours(file: Path) -> os.stat_result | None:
+    """A file of the cache; None for somebody else's, and where it was renamed or removed since."""
+    if file.name in cache_files.FILES or file.name.startswith("."):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            return found if stat.S_ISREG(found.st_mode) else None
+    return None
 
 
 def tidy(cache_dir: Path, kind: str, split: str, *, used: Path | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,21 @@ def test_a_clock_set_back_costs_no_cache(city: Path) -> None:
         for file in opened.folder.iterdir():
             assert file.exists()
             os.utime(file, (4e9, 4e9))  # from now on the clock runs behind
+
+
+def test_caches_are_listed_while_others_build_and_remove_theirs(tmp_path: Path) -> None:
+    def build_and_remove() -> None:
+        for number in range(10_000):
+            folder = tmp_path / f"teacher-train-{number % 3:016x}"
+            folder.mkdir(exist_ok=True)
+            temporary = folder / ".journal.json.abcdefgh.tmp"
+            temporary.touch()
+            temporary.rename(folder / "journal.json")
+            if number % 5 == 0:
+                shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(build_and_remove)
+        while not others.done():
+            assert len(entries(tmp_path)) <= 3
+        others.result()
