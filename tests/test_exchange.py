@@ -111,6 +111,15 @@ def _convert(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     main()
 
 
+def test_a_split_in_parquet_is_converted_as_one_in_csv(
+    trips: Trips, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polars.read_csv(tiny_city / "train.csv").write_parquet(tmp_path / "train.parquet")
+    given = ("--trips", tmp_path / "train.parquet", "--data_dir", tiny_city)
+    _convert(monkeypatch, *given, "--to", "geoparquet", "--output", tmp_path / "lines.parquet")
+    assert len(polars.read_parquet(tmp_path / "lines.parquet")) == len(trips)
+
+
 def test_the_program_converts_generated_trips_there_and_back(
     trips: Trips,
     network: RoadNetwork,

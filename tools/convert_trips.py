@@ -68,7 +68,8 @@ def main() -> None:
 
 
 def _read(file: Path, network: RoadNetwork) -> Trips:
-    if file.is_file() and all(name in read_header(file) for name in REQUIRED):
+    of_text = file.is_file() and file.suffix != ".parquet"  # in which datasets alone may be
+    if of_text and all(name in read_header(file) for name in REQUIRED):
         return read_generated(file, network).trips
     return read_real_trips(file.parent, file.stem, network)
 
@@ -80,7 +81,7 @@ def _parse_arguments() -> argparse.Namespace:
         "tools.convert_trips",
     )
     add = parser.add_argument
-    add("--trips", metavar="CSV", help="a generated file, or a split of real trips")
+    add("--trips", metavar="FILE", help="a generated file, or a split of real trips")
     add("--data_dir", help="the dataset folder with the road network")
     add("--to", choices=["geoparquet", "kepler", "libcity"], help="the format to write")
     add("--libcity", metavar="FOLDER", help="read LibCity's atomic files instead")
