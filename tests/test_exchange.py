@@ -120,6 +120,18 @@ def test_a_split_in_parquet_is_converted_as_one_in_csv(
     assert len(polars.read_parquet(tmp_path / "lines.parquet")) == len(trips)
 
 
+def test_bad_rows_of_a_split_are_left_out_where_asked(
+    trips: Trips, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.csv").write_text((tiny_city / "train.csv").read_text() + "not a trip\n")
+    given = ("--trips", tmp_path / "train.csv", "--data_dir", tiny_city, "--to", "geoparquet")
+    with pytest.raises(UserError, match="on_bad_rows"):
+        _convert(monkeypatch, *given, "--output", tmp_path / "lines.parquet")
+    skip = ("--on_bad_rows", "skip", "--output", tmp_path / "lines.parquet")
+    _convert(monkeypatch, *given, *skip)
+    assert len(polars.read_parquet(tmp_path / "lines.parquet")) == len(trips)
+
+
 def test_the_program_converts_generated_trips_there_and_back(
     trips: Trips,
     network: RoadNetwork,

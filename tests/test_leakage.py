@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ def test_members_are_the_trips_that_a_student_saw(
     monkeypatch.setattr("sys.argv", ["tools.leakage", *words])
     leakage_main()
     assert "beside 5 training trips" in capsys.readouterr().out
+
+
+def test_bad_rows_of_real_trips_are_left_out_where_asked(
+    tiny_city: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    city = Path(shutil.copytree(tiny_city, tmp_path / "city"))
+    generated = _as_generated(tiny_city, tmp_path)
+    words = ["tools.leakage", "--generated_file", str(generated), "--data_dir"]
+    monkeypatch.setattr("sys.argv", [*words, str(tiny_city)])
+    leakage_main()
+    expected = capsys.readouterr().out
+    for split in ("train", "test"):
+        with (city / f"{split}.csv").open("a") as file:
+            file.write("not a trip\n")
+    monkeypatch.setattr("sys.argv", [*words, str(city), "--on_bad_rows", "skip"])
+    leakage_main()
+    assert capsys.readouterr().out == expected
 
 
 def _as_generated(city: Path, folder: Path) -> Path:

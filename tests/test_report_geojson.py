@@ -128,6 +128,21 @@ def test_bundle_holds_the_run_and_nothing_from_elsewhere(run_dir: Path, tmp_path
         assert check_feature_collection(bundle / "geojson" / f"{name}.geojson")
 
 
+def test_bundle_leaves_out_the_trips_that_its_run_left_out(
+    run_dir: Path, city: Path, tmp_path: Path
+) -> None:
+    whole = collect("whole", run_dir, None, tmp_path / "backup")
+    with (city / "test.csv").open("a") as file:
+        file.write("not a trip\n")
+    with pytest.raises(UserError, match="on_bad_rows"):
+        collect("refused", run_dir, None, tmp_path / "backup")
+    with (run_dir / "config.yaml").open("a") as file:
+        file.write("data: {on_bad_rows: skip}\n")
+    bundle = collect("skipped", run_dir, None, tmp_path / "backup")
+    real = Path("geojson") / "real_test.geojson"
+    assert (bundle / real).read_text() == (whole / real).read_text()
+
+
 def test_bundle_says_that_its_student_is_damaged(
     run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -467,6 +468,21 @@ def test_labels_that_lack_a_trip_are_refused(tmp_path: Path, text: str, reason: 
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=reason):
         read_labels(tmp_path / "labels.csv", 2)
+
+
+def test_bad_rows_are_left_out_where_asked(city: Path, tmp_path: Path) -> None:
+    asked = ScoreRequest(models=[], data_dir=city, split="train")
+    expected = score(asked)
+    other = Path(shutil.copytree(city, tmp_path / "other"))
+    for split in ("train", "val"):
+        with (other / f"{split}.csv").open("a") as file:
+            file.write("not a trip\n")
+    asked = replace(asked, data_dir=other)
+    with pytest.raises(UserError, match="on_bad_rows"):
+        score(asked)
+    for file_of_trips in (None, other / "train.csv"):
+        found = score(replace(asked, trips_file=file_of_trips, on_bad_rows="skip"))
+        assert found.trips.content_hash == expected.trips.content_hash
 
 
 def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:

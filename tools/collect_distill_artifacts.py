@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from config.finding import find_data_dir
+from config.loading import load_config
 from data.generation_record import record_path, say_other_student
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
@@ -84,7 +86,7 @@ def collect(
     try:
         _copy_run(run, staging)
         _copy_generated(generated, staging / "generated")
-        _write_geojson(staging / "geojson", network, generated, od_source)
+        _write_geojson(staging / "geojson", network, generated, od_source, _on_bad_rows(run))
         _write_manifest(staging, run_name, run, generated)
         with _packed_beside(target, staging) if archive else contextlib.nullcontext():
             _put_in_place(staging, target)
@@ -173,9 +175,19 @@ def _copy_generated(generated: Path, folder: Path) -> None:
         shutil.copy2(beside, folder / beside.name)
 
 
-def _write_geojson(folder: Path, network: RoadNetwork, generated: Path, od_source: str) -> None:
-    trips = read_generated(generated, network)
-    real = read_real_trips(network.folder, od_source, network)
+def _on_bad_rows(run: Path) -> OnBadRows:
+    """What the run did with bad trips; a configuration that cannot be read does not tell."""
+    with contextlib.suppress(UserError):
+        if (run / "config.yaml").is_file():
+            return load_config(run / "config.yaml").data.on_bad_rows
+    return "error"
+
+
+def _write_geojson(
+    folder: Path, network: RoadNetwork, generated: Path, od_source: str, on_bad_rows: OnBadRows
+) -> None:
+    trips = read_generated(generated, network, on_bad_rows)
+    real = read_real_trips(network.folder, od_source, network, on_bad_rows)
     counts = {
         "roads.geojson": road_features(network),
         "generated.geojson": generated_features(trips, network),

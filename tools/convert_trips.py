@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from data.csv_reading import read_header
 from data.libcity import import_libcity
 from data.road_network import RoadNetwork
@@ -55,7 +57,7 @@ def main() -> None:
     results.check()
     network = RoadNetwork.load(arguments.data_dir)
     file = Path(arguments.trips)
-    trips = _read(file, network)
+    trips = _read(file, network, arguments.on_bad_rows)
     inputs = Inputs(network=network.content_hash, trips_file=sha256_of_file(file))
     with results.of(inputs).written():
         if arguments.to == "geoparquet":
@@ -67,11 +69,11 @@ def main() -> None:
     logger.info("%d trips are in %s.", len(trips), output)
 
 
-def _read(file: Path, network: RoadNetwork) -> Trips:
+def _read(file: Path, network: RoadNetwork, on_bad_rows: OnBadRows) -> Trips:
     of_text = file.is_file() and file.suffix != ".parquet"  # in which datasets alone may be
     if of_text and all(name in read_header(file) for name in REQUIRED):
-        return read_generated(file, network).trips
-    return read_real_trips(file.parent, file.stem, network)
+        return read_generated(file, network, on_bad_rows).trips
+    return read_real_trips(file.parent, file.stem, network, on_bad_rows)
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -84,6 +86,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--trips", metavar="FILE", help="a generated file, or a split of real trips")
     add("--data_dir", help="the dataset folder with the road network")
     add("--to", choices=["geoparquet", "kepler", "libcity"], help="the format to write")
+    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
     add("--libcity", metavar="FOLDER", help="read LibCity's atomic files instead")
     add("--output", required=True, help="a file, or a folder for --to libcity and --libcity")
     add_force_argument(parser)

@@ -47,11 +47,14 @@ def main() -> None:
     files = unique_names([Path(file) for file in arguments.generated_file])
     network = RoadNetwork.load(arguments.data_dir)
     training, held_out = (
-        read_real_trips(arguments.data_dir, split, network) for split in ("train", "test")
+        read_real_trips(arguments.data_dir, split, network, arguments.on_bad_rows)
+        for split in ("train", "test")
     )
     student = None
     if arguments.model_path is not None:
-        student = open_city(Config(data_dir=arguments.data_dir), Path(arguments.model_path))
+        config = Config(data_dir=arguments.data_dir)
+        config.data.on_bad_rows = arguments.on_bad_rows
+        student = open_city(config, Path(arguments.model_path))
     seen = student.config.data.max_train_trips if student is not None else None
     search = LeakSearch(training, held_out, network.num_roads, arguments.seed, seen)
     found = {}
@@ -81,7 +84,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--generated_file", nargs="+", required=True, metavar="CSV", help="one file or several")
     add("--data_dir", required=True, help="the dataset folder, with train.csv and test.csv")
     add("--model_path", metavar="FILE", help="the student whose likelihood is tried as an attack")
-    add("--on_bad_rows", choices=["error", "skip"], default="error", help="of generated trips")
+    add("--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips")
     add("--seed", type=int, default=0, help="of the trips that attacks are tried on")
     add("--output", metavar="JSON", help="write the findings there as well")
     add_force_argument(parser)

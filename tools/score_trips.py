@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from config.arguments import example_parser
+from config.choices import OnBadRows
 from config.generation import CostsName
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import AnomalyKind
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_trips", type=int, metavar="N", help="score only the first N trips")
     add("--format", choices=[name[1:] for name in FORMATS], default="parquet", help="of the trips")
     add("--output", metavar="DIR", help="default: scores/<time>")
+    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
     add("--no-yardsticks", action="store_true", help="no simple methods beside the models")
     add("--no-report", action="store_true", help="no HTML page")
     add("--seed", type=int, default=0, help="of the injected anomalies")
@@ -93,6 +95,7 @@ def _request(arguments: argparse.Namespace) -> ScoreRequest:
         max_trips=arguments.max_trips,
         seed=arguments.seed,
         device=str(resolve_device(arguments.cuda, arguments.device)),
+        on_bad_rows=arguments.on_bad_rows,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from config.choices import Window
+from config.choices import OnBadRows, Window
 from config.generation import CostsName, check_choice
 from config.schema import Config
 from critics.road_teacher import LMTADRoadTeacher
@@ -57,6 +57,7 @@ class ScoreRequest:
     max_trips: int | None = None
     seed: int = 0
     device: str = "cpu"
+    on_bad_rows: OnBadRows = "error"
 
     def check(self) -> None:
         """Raises `UserError` for what cannot be."""
@@ -115,10 +116,12 @@ class Scoring:
         folder = Path(request.data_dir)
         self.network = RoadNetwork.load(folder)
         if self.network.zones is None:
-            ensure_zones(folder, Config().data.num_zones)
+            ensure_zones(folder, Config().data.num_zones, on_bad_rows=request.on_bad_rows)
             self.network = RoadNetwork.load(folder)
-        self.train = TripDataset.load(folder, "train", self.network)
-        self.val = TripDataset.load(folder, "val", self.network)
+        self.train, self.val = (
+            TripDataset.load(folder, split, self.network, on_bad_rows=request.on_bad_rows)
+            for split in ("train", "val")
+        )
         self.normality = Normality.of(self.network, as_trips(self.train), as_trips(self.val))
 
     def inputs(self) -> Inputs:
@@ -140,6 +143,7 @@ class Scoring:
         request = self.request
         paths = [Path(path) for path in request.models]
         config = Config(data_dir=str(request.data_dir))
+        config.data.on_bad_rows = request.on_bad_rows
         device = torch.device(request.device)
         scorers: list[Scorer] = []
         for path, name in zip(paths, unique_names(paths) if paths else [], strict=True):
@@ -158,9 +162,11 @@ class Scoring:
         """The trips to be scored, and their labels where there are any."""
         request = self.request
         if request.trips_file is None:
-            trips = read_real_trips(request.data_dir, request.split, self.network)
+            trips = read_real_trips(
+                request.data_dir, request.split, self.network, request.on_bad_rows
+            )
         else:
-            trips = read_any_trips(Path(request.trips_file), self.network)
+            trips = read_any_trips(Path(request.trips_file), self.network, request.on_bad_rows)
         labels = None
         if request.labels is not None:
             labels = read_labels(Path(request.labels), len(trips))
@@ -197,16 +203,18 @@ def _knows_vocabulary(judge: Judge) -> LMTADRoadTeacher | None:
     return teacher if trained_on == "vocabulary" else None
 
 
-def read_any_trips(path: Path, network: RoadNetwork) -> Trips:
+def read_any_trips(path: Path, network: RoadNetwork, on_bad_rows: OnBadRows = "error") -> Trips:
     """Trips of a file in the dataset's format or in that of generated trips."""
     from data.csv_reading import read_header
-    from data.trip_csv import read_trips
+    from data.trip_csv import BadRows, read_trips
 
     if not path.is_file():
         raise UserError(f"The file of trips {path} does not exist.")
     if path.suffix != ".parquet" and "gene_trace_road_id" in read_header(path):
-        return read_generated(path, network).trips
-    chunks = list(read_trips(path, network, "error"))
+        return read_generated(path, network, on_bad_rows).trips
+    bad_rows = BadRows()
+    chunks = list(read_trips(path, network, on_bad_rows, bad_rows))
+    bad_rows.log(path)
     if not sum(len(chunk.lengths) for chunk in chunks):
         raise UserError(f"{path} has no usable trips.")
     return Trips.from_lengths(
