@@ -271,6 +271,18 @@ def test_storage_names(text: str, kind: str, location: str) -> None:
     assert (address.kind, address.location) == (kind, location)
 
 
+@pytest.mark.parametrize("text", ["sqlite:///~/s.db", "~/s.db", "~/s.log", "journal://~/s.log"])
+def test_a_store_may_lie_in_the_home_folder(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    address = StorageAddress.parse(text)
+    optuna.create_study(storage=open_storage(address))
+    assert address.file is not None and address.file.parent == tmp_path and address.file.exists()
+    with pytest.raises(UserError, match="home"):
+        open_storage(StorageAddress.parse(text.replace("~", "~nobody-here")))
+
+
 def test_a_store_is_shown_without_its_password() -> None:
     for url in ("postgresql://ann:secret@host/studies", "postgresql://ann@h/s?password=secret"):
         address = StorageAddress.parse(url)

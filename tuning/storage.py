@@ -61,23 +61,23 @@ class StorageAddress:
                 raise UserError(f"optuna.storage is {shown!r}; it names no file. Use {FORMS}.")
             return cls("journal", path)
         if "://" in text:
-            return cls("database", _with_driver(text))
+            return cls("database", _with_home(_with_driver(text)))
         if text.endswith(JOURNAL_SUFFIXES):
             return cls("journal", text)
         if text.endswith(DATABASE_SUFFIXES):
-            return cls("database", f"sqlite:///{text}")
+            return cls("database", _with_home(f"sqlite:///{text}"))
         raise UserError(f"optuna.storage is {shown!r}, which is not a store. Use {FORMS}.")
 
     @property
     def file(self) -> Path | None:
         """The file that holds the store; None for a server or memory."""
         if self.kind == "journal":
-            return Path(self.location).expanduser()
+            return _expanded(self.location)
         if self.kind == "database" and self.location.startswith("sqlite"):
             from sqlalchemy.engine import make_url
 
             name = make_url(self.location).database
-            return Path(name).expanduser() if name and name != ":memory:" else None
+            return Path(name) if name and name != ":memory:" else None
         return None
 
     @property
@@ -124,6 +124,21 @@ def _with_driver(url: str) -> str:
         if importlib.util.find_spec(module) is not None:
             return f"{name}://{rest}"
     return url
+
+
+def _with_home(url: str) -> str:
+    """A SQLite file's URL with the home folder in the place of `~`, which SQLite does not know."""
+    start = "sqlite:///"
+    if not url.startswith(f"{start}~"):
+        return url
+    return f"{start}{_expanded(url.removeprefix(start))}"
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # of a user whom the system does not know
+        raise UserError(f"optuna.storage is {path!r}: {error} Give the folder itself.") from error
 
 
 def open_storage(address: StorageAddress) -> BaseStorage:
