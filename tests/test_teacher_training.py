@@ -26,6 +26,7 @@ from critics.weights import load_weights
 from data.road_network import RoadNetwork
 from dataset import TripDataset
 from runtime.errors import UserError
+from runtime.logs import add_log_file, remove_log_file
 from runtime.precision import Precision
 from runtime.shutdown import ShutdownSignals, Stopped
 from runtime.torch_files import load_plain
@@ -297,8 +298,11 @@ def test_the_programs(
     monkeypatch.chdir(tmp_path)
     data = ["--data_dir", str(network.folder), "--cache_dir", str(trip_cache)]
     train = [*data, "--output", "t.pt", "--epochs", "1", "--n_embd", "16", "--n_head", "2"]
-    train += ["--device", "cpu", "--no-progress", "--vocabulary", "road", "--no-report"]
+    train += ["--device", "cpu", "--no-progress", "--vocabulary", "road"]
+    log = add_log_file(tmp_path / "lmtad.log")
     assert train_lmtad.main(train) == 0
+    remove_log_file(log)
+    assert "\nChoice of the next road" in (tmp_path / "lmtad.log").read_text()
     with pytest.raises(UserError, match="exists already"):
         train_lmtad.main(train)
     report = [*data, "--ckpt", "t.pt", "--windows", "2,full", "--json", "r.json"]

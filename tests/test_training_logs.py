@@ -96,6 +96,14 @@ def test_metrics_and_configuration(tiny_city: Path, tmp_path: Path) -> None:
     assert "Epoch 2: loss" in log and "Best epoch" in log
 
 
+def test_the_teacher_s_report_is_a_table(tiny_city: Path, tmp_path: Path) -> None:
+    settings = distilled(tiny_city, distill__teacher_report=True, optimizer_config__max_epoch=1)
+    result = train(tiny_config(tiny_city, tmp_path, **settings))
+    lines = (result.folder / "train.log").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("Choice of the next road"))
+    assert lines[first + 1].split() == ["accuracy", "at", "choices", "NLL", "ECE"]
+
+
 def test_stages_of_the_temperature_leave_their_students(tiny_city: Path, tmp_path: Path) -> None:
     settings = distilled(
         tiny_city,

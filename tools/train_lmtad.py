@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     train_teacher(options, network, train, val)
     if not args.no_report:
         teacher = road_teacher(options.output, network, device=options.device)
-        logger.info("%s", teacher_report(teacher, val, train).table())
+        logger.info("The teacher:\n%s", teacher_report(teacher, val, train).table())
     return 0
 
 

@@ -90,7 +90,7 @@ class ResourcePool:
             return
         self._reported.add(name)
         report = teacher_report(teacher, resources.val, resources.train, max_trips=REPORTED_TRIPS)
-        logger.info("The teacher %s. %s", teacher.name, report.table())
+        logger.info("The teacher %s:\n%s", teacher.name, report.table())
 
 
 def load_resources(config: Config) -> Resources:
