@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import shlex
 import signal
 import threading
 import time
@@ -281,6 +282,16 @@ def test_a_store_may_lie_in_the_home_folder(
     assert address.file is not None and address.file.parent == tmp_path and address.file.exists()
     with pytest.raises(UserError, match="home"):
         open_storage(StorageAddress.parse(text.replace("~", "~nobody-here")))
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a b", "why?", "50%", "#2"])
+def test_a_store_s_path_is_taken_as_it_is_written(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name / "s.db"
+    address = StorageAddress.parse(str(file))
+    optuna.create_study(storage=open_storage(address), study_name="s")
+    assert address.file == file and file.exists()
+    command = shlex.split(str(address.dashboard_command))
+    assert optuna.get_all_study_names(command[1]) == ["s"] and len(command) == 2
 
 
 def test_a_store_is_shown_without_its_password() -> None:

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import time
 import traceback
 from collections.abc import Iterator
@@ -65,7 +66,10 @@ class StorageAddress:
         if text.endswith(JOURNAL_SUFFIXES):
             return cls("journal", text)
         if text.endswith(DATABASE_SUFFIXES):
-            return cls("database", _with_home(f"sqlite:///{text}"))
+            from sqlalchemy.engine import URL
+
+            url = URL.create("sqlite", database=str(_expanded(text)))  # a path may hold % or ?
+            return cls("database", url.render_as_string())
         raise UserError(f"optuna.storage is {shown!r}, which is not a store. Use {FORMS}.")
 
     @property
@@ -103,7 +107,7 @@ class StorageAddress:
     @property
     def dashboard_command(self) -> str | None:
         """How `optuna-dashboard` opens the store."""
-        return None if self.kind == "memory" else f"optuna-dashboard {self.shown}"
+        return None if self.kind == "memory" else f"optuna-dashboard {shlex.quote(self.shown)}"
 
 
 def _with_password(text: str) -> str:
