@@ -126,6 +126,7 @@ def test_a_finished_run_is_not_trained_again(
     again = train(config)
     assert again.finished and again.history == vanilla_run.history
     assert again.checkpoint == best and best.stat().st_mtime_ns == before
+    assert again.batches_per_second == pytest.approx(vanilla_run.batches_per_second)
 
 
 def test_a_run_killed_at_its_very_end_still_says_how_its_times_spread(

@@ -399,10 +399,22 @@ class TrainingRun:
     def _best_student(self) -> BestStudent:
         return BestStudent(self.config, self.folder, self.resources, self.device)
 
+    def _batches_per_second(self) -> float:
+        """Of the whole run, of which this process may have trained little or nothing.
+
+        A run that only measures itself has a rate of its own.
+        """
+        if self.config.profiling.max_batches is not None:
+            return self.batches_done / self.busy_seconds if self.busy_seconds else 0.0
+        progress = self.progress
+        if not progress.seconds:
+            return 0.0
+        return progress.step * self.plan.batches_per_step / progress.seconds
+
     def report(self) -> TrainResult:
         """The result, and the table that shows it."""
         progress, folder = self.progress, self.folder
-        rate = self.batches_done / self.busy_seconds if self.busy_seconds else 0.0
+        rate = self._batches_per_second()
         if self.processes.is_main and self.config.profiling.max_batches and self.batches_done:
             logger.info("%d batches. %s", self.batches_done, self.profiler.mean())
         elif self.processes.is_main and progress.best:
