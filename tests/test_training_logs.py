@@ -84,6 +84,16 @@ def test_tensorboard(tiny_city: Path, tmp_path: Path) -> None:
     assert accuracies == pytest.approx([r["val_next_step_acc"] for r in result.history])
 
 
+def test_tensorboard_keeps_the_last_epoch_of_a_run_that_is_begun_again(
+    tiny_city: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(tiny_city, tmp_path)
+    logs = train(config).folder / "tensorboard_log"
+    before = read_events(logs)
+    train(config)
+    assert read_events(logs) == before
+
+
 def test_metrics_and_configuration(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path)
     result = train(config)

@@ -79,7 +79,9 @@ class Recorder:
             directory=self.folder.path,
             job_type="train",
         )
-        self.writer = MetricsWriter(self.folder.tensorboard, self.tracked, progress.step)
+        # The figures of a whole epoch stand at the step that comes after it: they stay.
+        purge = progress.step + (progress.group == 0) if progress.step else None
+        self.writer = MetricsWriter(self.folder.tensorboard, self.tracked, purge)
 
     def announce(
         self, resources: Resources, model: HOSER, device: torch.device, distilled: bool

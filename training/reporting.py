@@ -22,7 +22,10 @@ class MetricsWriter:
     """Scalars to TensorBoard and WandB; a failure of either is logged and training goes on."""
 
     def __init__(
-        self, tensorboard: Path | None, wandb: TrackedRun | None = None, first_step: int = 0
+        self,
+        tensorboard: Path | None,
+        wandb: TrackedRun | None = None,
+        purge_step: int | None = None,
     ) -> None:
         self.wandb = wandb or TrackedRun()
         self._writer: Any = None
@@ -31,8 +34,7 @@ class MetricsWriter:
                 from torch.utils.tensorboard import SummaryWriter
 
                 # A resumed run repeats the steps since its checkpoint: the old ones give way.
-                purge = first_step if first_step else None
-                self._writer = SummaryWriter(str(tensorboard), purge_step=purge)
+                self._writer = SummaryWriter(str(tensorboard), purge_step=purge_step)
             except (ImportError, OSError, UnicodeError) as error:  # a name beyond UTF-8
                 logger.warning("TensorBoard is off: %s", error)
 
