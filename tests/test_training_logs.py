@@ -94,6 +94,20 @@ def test_tensorboard_keeps_the_last_epoch_of_a_run_that_is_begun_again(
     assert read_events(logs) == before
 
 
+def test_tensorboard_shows_a_run_that_died_before_its_first_state_once(
+    tiny_city: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(tiny_city, tmp_path, optimizer_config__max_epoch=1)
+    result = train(config)
+    logs = result.folder / "tensorboard_log"
+    before = read_events(logs)["train/loss"]
+    for file in result.folder.iterdir():
+        if file.is_file():
+            file.unlink()
+    train(config)
+    assert read_events(logs)["train/loss"] == before
+
+
 def test_metrics_and_configuration(tiny_city: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_city, tmp_path)
     result = train(config)

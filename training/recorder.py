@@ -80,7 +80,7 @@ class Recorder:
             job_type="train",
         )
         # The figures of a whole epoch stand at the step that comes after it: they stay.
-        purge = progress.step + (progress.group == 0) if progress.step else None
+        purge = progress.step + (progress.step > 0 and progress.group == 0)
         self.writer = MetricsWriter(self.folder.tensorboard, self.tracked, purge)
 
     def announce(

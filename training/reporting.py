@@ -25,7 +25,7 @@ class MetricsWriter:
         self,
         tensorboard: Path | None,
         wandb: TrackedRun | None = None,
-        purge_step: int | None = None,
+        purge_step: int = 0,
     ) -> None:
         self.wandb = wandb or TrackedRun()
         self._writer: Any = None
@@ -33,7 +33,7 @@ class MetricsWriter:
             try:
                 from torch.utils.tensorboard import SummaryWriter
 
-                # A resumed run repeats the steps since its checkpoint: the old ones give way.
+                # A run repeats the steps since its checkpoint, or all: the old ones give way.
                 self._writer = SummaryWriter(str(tensorboard), purge_step=purge_step)
             except (ImportError, OSError, UnicodeError) as error:  # a name beyond UTF-8
                 logger.warning("TensorBoard is off: %s", error)
