@@ -202,6 +202,11 @@ def test_profiling_leaves_an_interrupted_run_as_it_was(
     assert_same_weights(final_weights(whole.folder), final_weights(train(config).folder))
 
 
+def test_positions_without_a_choice_find_no_temperature() -> None:
+    logits = torch.tensor([[3.0, -torch.inf], [-1.0, -torch.inf]])
+    assert likeliest_temperature(logits, torch.zeros(2, dtype=torch.long)) == 1.0
+
+
 def test_the_likeliest_temperature_is_found_and_applied(tiny_city: Path, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(4000, 4, generator=generator)

@@ -58,7 +58,9 @@ def likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
             low, first, of_first = first, second, of_second
             second = low + golden * (high - low)
             of_second = loss(second)
-    return math.exp((low + high) / 2)
+    found = (low + high) / 2
+    # Where there is nothing to choose, all temperatures are alike, and none is a finding.
+    return math.exp(found) if loss(found) < loss(0.0) else 1.0
 
 
 def _collect(
