@@ -120,6 +120,9 @@ def test_final_runs_compare_both_models_on_the_same_seeds(finished: Finished) ->
     assert runs == {(mode, seed) for mode in ("vanilla", "distilled") for seed in (42, 43)}
     accuracy = result.comparisons[0]
     assert accuracy.metric == "val_next_step_acc" and set(accuracy.vanilla.by_seed) == {42, 43}
+    rows = {row.metric: row for row in result.comparisons}
+    nll, before = rows["val_next_step_nll"], rows["val_next_step_nll_uncalibrated"]
+    assert before.vanilla == nll.vanilla and before.distilled.mean > nll.distilled.mean
     vanilla = load_config(result.folder / "final_runs/vanilla_seed43/model/config.yaml")
     distilled = load_config(result.folder / "final_runs/distilled_seed43/model/config.yaml")
     assert vanilla.training.seed == distilled.training.seed == 43

@@ -376,6 +376,7 @@ class TrainingRun:
         result = self._validate(best, interrupted=lambda: False)
         assert result is not None
         record = self.progress.best
+        record["val_next_step_nll_uncalibrated"] = record["val_next_step_nll"]
         record.update({**result.as_dict(), "calibration_temperature": temperature})
         self.recorder.calibrated(self.progress, record, best)
 

@@ -13,7 +13,7 @@ from runtime.inputs import KEY
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 from tuning.artifacts import link
-from tuning.comparison import PairedComparison, compare_all
+from tuning.comparison import PairedComparison, compare_all, not_calibrated
 from tuning.final import FinalOutcome
 from tuning.plots import parameter_importances, write_plots
 from tuning.records import SUMMARY_NAME, TrialRecord
@@ -86,7 +86,10 @@ def study_result(
 ) -> StudyResult:
     """The study as it stands."""
     records = study.records()
-    comparisons = compare_all(final.metrics("vanilla"), final.metrics("distilled")) if final else []
+    comparisons = []
+    if final is not None:
+        vanilla = not_calibrated(final.metrics("vanilla"))
+        comparisons = compare_all(vanilla, final.metrics("distilled"))
     return StudyResult(
         study_name=study.name,
         objectives=list(study.config.optuna.objectives),
