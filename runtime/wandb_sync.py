@@ -33,8 +33,10 @@ class BackgroundSync:
         try:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
             with self.log_file.open("ab") as log:
+                # From within: a study gives a trial's folder its last name while this begins.
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "wandb", "sync", str(run_folder)],
+                    [sys.executable, "-P", "-m", "wandb", "sync", run_folder.name],
+                    cwd=run_folder.parent,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

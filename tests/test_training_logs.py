@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from config import load_config
 from runtime.errors import UserError
 from runtime.wandb_run import TrackedRun, has_credentials, start_run
+from runtime.wandb_sync import BackgroundSync
 from tests.training_helpers import distilled, tiny_config
 from tests.wandb_helpers import read_wandb
 from train_with_distill import train
@@ -198,6 +200,27 @@ def test_credentials_are_looked_up_without_asking(
     assert not has_credentials()
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert has_credentials()
+
+
+def test_an_upload_finds_its_run_in_a_folder_that_is_renamed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = tmp_path / "python"  # in place of WandB, which takes seconds to begin
+    renamed = tmp_path / "trial_000_vanilla_complete"
+    upload.write_text(
+        f"#!/bin/sh\nuntil [ -d {renamed} ]; do sleep 0.05; done\n"
+        'for run; do :; done\n[ -d "$run" ]\n'
+    )
+    upload.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(upload))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    running = tmp_path / "trial_000_vanilla_running"
+    run = running / "wandb" / "offline-run-20200101_000000-abc"
+    run.mkdir(parents=True)
+    sync = BackgroundSync(running / "sync.log", enabled=True)
+    sync.start(run)
+    running.rename(renamed)
+    assert sync.processes[0].wait(timeout=20) == 0
 
 
 def test_a_failure_of_wandb_does_not_end_the_run(
