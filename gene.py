@@ -36,6 +36,7 @@ from runtime.errors import UserError, run_main
 from runtime.launched import is_main_process
 from runtime.logs import get_logger, setup_logging
 from runtime.wandb_run import start_run
+from runtime.wandb_sync import BackgroundSync
 from search.request import GenerationRequest, default_output, find_checkpoint, od_label
 from search.searches import label_of, unread
 
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with --output where it stopped")
     add("--no-progress", action="store_true", help="no progress bar")
     add("--wandb", action="store_true", help="record the run with WandB")
-    add("--wandb_project", default=WandbConfig().project)
+    add("--wandb_project", help="default: wandb.project of the configuration")
     add("--wandb_run_name", default="")
     add("--wandb_tags", nargs="*", default=["generation"])
     return parser
@@ -172,15 +173,10 @@ def main(argv: list[str] | None = None) -> None:
         progress=not arguments.no_progress,
     )
     output = Path(arguments.output) if arguments.output else default_output(request)
-    wandb = WandbConfig(
-        enable=arguments.wandb and is_main_process(),
-        project=arguments.wandb_project,
-        run_name=arguments.wandb_run_name,
-        tags=arguments.wandb_tags,
-        log_artifacts=request.config.wandb.log_artifacts,
-    )
+    wandb = _wandb_settings(arguments, request.config)
     name, settings = _run_name(request), _settings(request)
     tracked = start_run(wandb, name, settings, output.parent, job_type="generate")
+    tracked_in = tracked.directory
     try:
         tracked.summarize(_run(request, output, execution).figures())
         tracked.log_artifact(name, "generated-trips", output)
@@ -188,6 +184,20 @@ def main(argv: list[str] | None = None) -> None:
         tracked.finish(exit_code=1)
         raise
     tracked.finish()
+    if tracked_in is not None and wandb.background_sync:
+        BackgroundSync(output.parent / "wandb_sync.log", enabled=True).start(tracked_in)
+
+
+def _wandb_settings(arguments: argparse.Namespace, config: Config) -> WandbConfig:
+    """The configuration's, with what the command line says of this run."""
+    return config.wandb.model_copy(
+        update={
+            "enable": arguments.wandb and is_main_process(),
+            "project": arguments.wandb_project or config.wandb.project,
+            "run_name": arguments.wandb_run_name,
+            "tags": arguments.wandb_tags,
+        }
+    )
 
 
 def _request(arguments: argparse.Namespace) -> GenerationRequest:

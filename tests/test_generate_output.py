@@ -399,3 +399,17 @@ def test_the_trips_are_kept_with_the_run_where_asked_for(
     (artifact,) = [r.artifact for r in read_wandb(tmp_path) if r.HasField("artifact")]
     assert (artifact.name, artifact.type) == ("gene_student_seed0_testod_beam4", "generated-trips")
     assert [entry.path for entry in artifact.manifest.contents] == ["trips.csv"]
+
+
+def test_the_configuration_says_where_the_run_is_recorded(
+    tiny_city: Path, model: Path, tmp_path: Path, no_accounts: None, messages: list[str]
+) -> None:
+    words = ["--dataset", "mine", "--data_dir", str(tiny_city), "--model_path", str(model)]
+    words += ["--num_gene", "3", "--device", "cpu", "--no-progress", "--wandb"]
+    words += ["--output", str(tmp_path / "trips.csv"), "--set", "wandb.background_sync=true"]
+    words += ["--set", "wandb.project=ours", "--set", "wandb.entity=team"]
+    gene.main([*words, "--set", "wandb.group=beijing"])
+    (run,) = [record.run for record in read_wandb(tmp_path) if record.HasField("run")][:1]
+    assert (run.project, run.entity, run.run_group) == ("ours", "team", "beijing")
+    assert list(run.tags) == ["generation"]
+    assert any("no credentials to sync them with" in line for line in messages)
