@@ -167,6 +167,16 @@ class DistillConfig(Section):
     calibrate: bool = True
     replay: ReplayConfig = ReplayConfig()
 
+    @model_validator(mode="after")
+    def _falls_to_something(self) -> DistillConfig:
+        falls = self.lambda_schedule == "exponential" and self.combination == "additive"
+        if falls and self.lambda_ > 0 and self.lambda_end == 0:
+            raise ValueError(
+                "lambda_end is 0, which lambda_schedule exponential never reaches; give a "
+                "lambda_end above 0, or linear or cosine"
+            )
+        return self
+
 
 class DataloaderConfig(Section):
     """How batches reach the device."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from config.choices import Positions
+from config.choices import Positions, ScheduleKind
 from critics.cache_builder import open_or_build
 from critics.losses import distillation_loss, relation_loss
 from critics.own_loss import divergence_of
@@ -246,12 +246,19 @@ def _weights(settings: DistillConfig) -> tuple[Schedule, Schedule]:
     if settings.combination == "convex":
         constant = Schedule(start=settings.alpha, end=settings.alpha)
         return constant, constant
-    start = settings.lambda_
+    start, replay = settings.lambda_, settings.replay.lambda_
     end = start if settings.lambda_end is None else settings.lambda_end
-    replay = start if settings.replay.lambda_ is None else settings.replay.lambda_
-    kind = settings.lambda_schedule
+    weight = _moving(settings.lambda_schedule, start, end)
+    if replay is None:
+        return weight, weight
     share = end / start if start > 0 else 1.0
-    return Schedule(kind, start, end), Schedule(kind, replay, replay * share)
+    return weight, _moving(settings.lambda_schedule, replay, replay * share)
+
+
+def _moving(kind: ScheduleKind, start: float, end: float) -> Schedule:
+    """A schedule of a weight; from 0 no factor leads anywhere."""
+    stays = start == end or (kind == "exponential" and start == 0)
+    return Schedule("constant" if stays else kind, start, end)
 
 
 def _cache_dir(config: Config) -> Path:

@@ -200,6 +200,10 @@ MISTAKES = [
     ),
     ("wandb: {tags: beijing}", "wandb.tags is 'beijing'; it must be a list."),
     ("distill: 3", "distill is 3; it must be a section with keys."),
+    (
+        "distill: {lambda: 2, lambda_end: 0, lambda_schedule: exponential}",
+        "distill: lambda_end is 0, which lambda_schedule exponential never reaches; give",
+    ),
     ("data: {ram_fraction: 2}", "data.ram_fraction is 2; it must be at most 1."),
     (
         "optuna: {search_space: {temperature: {low: 3, high: 1}}}",

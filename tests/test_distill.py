@@ -196,6 +196,25 @@ def test_strength_over_a_run(network: RoadNetwork) -> None:
     assert manager.strength(2).weight == pytest.approx(0.005)
 
 
+def test_the_weight_at_replayed_trips_follows_that_at_real_ones(network: RoadNetwork) -> None:
+    def ends(kind: str, start: float, end: float, replay: float | None) -> list[float]:
+        manager = manager_with(
+            network,
+            lambda_=start,
+            lambda_end=end,
+            lambda_schedule=kind,
+            replay={"lambda": replay},
+        )
+        manager.set_length(total_steps=11, steps_per_epoch=11)
+        return [manager.strength(step).replay_weight for step in (0, 10)]
+
+    assert ends("linear", 2.0, 0.5, None) == [2.0, 0.5]
+    assert ends("linear", 2.0, 0.5, 4.0) == [4.0, 1.0]
+    assert ends("linear", 0.0, 0.5, None) == [0.0, 0.5]
+    assert ends("exponential", 2.0, 0.5, 0.0) == [0.0, 0.0]
+    assert ends("exponential", 0.0, 0.5, None) == [0.0, 0.0]
+
+
 def test_weight_zero_leaves_the_supervised_loss_alone(
     network: RoadNetwork, dataset: TripDataset
 ) -> None:
