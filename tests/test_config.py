@@ -16,9 +16,11 @@ from config.arguments import (
     config_from_arguments,
     example_parser,
 )
-from config.finding import SHIPPED_FOLDER
+from config.finding import SHIPPED_FOLDER, shipped_configs
 from config.loading import parse_assignments, read_yaml
+from config.presets import PRESETS
 from config.schema import DistillConfig
+from config.unread import unread_settings
 from runtime.errors import UserError
 
 SHIPPED = sorted(SHIPPED_FOLDER.glob("*.yaml"))
@@ -245,6 +247,30 @@ def test_alias_bombs_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match="too deeply aliased"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("distill", "line"),
+    [
+        ({"temperature_end": 4.0}, "temperature_end (4) has no say while"),
+        ({"temperature_schedule": "cosine"}, "temperature_schedule (cosine) has no say without"),
+        ({"temperature_stages": 5}, "temperature_stages has no say where the temperature stays"),
+        ({"lambda_end": 1.0}, "lambda_end (1) has no say while distill.lambda_schedule is"),
+        ({"lambda_end": 1.0, "combination": "convex"}, "no say with distill.combination=convex"),
+        ({"lambda": 0.0, "lambda_end": 1.0, "lambda_schedule": "linear"}, "there is no teacher"),
+    ],
+)
+def test_schedules_without_effect_are_said(distill: dict[str, Any], line: str) -> None:
+    overrides = {f"distill.{name}": value for name, value in distill.items()}
+    (said,) = unread_settings(load_config(None, overrides))
+    assert line in said
+    assert not unread_settings(load_config(None, {**overrides, "distill.enable": False}))
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+@pytest.mark.parametrize("path", shipped_configs().values(), ids=lambda path: path.stem)
+def test_all_that_is_shipped_has_an_effect(path: Path, preset: str | None) -> None:
+    assert unread_settings(load_config(path, {"distill.preset": preset})) == []
 
 
 @pytest.mark.parametrize("path", ["training.sed", "training.seed.x", "", "nope.x"])

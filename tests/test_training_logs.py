@@ -157,6 +157,14 @@ def test_a_missing_teacher_is_found_missing_before_the_data_are_read(tmp_path: P
         train(config)
 
 
+def test_a_schedule_without_effect_is_said(
+    tiny_city: Path, tmp_path: Path, messages: list[str]
+) -> None:
+    settings = distilled(tiny_city, distill__temperature_end=4.0, optimizer_config__max_epoch=1)
+    train(tiny_config(tiny_city, tmp_path, **settings))
+    assert sum("temperature_end (4) has no say" in line for line in messages) == 1
+
+
 def test_wandb_offline(tiny_city: Path, tmp_path: Path, no_accounts: None) -> None:
     config = tiny_config(
         tiny_city,

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from config import Config
+from config.unread import unread_settings
 from critics.distill_hook import DistillationManager
 from critics.registry import require_teachers
 from data.features import TripRows
@@ -113,6 +114,9 @@ class TrainingRun:
         if state is not None:
             check_settings(state, self.config, self.folder.latest)
         config = self.config
+        if self.processes.is_main:
+            for line in unread_settings(config):
+                logger.warning(line)
         if config.distilling and not makes_teacher(config):
             require_teachers(config)  # found missing before the data are read, which takes long
         configure_backends(config.training.allow_tf32, config.training.cudnn_benchmark)
