@@ -102,18 +102,34 @@ def find_data_dir(data_dir: str | Path | None, run_dir: str | Path | None) -> Pa
     for folder in (run / "hoser_format", run):
         if (folder / "roadmap.geo").exists():
             return folder
-    if (run / "config.yaml").exists():
-        return Path(load_config(run / "config.yaml").data_dir)
+    config = run_file(run, "config.yaml")
+    if config.exists():
+        return Path(load_config(config).data_dir)
     raise UserError(
         f"{run} holds neither a dataset nor a config.yaml that names one; give the dataset's "
         "folder with --data_dir."
     )
 
 
+def run_file(run: Path, name: str) -> Path:
+    """A file of a training run; a study sorts those of its runs into `model/` and `log/`."""
+    kind = "log" if name == "metrics.json" else "model"
+    is_sorted = not (run / name).exists() and (run / kind / name).exists()
+    return run / kind / name if is_sorted else run / name
+
+
+def run_of(model: Path) -> Path:
+    """The folder of the training run that a model lies in."""
+    run = model.parent.parent
+    is_sorted = model.parent.name == "model" and (run / "log" / "metrics.json").exists()
+    return run if is_sorted else model.parent
+
+
 def run_config_file(model: str | Path) -> Path | None:
-    """The configuration that training left beside a model, where the model lies in its run."""
-    file = Path(model).parent / "config.yaml"
-    return file if file.is_file() and (file.parent / "metrics.json").is_file() else None
+    """The configuration that training left with a model, where the model lies in its run."""
+    run = run_of(Path(model))
+    file = run_file(run, "config.yaml")
+    return file if file.is_file() and run_file(run, "metrics.json").is_file() else None
 
 
 def existing_run_folder(run_dir: str | Path) -> Path:

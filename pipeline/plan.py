@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 from baselines.generators import BaselineName, chosen_baselines
 from config.evaluation import EvaluationConfig
-from config.finding import shipped_configs
+from config.finding import run_file, run_of, shipped_configs
 from config.generation import COSTS, SearchName, SearchSettings, SplitName
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
@@ -32,7 +32,7 @@ class Model:
         A link into a run's folder leads there.
         """
         own = self.file.with_suffix("")
-        return own if own.is_dir() else self.file.resolve().parent
+        return own if own.is_dir() else run_of(self.file.resolve())
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def config_file_for(model: Model, config: EvaluationConfig, eval_dir: Path) -> P
         return _beside(eval_dir, config.model_config_file)
     candidates = [
         model.file.with_suffix(".yaml"),
-        model.run_folder / "config.yaml",
+        run_file(model.run_folder, "config.yaml"),
     ]
     shipped = shipped_configs().get(config.dataset)
     return next((file for file in candidates if file.is_file()), shipped)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from config.finding import run_file
 from data.generation_record import read_record
 from metrics.comparison import Comparison, compare
 from metrics.groups import Group, GroupComparison, compare_groups
@@ -120,7 +121,7 @@ class Summary:
         return Run(self.material.assessment(result), result.job.od_source, curves)
 
     def _curves_key(self, job: Job) -> str | None:
-        metrics: Path = job.model.run_folder / "metrics.json"
+        metrics = run_file(job.model.run_folder, "metrics.json")
         return sha256_of_file(metrics) if metrics.is_file() else None
 
     @cached_property

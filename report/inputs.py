@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.finding import existing_run_folder
+from config.finding import existing_run_folder, run_file
 from data.csv_reading import read_header
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
@@ -74,10 +74,10 @@ def _is_generated(file: Path) -> bool:
 
 def learning_curves(run_dir: str | Path | None, name: str | None = None) -> list[LearningCurve]:
     """The learning curve of a run, where its `metrics.json` can be read; an empty list else."""
-    if run_dir is None or not (Path(run_dir) / "metrics.json").exists():
+    if run_dir is None or not run_file(Path(run_dir), "metrics.json").exists():
         return []
     try:
-        content = read_json(Path(run_dir) / "metrics.json")
+        content = read_json(run_file(Path(run_dir), "metrics.json"))
     except UserError as error:
         logger.warning("The report goes without learning curves: %s", error)
         return []

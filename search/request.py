@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.finding import run_config_file
+from config.finding import run_config_file, run_of
 from config.generation import PairSettings, SearchSettings, check_count
 from config.schema import Config
 from runtime.errors import UserError
@@ -63,7 +63,7 @@ def default_output(request: GenerationRequest) -> Path:
     """In the folder of the model's training run, else in `gene/<dataset>/seed<N>/`."""
     assert request.model_path is not None
     if run_config_file(request.model_path) is not None:
-        folder = request.model_path.parent / "gene"
+        folder = run_of(request.model_path) / "gene"
     else:
         name = safe_name(request.config.dataset, "dataset")
         folder = Path("gene") / name / f"seed{request.seed}"

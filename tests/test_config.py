@@ -16,12 +16,22 @@ from config.arguments import (
     config_from_arguments,
     example_parser,
 )
-from config.finding import SHIPPED_FOLDER, shipped_configs
+from config.finding import (
+    SHIPPED_FOLDER,
+    find_data_dir,
+    run_config_file,
+    run_file,
+    run_of,
+    shipped_configs,
+)
 from config.loading import parse_assignments, read_yaml
 from config.presets import PRESETS
 from config.schema import DistillConfig
 from config.unread import unread_settings
+from critics.scoring.opening import unique_names
+from pipeline.plan import Model
 from runtime.errors import UserError
+from search.request import GenerationRequest, default_output
 
 SHIPPED = sorted(SHIPPED_FOLDER.glob("*.yaml"))
 
@@ -271,6 +281,24 @@ def test_schedules_without_effect_are_said(distill: dict[str, Any], line: str) -
 @pytest.mark.parametrize("path", shipped_configs().values(), ids=lambda path: path.stem)
 def test_all_that_is_shipped_has_an_effect(path: Path, preset: str | None) -> None:
     assert unread_settings(load_config(path, {"distill.preset": preset})) == []
+
+
+def test_a_studys_run_is_found_as_any_other(tmp_path: Path) -> None:
+    usual, sorted_run = tmp_path / "seed0", tmp_path / "trial_000_vanilla_complete"
+    places = {usual: ("", ""), sorted_run: ("model", "log")}
+    for run, (model, log) in places.items():
+        for folder, name in ((model, "best.pth"), (model, "config.yaml"), (log, "metrics.json")):
+            (run / folder).mkdir(parents=True, exist_ok=True)
+            (run / folder / name).write_text("data_dir: city\n")
+        best = run_file(run, "best.pth")
+        assert best == run / model / "best.pth"
+        assert run_of(best) == run
+        assert run_config_file(best) == run / model / "config.yaml"
+        assert find_data_dir(None, run) == Path("city")
+        request = GenerationRequest(load_config(None), model_path=best)
+        assert default_output(request).parent == run / "gene"
+        assert Model("student", best).run_folder == run
+        assert unique_names([best]) == [run.name]
 
 
 @pytest.mark.parametrize("path", ["training.sed", "training.seed.x", "", "nope.x"])

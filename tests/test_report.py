@@ -279,3 +279,6 @@ def test_learning_curves_tolerate_what_they_cannot_read(
     file.write_text('{"epochs": [{"epoch": 0, "val_kl": null, "train_loss": 2.5}, 3]}')
     (curve,) = learning_curves(tmp_path, "model")
     assert curve.epochs == [{"epoch": 0.0, "train_loss": 2.5}]
+    (tmp_path / "log").mkdir()
+    file.rename(tmp_path / "log" / "metrics.json")  # as a study keeps it
+    assert learning_curves(tmp_path, "model") == [curve]

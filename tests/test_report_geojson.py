@@ -143,6 +143,21 @@ def test_bundle_leaves_out_the_trips_that_its_run_left_out(
     assert (bundle / real).read_text() == (whole / real).read_text()
 
 
+def test_bundle_of_a_studys_run_is_as_any_other(run_dir: Path, tmp_path: Path) -> None:
+    whole = collect("one", run_dir, None, tmp_path / "backup")
+    (run_dir / "model").mkdir()
+    (run_dir / "log").mkdir()
+    for name in ("best.pth", "checkpoint_latest.pth", "config.yaml"):
+        (run_dir / name).rename(run_dir / "model" / name)
+    (run_dir / "metrics.json").rename(run_dir / "log" / "metrics.json")
+    sorted_run = collect("two", run_dir, None, tmp_path / "backup")
+    names = [
+        sorted(json.loads((bundle / "manifest.json").read_text())["files"])
+        for bundle in (whole, sorted_run)
+    ]
+    assert names[0] == names[1]
+
+
 def test_bundle_says_that_its_student_is_damaged(
     run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from config.arguments import example_parser
 from config.choices import OnBadRows
-from config.finding import find_data_dir
+from config.finding import find_data_dir, run_file
 from config.loading import load_config
 from data.generation_record import record_path, say_other_student
 from data.road_network import RoadNetwork
@@ -39,11 +39,13 @@ from runtime.logs import get_logger, setup_logging
 logger = get_logger("collect")
 
 MAX_NAME_BYTES = 200
+SORTED = ("model", "log")  # the folders into which a study sorts a run's files
+SORTED_TRAINING = ("log/metrics.json", "log/*.log", "final_run.json")
 # folder in the bundle -> what of the run goes there
 PARTS: dict[str, tuple[str, ...]] = {
-    "model": ("best.pth", "*.pth"),
-    "config": ("*.yaml", "*.yml"),
-    "training": ("metrics.json", "*.log", "tensorboard_log/**/*"),
+    "model": ("best.pth", "*.pth", "model/*.pth"),
+    "config": ("*.yaml", "*.yml", "model/*.yaml"),
+    "training": ("metrics.json", "*.log", "tensorboard_log/**/*", *SORTED_TRAINING),
     "evaluation": ("eval/**/*", "eval_*/**/*", "results.json", "trajectory_metrics.json"),
     "wandb": ("wandb/**/*",),
 }
@@ -81,7 +83,7 @@ def collect(
         raise UserError(f"{generated} is no file (--generated_csv).")
     network = RoadNetwork.load(find_data_dir(data_dir, run))
     say_other_student(generated, run)
-    _say_damaged_student(run / "best.pth")
+    _say_damaged_student(run_file(run, "best.pth"))
     staging = _staging_folder(root, target.name)
     try:
         _copy_run(run, staging)
@@ -147,13 +149,19 @@ def _copy_run(run: Path, staging: Path) -> None:
     for part, patterns in PARTS.items():
         count = 0
         for file in _matching(run, patterns):
-            destination = staging / part / file.relative_to(run)
+            destination = staging / part / _place(run, file.relative_to(run))
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, destination)
             count += 1
         logger.info("%s: %d files.", part, count)
     if not any((staging / "model").glob("**/*.pth")):
         raise UserError(f"{run} holds no model (*.pth); is it the folder of a training run?")
+
+
+def _place(run: Path, inside: Path) -> Path:
+    """Where in its part a file goes: as in a run's folder, also from a study's."""
+    bare = inside.relative_to(inside.parts[0]) if inside.parts[0] in SORTED else inside
+    return inside if (run / bare).exists() else bare
 
 
 def _matching(run: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
@@ -178,8 +186,8 @@ def _copy_generated(generated: Path, folder: Path) -> None:
 def _on_bad_rows(run: Path) -> OnBadRows:
     """What the run did with bad trips; a configuration that cannot be read does not tell."""
     with contextlib.suppress(UserError):
-        if (run / "config.yaml").is_file():
-            return load_config(run / "config.yaml").data.on_bad_rows
+        if (own := run_file(run, "config.yaml")).is_file():
+            return load_config(own).data.on_bad_rows
     return "error"
 
 

@@ -15,6 +15,7 @@ from typing import get_args
 
 from config.arguments import example_parser
 from config.choices import OnBadRows
+from config.finding import run_of
 from config.generation import CostsName
 from critics.scoring import ScoreRequest, ScoreResult, score
 from critics.scoring.anomalies import AnomalyKind
@@ -109,7 +110,7 @@ def members(models: Sequence[str], names: Sequence[str], groups: Sequence[str]) 
         by_seed: dict[str, str] = found.setdefault(group.strip(), {})
         for path, name in zip(map(Path, models), names, strict=True):
             if not any(
-                fnmatchcase(each, pattern.strip()) for each in (path.stem, path.parent.name)
+                fnmatchcase(each, pattern.strip()) for each in (path.stem, run_of(path).name)
             ):
                 continue
             seeds = _SEED.findall(str(path)) or re.findall(r"\d+", path.stem) or [name]

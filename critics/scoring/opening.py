@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from config.choices import Window
+from config.finding import run_of
 from config.generation import CostsName
 from config.schema import Config
 from critics.road_teacher import road_teacher
@@ -25,7 +26,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     A run's best student goes by the name of its folder.
     """
     bare = [path.with_suffix("") for path in paths]
-    named = [path.parent if path.name == "best" and path.parent.name else path for path in bare]
+    named = [run_of(path) if path.name == "best" and path.parent.name else path for path in bare]
     for parts in range(1, 1 + max(len(path.parts) for path in named)):
         names = ["/".join(path.parts[-parts:]) for path in named]
         if len(set(names)) == len(names):
