@@ -259,3 +259,24 @@ def test_wandb_off_does_nothing(tmp_path: Path) -> None:
     run = start_run(load_config(None).wandb, "name", {}, tmp_path)
     assert not run.active and list(tmp_path.iterdir()) == []
     TrackedRun().log({"a": 1.0})
+
+
+@pytest.mark.parametrize(("reason", "exit_code"), [(StopIteration, 0), (UserError, 1)])
+def test_a_run_that_its_caller_ends_has_not_failed(
+    tiny_city: Path,
+    tmp_path: Path,
+    no_accounts: None,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: type[Exception],
+    exit_code: int,
+) -> None:
+    def end(*_: Any) -> None:
+        raise reason("enough")
+
+    if exit_code:  # a failure of the run's own
+        monkeypatch.setattr("training.run.TrainingRun._validate", end)
+    config = tiny_config(tiny_city, tmp_path, wandb__enable=True)
+    with pytest.raises(reason, match="enough"):
+        train(config, on_epoch_end=end)
+    records = read_wandb(tmp_path / "tiny" / "seed0")
+    assert [r.exit.exit_code for r in records if r.HasField("exit")] == [exit_code]

@@ -76,6 +76,7 @@ class TrainingRun:
         self.progress = Progress()
         self.batches_done = 0
         self.busy_seconds = 0.0
+        self.exit_code = 1  # until the run has ended as it should
         self.last_save = time.monotonic()
 
     def execute(self) -> TrainResult:
@@ -87,7 +88,6 @@ class TrainingRun:
             except Stopped:
                 logger.info("Stopped by a signal before the first step.")
                 return self.report()
-            exit_code = 1
             try:
                 while self.progress.epoch < self.max_epoch and not self._agree_to_stop():
                     self.train_epoch()
@@ -97,9 +97,9 @@ class TrainingRun:
                     self._stop_here()
                 elif self.progress.finished and self.finish and self.processes.is_main:
                     self.complete_student()
-                exit_code = self.signals.exit_code
+                self.exit_code = self.signals.exit_code
             finally:
-                self.recorder.close(exit_code)
+                self.recorder.close(self.exit_code)
                 self.prefetch.close()
             return self.report()
         finally:
@@ -357,7 +357,9 @@ class TrainingRun:
             self._calibrate()
         self._save()
         if self.on_epoch_end is not None:
+            self.exit_code = 0  # a caller that has seen enough raises, which is no failure
             self.on_epoch_end(progress.epoch, record)
+            self.exit_code = 1
 
     def _validate(self, student: HOSER, interrupted: Callable[[], bool]) -> ValidationResult | None:
         return validate(
