@@ -241,8 +241,10 @@ def main(argv: list[str] | None = None) -> int:
         with discarded_if_unused(folder if arguments.output_dir is None else None):
             found = _evaluate_all(arguments, names, folder, reference)
         for each in found:
-            name = each.assessment.name
-            track(each, _wandb_settings(arguments), f"eval_{name}", each.folder)
+            wandb, name = _wandb_settings(arguments), each.assessment.name
+            if wandb.run_name and len(found) > 1:  # else nobody could tell the runs apart
+                wandb.run_name = f"{wandb.run_name}_{name}"
+            track(each, wandb, f"eval_{name}", each.folder)
         _print(found)
         _write_all(arguments, found, settings, folder)
     print(f"\nResults are in {folder}")

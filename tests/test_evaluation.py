@@ -13,11 +13,12 @@ import pytest
 
 from config.schema import WandbConfig
 from data.road_network import RoadNetwork
-from evaluation import evaluate, track
+from evaluation import evaluate, main, track
 from metrics.generated import read_generated
 from metrics.reference import Settings
 from runtime.errors import UserError
 from tests.programs import REPOSITORY, run
+from tests.wandb_helpers import read_wandb
 
 HEADER = ["gene_trace_road_id", "gene_trace_datetime"]
 TIMES = "['2015-11-05T10:00:00Z', '2015-11-05T10:00:20Z']"
@@ -136,6 +137,21 @@ def test_several_files_are_compared(parity_dir: Path, city: Path, tmp_path: Path
     assert row["mean_second"] == 0.0 and row["mean_difference"] < 0
     assert "| second |" in (tmp_path / "out" / "comparison.md").read_text()
     assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_of_several_files_have_names_of_their_own(
+    parity_dir: Path, city: Path, tmp_path: Path, no_accounts: None
+) -> None:
+    files = [tmp_path / "first.csv", tmp_path / "second.csv"]
+    for file in files:
+        shutil.copy(parity_dir / "generated.csv", file)
+    words = ["--generated_file", *map(str, files), "--data_dir", str(city), "--bootstrap", "0"]
+    words += ["--output_dir", str(tmp_path / "out"), "--no_report", "--no_behaviour"]
+    main([*words, "--wandb", "--wandb_run_name", "beijing"])
+    for name in ("first", "second"):
+        records = read_wandb(tmp_path / "out" / name)
+        names = {record.run.display_name for record in records if record.HasField("run")}
+        assert names == {f"beijing_{name}"}
 
 
 def test_original_files_and_ours_are_read_alike(network: RoadNetwork, tmp_path: Path) -> None:
