@@ -36,7 +36,7 @@ from runtime.errors import UserError, run_main
 from runtime.launched import is_main_process
 from runtime.logs import get_logger, setup_logging
 from runtime.wandb_run import start_run
-from runtime.wandb_sync import BackgroundSync
+from runtime.wandb_sync import sync_one
 from search.request import GenerationRequest, default_output, find_checkpoint, od_label
 from search.searches import label_of, unread
 
@@ -184,8 +184,7 @@ def main(argv: list[str] | None = None) -> None:
         tracked.finish(exit_code=1)
         raise
     tracked.finish()
-    if tracked_in is not None and wandb.background_sync:
-        BackgroundSync(output.parent / "wandb_sync.log", enabled=True).start(tracked_in)
+    sync_one(wandb, tracked_in, output.parent)
 
 
 def _wandb_settings(arguments: argparse.Namespace, config: Config) -> WandbConfig:

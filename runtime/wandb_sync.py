@@ -8,11 +8,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.logs import get_logger
 from runtime.wandb_run import has_credentials
 
+if TYPE_CHECKING:
+    from config.schema import WandbConfig
+
 logger = get_logger("sync")
+
+
+def sync_one(settings: WandbConfig, run_folder: Path | None, beside: Path) -> None:
+    """Begins to upload a run that has ended, where the settings ask for it; logs to `beside`."""
+    if run_folder is not None and settings.background_sync:
+        BackgroundSync(beside / "wandb_sync.log", enabled=True).start(run_folder)
 
 
 class BackgroundSync:

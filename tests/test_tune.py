@@ -348,18 +348,24 @@ def test_trials_load_data_and_teacher_once(
 
 
 def test_wandb_has_a_run_for_each_trial_in_the_study_s_group(
-    city: TinyCity, pool: ResourcePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    city: TinyCity,
+    pool: ResourcePool,
+    tmp_path: Path,
+    messages: list[str],
+    no_accounts: None,
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     config = city.config(
         tmp_path,
         optuna__n_trials=1,
         optuna__max_epochs=1,
         optuna__study_name="grouped",
         wandb__mode="offline",
+        wandb__background_sync=True,
     )
     config.wandb.enable = True
     result = tune(config, phase2=False, pool=pool)
+    # That of the trial and that of the study would have been uploaded.
+    assert sum("no credentials to sync them with" in line for line in messages) == 2
     for folder, run in (
         (Path(str(result.trials[0].folder)), "trial_000_vanilla"),
         (result.folder, "grouped_summary"),

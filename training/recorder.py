@@ -21,7 +21,7 @@ from runtime.files import atomic_write_text
 from runtime.inputs import KEY, Inputs
 from runtime.logs import get_logger
 from runtime.wandb_run import TrackedRun, start_run
-from runtime.wandb_sync import BackgroundSync
+from runtime.wandb_sync import sync_one
 from training.accumulation import GroupResult
 from training.checkpoint import Progress, save_run, save_student
 from training.folder import RunFolder
@@ -248,5 +248,4 @@ class Recorder:
             self.tracked.log_artifact(f"{self.run_name}_best", "model", best)
         tracked_in = self.tracked.directory
         self.writer.close(exit_code)
-        if tracked_in is not None and settings.background_sync:
-            BackgroundSync(self.folder.path / "wandb_sync.log", enabled=True).start(tracked_in)
+        sync_one(settings, tracked_in, self.folder.path)

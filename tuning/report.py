@@ -12,6 +12,7 @@ from runtime.files import atomic_write_text, timestamp, write_json
 from runtime.inputs import KEY
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
+from runtime.wandb_sync import sync_one
 from tuning.artifacts import link
 from tuning.comparison import PairedComparison, compare_all, not_calibrated
 from tuning.final import FinalOutcome
@@ -147,8 +148,10 @@ def track_study(study: TuningStudy, result: StudyResult) -> None:
         values[f"final/{name}_vanilla"] = row.vanilla.mean
         values[f"final/{name}_distilled"] = row.distilled.mean
         values[f"final/{name}_p"] = row.p_value
+    tracked_in = run.directory
     run.summarize({name: value for name, value in values.items() if value is not None})
     run.finish()
+    sync_one(settings, tracked_in, study.folder)
 
 
 def _facts(study: TuningStudy, result: StudyResult) -> list[str]:
