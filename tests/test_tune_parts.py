@@ -130,6 +130,17 @@ def test_a_parameter_without_a_range_keeps_the_configured_value() -> None:
         check_space(convex, search_space(convex))
 
 
+def test_searching_a_window_that_a_hoser_teacher_does_not_have_is_said(messages: list[str]) -> None:
+    for teacher, window in (("lmtad", {"low": 2, "high": 8}), ("hoser", None)):
+        overrides = {"distill.teacher": teacher, "optuna.search_space.window": window}
+        config = load_config(None, overrides)
+        check_space(config, search_space(config))
+    assert not messages
+    config = load_config(None, {"distill.teacher": "hoser"})
+    check_space(config, search_space(config))
+    assert "search_space.window has no effect with distill.teacher=hoser" in messages[0]
+
+
 def search(kind: str, num_trials: int, sampler_seed: int = 42) -> optuna.Study:
     """A study as ours, on a smooth function with its best place at (0.02, 2, 6)."""
     config = load_config(None, {"optuna.sampler.kind": kind, "optuna.sampler.seed": sampler_seed})

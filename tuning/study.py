@@ -13,6 +13,7 @@ from config.schema import Config
 from runtime.errors import UserError
 from runtime.files import FolderLock, read_json
 from runtime.inputs import KEY, Inputs
+from runtime.logs import get_logger
 from runtime.names import safe_name
 from tuning.artifacts import refuse_other_store
 from tuning.records import SUMMARY_NAME, TrialRecord
@@ -22,6 +23,8 @@ from tuning.storage import StorageAddress, open_storage
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
+
+logger = get_logger("tune")
 
 FORMAT = "hoser_distil"
 FORMAT_VERSION = 1
@@ -106,13 +109,18 @@ def find_study(config: Config) -> TuningStudy | None:
 
 
 def check_space(config: Config, space: Space) -> None:
-    """Refuses to search what has no effect."""
+    """Refuses to search what has no effect; a study that was begun with it may go on."""
     convex = config.distill.combination == "convex"
     useless = "lambda" if convex else "alpha"
     if useless in space:
         raise UserError(
             f"optuna.search_space.{useless} has no effect with distill.combination="
             f"{config.distill.combination}; set it to null."
+        )
+    if "window" in space and config.distill.teacher == "hoser":
+        logger.warning(
+            "optuna.search_space.window has no effect with distill.teacher=hoser, which reads "
+            "whole trips; set it to null."
         )
 
 
