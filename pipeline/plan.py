@@ -14,7 +14,7 @@ from config.generation import COSTS, SearchName, SearchSettings, SplitName
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.names import readable, safe_name
-from search.searches import label_of, may_charge
+from search.searches import label_of, may_charge, unread
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,11 @@ def searches_of(config: EvaluationConfig) -> list[SearchSettings]:
         search = replace(usual, **_changes_of(text))
         by_label.setdefault(label_of(search), search)
     return list(by_label.values()) or [usual]
+
+
+def unread_settings(config: EvaluationConfig) -> list[str]:
+    """Keys that were set and that none of the searches asked for reads."""
+    return sorted(set.intersection(*(set(unread(search)) for search in searches_of(config))))
 
 
 def _changes_of(text: str) -> dict[str, Any]:

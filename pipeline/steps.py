@@ -23,7 +23,7 @@ from pipeline.job_result import JobResult
 from pipeline.latency import latency_file
 from pipeline.ledger import Entry, measures_version
 from pipeline.material import Material
-from pipeline.plan import Job, Plan
+from pipeline.plan import Job, Plan, unread_settings
 from pipeline.summary import Summary
 from runtime.errors import UserError, one_line
 from runtime.files import read_json, sha256_of_file
@@ -65,6 +65,8 @@ class Pipeline:
             return self._run()
 
     def _run(self) -> list[JobResult]:
+        for key in unread_settings(self.config):
+            logger.warning("%s has no say in the searches that are asked for.", key)
         _ = self.material.network  # a broken dataset is no fault of a model's: it stops everything
         clock = Clock(len(self.plan.jobs))
         results = []

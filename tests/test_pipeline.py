@@ -363,6 +363,15 @@ def test_names_follow_the_search(folder: Path) -> None:
     assert job.eval_run == "eval_distilled_seed7_trainod"
 
 
+def test_what_no_search_reads_is_said(folder: Path, messages: list[str]) -> None:
+    only = {"models": ["vanilla"], "od_sources": ["test"], "skip_eval": True}
+    run(folder, search="shortest_path", **only)
+    assert sum("beam_width has no say" in line for line in messages) == 1
+    messages.clear()
+    run(folder, searches=["shortest_path", "beam"], **only)
+    assert not [line for line in messages if "has no say" in line]
+
+
 def test_shell_scripts_pass_their_flags_on(folder: Path) -> None:
     for name in (*SCRIPTS, "python_pipeline.py"):
         shutil.copy(ROOT / name, folder / name)  # where there is no .venv: `python3` is taken
