@@ -74,6 +74,8 @@ def _kepler_features(trips: Trips, network: RoadNetwork) -> Iterator[Feature]:
     for index in range(len(trips)):
         lon, lat, seconds = timed_points(trips, network, index)
         points = np.stack([lon, lat, np.zeros(len(lon)), np.round(seconds)], axis=1)
+        if len(points) == 1:  # a line has at least two positions
+            points = np.repeat(points, 2, axis=0)
         yield {
             "type": "Feature",
             "geometry": {"type": "LineString", "coordinates": points.tolist()},

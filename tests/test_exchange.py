@@ -68,6 +68,15 @@ def test_points_carry_their_times(trips: Trips, network: RoadNetwork, tmp_path: 
     assert of_trip["t"].dt.epoch("s").to_list() == np.floor(seconds).astype(int).tolist()
 
 
+def test_a_trip_of_one_road_is_a_line(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
+    roads, times = trips.trip(0)
+    alone = Trips.from_lengths(roads[:1], times[:1], np.array([1]))
+    write_kepler(tmp_path / "kepler.json", alone, network)
+    (feature,) = json.loads((tmp_path / "kepler.json").read_text())["features"]
+    begin = [network.start_lon[roads[0]], network.start_lat[roads[0]], 0.0, times[0]]
+    assert feature["geometry"]["coordinates"] == [begin, begin]
+
+
 def test_libcity_there_and_back(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
     order = np.argsort(trips.start_time, kind="stable")
     write_libcity(tmp_path / "atomic", "city", trips.select(order), network)
