@@ -98,7 +98,8 @@ def timed_points(
         if place + 1 == len(roads):
             x, y, share = x[:1], y[:1], np.zeros(1)
         else:
-            run = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+            east = np.diff(x) * np.cos(np.radians(y[0]))  # a degree of longitude is shorter
+            run = np.concatenate([[0.0], np.cumsum(np.hypot(east, np.diff(y)))])
             # The end of a road is the beginning of the next one.
             x, y, share = x[:-1], y[:-1], (run / (run[-1] or 1.0))[:-1]
         after = times[min(place + 1, len(roads) - 1)]

@@ -10,6 +10,7 @@ import polars
 import pytest
 import shapely
 
+from data.geometry import EARTH_RADIUS_M, haversine
 from data.libcity import import_libcity
 from data.road_network import RoadNetwork
 from data.splits import SPLITS
@@ -66,6 +67,18 @@ def test_points_carry_their_times(trips: Trips, network: RoadNetwork, tmp_path: 
     of_trip = frame.filter(polars.col("trip") == 3)
     np.testing.assert_array_equal(of_trip["x"].to_numpy(), lon)
     assert of_trip["t"].dt.epoch("s").to_list() == np.floor(seconds).astype(int).tolist()
+
+
+def test_a_road_is_driven_evenly_by_its_metres(trips: Trips, network: RoadNetwork) -> None:
+    roads, _ = trips.trip(0)
+    lon, lat, seconds = timed_points(trips, network, 0)
+    metres = haversine(lon[:-1], lat[:-1], lon[1:], lat[1:], EARTH_RADIUS_M)
+    speed = metres / np.diff(seconds)
+    pieces = np.diff(network.vertex_offsets)[roads[:-1]] - 1
+    road = np.repeat(np.arange(len(pieces)), pieces)
+    assert (pieces > 1).any() and len(speed) == len(road)
+    for place in range(len(pieces)):
+        np.testing.assert_allclose(speed[road == place], speed[road == place].mean(), rtol=1e-3)
 
 
 def test_a_trip_of_one_road_is_a_line(trips: Trips, network: RoadNetwork, tmp_path: Path) -> None:
