@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from config.schema import Config
 from critics.road_teacher import road_teacher
 from critics.scoring import ScoreRequest, perplexity, score
-from critics.scoring.anomalies import KINDS, Injector
+from critics.scoring.anomalies import KINDS, SEVERITIES, Injector
 from critics.scoring.calibration import Calibration, percentile
 from critics.scoring.detection import Draws, compare_auc, detect, pr_auc, published_rule, roc_auc
 from critics.scoring.judges import (
@@ -499,6 +499,18 @@ def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(text.replace("fraud", "fra\0ud", 1))
     with pytest.raises(UserError, match="labels"):
         score(request)
+
+
+def test_anomalies_too_few_to_measure_are_named(
+    city: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = ScoreRequest(models=[], data_dir=city, split="train", inject=["slow"], max_trips=40)
+    assert not score(request).studies
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text.split(" is found")[0] for text in told] == [
+        f"How well slow {severity:g}" for severity in SEVERITIES["slow"]
+    ]
+    assert all("2 such trips and 38 normal ones" in text for text in told)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ from critics.scoring.scores import (
     threshold,
 )
 from metrics.trips import Trips
+from runtime.logs import get_logger
+
+logger = get_logger("scores")
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -45,6 +48,11 @@ class LabelledTrips:
     trips: Trips | None  # None: they are among the scored trips, at `places`
     places: IntArray  # scored trips that are not normal here
     others: IntArray  # scored trips that are anomalous in another way
+
+    @property
+    def name(self) -> str:
+        """Kind and severity as the log and tables call them."""
+        return self.kind if self.severity is None else f"{self.kind} {self.severity:g}"
 
     @classmethod
     def injected(cls, injected: Injected) -> LabelledTrips:
@@ -96,6 +104,8 @@ def run_study(
             ("unseen", normal & ~seen_normal, ~seen_anomalous),
         ):
             if min(beside.sum(), chosen.sum()) < _MIN_TRIPS:
+                if ods == "all":  # parts of the OD pairs may well be empty
+                    _say_too_few(one, int(beside.sum()), int(chosen.sum()))
                 continue
             draws = Draws.of(int(beside.sum()), int(chosen.sum()), seed + number)
             for aspect in ASPECTS:
@@ -103,6 +113,17 @@ def run_study(
                 if study is not None:
                     studies.append(study)
     return studies
+
+
+def _say_too_few(one: LabelledTrips, normal: int, anomalous: int) -> None:
+    logger.warning(
+        "How well %s is found is not measured: there are %d such trips and %d normal ones; each "
+        "side needs %d. Score more trips.",
+        one.name,
+        anomalous,
+        normal,
+        _MIN_TRIPS,
+    )
 
 
 def _anomalous_scores(
