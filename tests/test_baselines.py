@@ -165,3 +165,13 @@ def test_names_are_checked() -> None:
     assert chosen_baselines(["all"]) == NAMES
     with pytest.raises(UserError, match="no baseline markov_9"):
         chosen_baselines(["markov_1", "markov_9"])
+
+
+@pytest.mark.parametrize("pairs", [[], ["--od_file", "missing.csv"]])
+def test_no_trips_are_refused(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: list[str]
+) -> None:
+    asked = ["--data_dir", str(tiny_city), "--output_dir", str(tmp_path), *pairs]
+    monkeypatch.setattr("sys.argv", ["tools.baselines", *asked, "--num_gene", "0"])
+    with pytest.raises(UserError, match="num_gene is 0; it must be at least 1"):
+        write_baselines()

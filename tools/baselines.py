@@ -17,7 +17,7 @@ from baselines.generators import BASELINES, chosen_baselines
 from baselines.writing import load_habits, write_baseline
 from config.arguments import example_parser
 from config.choices import OnBadRows
-from config.generation import DEFAULT_NUM_TRIPS
+from config.generation import DEFAULT_NUM_TRIPS, check_count
 from data.generation_record import record_path
 from dataset import TripDataset
 from runtime.errors import run_main
@@ -34,6 +34,7 @@ def main() -> None:
     """Writes the baselines of the command line."""
     arguments = _parse_arguments()
     setup_logging()
+    check_count("num_gene", arguments.num_gene)
     names = chosen_baselines(arguments.only.split(","))
     files = {name: Path(arguments.output_dir) / f"{name}.csv" for name in names}
     outputs = {name: _results(file, arguments.force) for name, file in files.items()}
