@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,10 +23,14 @@ from metrics.statistics import (
     paired_divergence_test,
     paired_test,
 )
+from runtime.logs import get_logger
+
+logger = get_logger("evaluation")
 
 IntArray = NDArray[np.int64]
 
 LEAST_PERMUTATIONS = 999
+PERMUTATION = "permutation"
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -122,7 +127,29 @@ def compare(
         if len(shared.at_first):
             rows += _local_rows(shared, Bootstrap(len(shared.at_first), samples, rng))
             rows += _divergence_rows(shared, max(samples, LEAST_PERMUTATIONS), rng)
-    return Comparison(od_source, [each.name for each in assessments], _corrected(rows))
+    rows = _corrected(rows)
+    _say_what_permutations_hide(rows, max(samples, LEAST_PERMUTATIONS))
+    return Comparison(od_source, [each.name for each in assessments], rows)
+
+
+def _say_what_permutations_hide(rows: Sequence[ComparisonRow], permutations: int) -> None:
+    """Warns of divergences that no permutation matched, and that so many tests hide all the same.
+
+    Their p is the least that so many permutations can give, and corrected it cannot reach a star.
+    """
+    least, level = 1.0 / (1 + permutations), MARKS[-1][0]
+    hidden = [
+        row for row in rows if row.test == PERMUTATION and row.p <= least and row.p_holm >= level
+    ]
+    if hidden:
+        logger.warning(
+            "%d differences of divergences are as clear as %d permutations can show, and yet not "
+            "significant among %d tests (Holm); --bootstrap %d can show more.",
+            len(hidden),
+            permutations,
+            len(rows),
+            math.ceil(len(rows) / level),
+        )
 
 
 @dataclass(frozen=True)
@@ -203,7 +230,7 @@ def _divergence_rows(
                 relative_difference=_relative(result.second - result.first, result.first),
                 interval=None,
                 effect_size=None,
-                test="permutation",
+                test=PERMUTATION,
                 p=result.p,
                 floor=part.floor(int(tables[0].sum())),
             )

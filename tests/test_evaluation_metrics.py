@@ -297,6 +297,24 @@ def test_comparison_tells_a_better_model_and_only_that(
     assert all(row.mark == "" and row.p_holm == 1.0 for row in same.rows)
 
 
+def test_divergences_that_many_tests_hide_are_told(
+    network: RoadNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = Reference.of(walks(network, 300, 8), network, Settings(0.01, bootstrap=20))
+    roads, offsets = reference.trips.road_ids, reference.trips.offsets
+    slow = Trips(roads, reference.trips.times * 3, offsets)
+    models = [
+        assess(str(i), _as_generated(trips), reference)
+        for i, trips in enumerate([reference.trips] * 6 + [slow])
+    ]
+    few, many = compare(models[-3:], "test", 20), compare(models, "test", 20)
+    of_slow = [one.row("5", "6", "trip_duration_jsd") for one in (few, many)]
+    assert [row is not None and row.p for row in of_slow] == [0.001, 0.001]
+    assert [row is not None and bool(row.mark) for row in of_slow] == [True, False]
+    (told,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert f"among {len(many.rows)} tests (Holm); --bootstrap {20 * len(many.rows)}" in told
+
+
 def _as_generated(trips: Trips) -> GeneratedTrips:
     return GeneratedTrips(trips, np.zeros(len(trips), dtype=np.int64), None, None, None)
 
