@@ -27,6 +27,7 @@ from critics.scoring.judges import (
     IMPOSSIBLE_NATS,
     Judge,
     StudentJudge,
+    Surprises,
     TeacherJudge,
     TransitionJudge,
 )
@@ -499,6 +500,40 @@ def test_labels_of_ones_own(city: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(text.replace("fraud", "fra\0ud", 1))
     with pytest.raises(UserError, match="labels"):
         score(request)
+
+
+def test_a_trip_without_a_decision_is_no_surprise(city: Path, network: RoadNetwork) -> None:
+    only = np.flatnonzero(network.out_degree == 1)
+    pairs = [(road, int(network.candidates(road)[0])) for road in only.tolist()]
+    once, never = np.ones(len(only), dtype=np.int64), np.zeros(len(only), dtype=np.int64)
+    start = Trips.from_lengths(only.astype(np.int32), never, once)
+    turn = Trips.from_lengths(
+        np.array(pairs, dtype=np.int32).reshape(-1),
+        np.tile([0, 10], len(pairs)),
+        np.full(len(pairs), 2),
+    )
+    train, val = (as_trips(TripDataset.load(city, each, network)) for each in ("train", "val"))
+    scorer = JudgeScorer(SureOfItself(network), Normality.of(network, train, val))
+    for trips in (start, turn):
+        found = scorer.scores(trips).aspects["route"]
+        assert len(trips) and not found.level.any() and not found.percentile.any()
+
+
+class SureOfItself:
+    """A judge that is less surprised than it expects to be wherever there is a choice."""
+
+    name = "sure"
+
+    def __init__(self, network: RoadNetwork) -> None:
+        self.network = network
+
+    def surprises(self, trips: Trips) -> Surprises:
+        found = Surprises.empty(int(position_offsets(trips)[-1]), with_times=False)
+        left = np.delete(np.arange(len(trips.road_ids)), trips.offsets[1:] - 1)
+        ways = self.network.out_degree[trips.road_ids[left]]
+        found.entropy[:] = np.log(ways)
+        found.route[:] = 0.1 * found.entropy * (1 + 0.1 * np.sin(left))
+        return found
 
 
 def test_anomalies_too_few_to_measure_are_named(

@@ -134,20 +134,30 @@ class _Calibrated:
         sums = {aspect: self._sum(aspect, raw, around) for aspect in raw}
         if len(raw) > 1:
             sums["both"] = self._both(raw, around)
-        return {
+        scores = {
             aspect: AspectScores(values, self._of_sum[aspect].level(values, around))
             for aspect, values in sums.items()
         }
+        route = scores["route"]
+        quiet = np.where(_is_undecided(raw, around), 0.0, route.level)
+        return {**scores, "route": AspectScores(route.raw, quiet)}
 
     def _sum(self, aspect: Aspect, raw: Raw, around: Surroundings) -> FloatArray:
         fitted = zip(self._of_part[aspect], raw[aspect], strict=True)
         return np.sum([part.level(values, around) for part, values in fitted], axis=0)
 
     def _both(self, raw: Raw, around: Surroundings) -> FloatArray:
-        levels = [
-            self._of_sum[aspect].level(self._sum(aspect, raw, around), around) for aspect in raw
-        ]
-        return np.sum(levels, axis=0)
+        levels = {
+            aspect: self._of_sum[aspect].level(self._sum(aspect, raw, around), around)
+            for aspect in raw
+        }
+        levels["route"] = np.where(_is_undecided(raw, around), 0.0, levels["route"])
+        return np.sum(list(levels.values()), axis=0)
+
+
+def _is_undecided(raw: Raw, around: Surroundings) -> NDArray[np.bool_]:
+    """Trips without a single decision or impossible turn: nothing to be surprised about. [n]"""
+    return (around.decisions == 0) & (raw["route"][0] == 0.0)
 
 
 class JudgeScorer:
