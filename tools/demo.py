@@ -19,13 +19,15 @@ from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
 from train_with_distill import TrainResult, train
 from training.resources import ResourcePool
+from tuning.comparison import NLL, UNCALIBRATED
 
 logger = get_logger("demo")
 
 NUM_GENERATED = 500
 VALIDATED = {
     "val_next_step_acc": "Next-step accuracy",
-    "val_next_step_nll": "Negative log-likelihood",
+    NLL: "Negative log-likelihood",
+    UNCALIBRATED: "The same, neither calibrated",
     "val_calibration_error": "Calibration error",
     "val_time_pred_mape": "Travel-time MAPE (log1p)",
 }
@@ -74,8 +76,10 @@ def evaluation_config(config: Config, folder: Path, num_generated: int) -> Evalu
 def validation_table(results: dict[str, TrainResult]) -> str:
     """What both students know of validation trips, side by side."""
     header = ["", *results]
+    # Nobody calibrates a student without a teacher.
+    known = [{UNCALIBRATED: result.metrics[NLL], **result.metrics} for result in results.values()]
     rows = [
-        [title, *(f"{result.metrics[measure]:.4f}" for result in results.values())]
+        [title, *(f"{metrics[measure]:.4f}" for metrics in known)]
         for measure, title in VALIDATED.items()
     ]
     return screen_table(rows, header)
