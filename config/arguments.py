@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from config.choices import OnBadRows
 from config.finding import find_config
 from config.loading import parse_assignments
 from config.schema import Config
@@ -19,6 +20,13 @@ from runtime.secrets import mask_secrets
 
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(,.*)?\Z", re.IGNORECASE | re.DOTALL)
 MOST, MOST_SEED = 1_000_000_000, 2**63 - 1
+
+
+def add_bad_rows_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --on_bad_rows, which says what a program does with trips that cannot be."""
+    parser.add_argument(
+        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
+    )
 
 
 class Parser(argparse.ArgumentParser):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from data.text_rows import TextColumn
 
 REQUIRED = ["gene_trace_road_id", "gene_trace_datetime"]
+GENERATED_COLUMN = REQUIRED[0]  # which no trips of a dataset have
 OPTIONAL = ["destination", "reached", "log_prob", "seconds"]
 _WRAPPED_INTEGER = "np.int64("
 
@@ -56,6 +57,11 @@ class _Chunk:
     lengths: NDArray[np.int32]
     unjoined: NDArray[np.int64]
     extras: NDArray[np.float64]  # [n, number of optional columns there are]
+
+
+def is_generated(file: Path) -> bool:
+    """Whether a file holds generated trips; in Parquet datasets alone may be."""
+    return file.suffix != ".parquet" and GENERATED_COLUMN in read_header(file)
 
 
 def read_generated(

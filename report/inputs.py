@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config.finding import existing_run_folder, run_file
-from data.csv_reading import read_header
+from metrics.generated import GENERATED_COLUMN, is_generated
 from report.claim import RESULT_NAMES
 from runtime.errors import UserError
 from runtime.files import read_json
@@ -19,7 +19,6 @@ from runtime.names import readable, safe_name
 logger = get_logger("report")
 
 NOT_GENERATED = ("train.csv", "val.csv", "test.csv")
-GENERATED_COLUMN = "gene_trace_road_id"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def unique_names(files: Sequence[Path]) -> dict[str, Path]:
 
 def _is_generated(file: Path) -> bool:
     try:
-        return GENERATED_COLUMN in read_header(file)
+        return is_generated(file)
     except UserError:
         return False
 

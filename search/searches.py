@@ -62,7 +62,7 @@ def rows_per_trip(settings: SearchSettings) -> int:
 def usual_rows_per_trip(settings: SearchSettings) -> int:
     """How many are on average: behind scouts little is left of a wide beam."""
     rows = rows_per_trip(settings)
-    follows_scouts = settings.name == "beam" and settings.arrival == "best"
+    follows_scouts = settings.arrival == "best" and "arrival" in kind_of(settings.name).reads
     return max(1, rows // _BEHIND_SCOUTS) if follows_scouts else rows
 
 

@@ -61,6 +61,15 @@ def options(output: Path, **changes: object) -> TeacherOptions:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
+def one_unbroken(
+    network: RoadNetwork, splits: tuple[TripDataset, TripDataset], folder: Path, **changes: object
+) -> tuple[TeacherOptions, TeacherOptions]:
+    """What a teacher was trained with in one go, and the same for one that is to be broken off."""
+    whole = options(folder / "whole.pt", checkpoint_minutes=0.0, **changes)
+    train_teacher(whole, network, *splits)
+    return whole, replace(whole, output=folder / "broken.pt")
+
+
 @pytest.mark.parametrize("vocabulary", ["road", "grid"])
 @pytest.mark.parametrize("loss", ["candidates", "vocabulary"])
 def test_learns_the_trips_it_is_shown(
@@ -103,9 +112,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, val = splits
-    whole = options(tmp_path / "whole.pt", random_start=0.5, checkpoint_minutes=0.0)
-    train_teacher(whole, network, train, val)
-    broken = replace(whole, output=tmp_path / "broken.pt")
+    whole, broken = one_unbroken(network, splits, tmp_path, random_start=0.5)
     step = TeacherRun.take_step
 
     def fail_at_seven(self: TeacherRun, examples: object) -> torch.Tensor:
@@ -146,9 +153,7 @@ def test_a_run_killed_while_it_validates_does_so_once_it_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, val = splits
-    whole = options(tmp_path / "whole.pt", epochs=1, checkpoint_minutes=0.0)
-    train_teacher(whole, network, train, val)
-    broken = replace(whole, output=tmp_path / "broken.pt")
+    whole, broken = one_unbroken(network, splits, tmp_path, epochs=1)
 
     def killed(self: TeacherRun, epoch: int) -> None:
         raise KeyboardInterrupt

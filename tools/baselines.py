@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from baselines.generators import BASELINES, chosen_baselines
 from baselines.writing import load_habits, write_baseline
-from config.arguments import example_parser
-from config.choices import OnBadRows
+from config.arguments import add_bad_rows_argument, example_parser
 from config.generation import DEFAULT_NUM_TRIPS, check_count
 from data.generation_record import record_path
 from dataset import TripDataset
@@ -74,7 +72,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--od_source", choices=["train", "test"], default="test", help="split to draw pairs from")
     add("--od_file", metavar="CSV", help="origin,destination,start of each trip, in its order")
     add("--seed", type=int, default=0, help="of OD pairs and walks")
-    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
+    add_bad_rows_argument(parser)
     add("--output_dir", default="gene/baselines", help="one <name>.csv for each")
     add_force_argument(parser)
     return parser.parse_args()

@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
-from config.arguments import example_parser
+from config.arguments import add_bad_rows_argument, example_parser
 from config.choices import OnBadRows
-from data.csv_reading import read_header
 from data.libcity import import_libcity
 from data.road_network import RoadNetwork
 from data.splits import SPLITS
-from metrics.generated import REQUIRED, read_generated
+from metrics.generated import is_generated, read_generated
 from metrics.trips import Trips, read_real_trips
 from report.exchange import write_geoparquet, write_kepler, write_libcity
 from runtime.errors import UserError, run_main
@@ -70,8 +68,7 @@ def main() -> None:
 
 
 def _read(file: Path, network: RoadNetwork, on_bad_rows: OnBadRows) -> Trips:
-    of_text = file.is_file() and file.suffix != ".parquet"  # in which datasets alone may be
-    if of_text and all(name in read_header(file) for name in REQUIRED):
+    if file.is_file() and is_generated(file):
         return read_generated(file, network, on_bad_rows).trips
     return read_real_trips(file.parent, file.stem, network, on_bad_rows)
 
@@ -86,7 +83,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--trips", metavar="FILE", help="a generated file, or a split of real trips")
     add("--data_dir", help="the dataset folder with the road network")
     add("--to", choices=["geoparquet", "kepler", "libcity"], help="the format to write")
-    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
+    add_bad_rows_argument(parser)
     add("--libcity", metavar="FOLDER", help="read LibCity's atomic files instead")
     add("--output", required=True, help="a file, or a folder for --to libcity and --libcity")
     add_force_argument(parser)

@@ -19,7 +19,7 @@ from runtime.errors import UserError, run_main
 from runtime.logs import get_logger, setup_logging
 from train_with_distill import TrainResult, train
 from training.resources import ResourcePool
-from tuning.comparison import NLL, UNCALIBRATED
+from training.result import NLL, UNCALIBRATED, before_calibration
 
 logger = get_logger("demo")
 
@@ -76,8 +76,7 @@ def evaluation_config(config: Config, folder: Path, num_generated: int) -> Evalu
 def validation_table(results: dict[str, TrainResult]) -> str:
     """What both students know of validation trips, side by side."""
     header = ["", *results]
-    # Nobody calibrates a student without a teacher.
-    known = [{UNCALIBRATED: result.metrics[NLL], **result.metrics} for result in results.values()]
+    known = [before_calibration(result.metrics) for result in results.values()]
     rows = [
         [title, *(f"{metrics[measure]:.4f}" for metrics in known)]
         for measure, title in VALIDATED.items()

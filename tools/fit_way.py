@@ -9,10 +9,8 @@ same roads with other trips. LM-TAD's own weights stay as they are.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
-from config.arguments import example_parser
-from config.choices import OnBadRows
+from config.arguments import add_bad_rows_argument, example_parser
 from critics.way_fitting import knowing_the_way
 from critics.weights import load_weights, save_weights
 from data.road_network import RoadNetwork
@@ -41,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--cuda", type=int, help="which GPU")
     add("--device", help="cpu or cuda:N")
     add("--cache_dir", type=Path, help="where the trip cache goes")
-    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
+    add_bad_rows_argument(parser)
     add_force_argument(parser)
     arguments = parser.parse_args(argv)
     setup_logging()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from config import Config
-from config.arguments import example_parser
+from config.arguments import add_bad_rows_argument, example_parser
 from data.road_network import RoadNetwork
 from metrics.generated import read_generated
 from metrics.leakage import LeakSearch
@@ -84,7 +84,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--generated_file", nargs="+", required=True, metavar="CSV", help="one file or several")
     add("--data_dir", required=True, help="the dataset folder, with train.csv and test.csv")
     add("--model_path", metavar="FILE", help="the student whose likelihood is tried as an attack")
-    add("--on_bad_rows", choices=["error", "skip"], default="error", help="bad trips")
+    add_bad_rows_argument(parser)
     add("--seed", type=int, default=0, help="of the trips that attacks are tried on")
     add("--output", metavar="JSON", help="write the findings there as well")
     add_force_argument(parser)

@@ -13,8 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
-from config.arguments import example_parser
-from config.choices import OnBadRows
+from config.arguments import add_bad_rows_argument, example_parser
 from config.finding import run_of
 from config.generation import CostsName
 from critics.scoring import ScoreRequest, ScoreResult, score
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_trips", type=int, metavar="N", help="score only the first N trips")
     add("--format", choices=[name[1:] for name in FORMATS], default="parquet", help="of the trips")
     add("--output", metavar="DIR", help="default: scores/<time>")
-    add("--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips")
+    add_bad_rows_argument(parser)
     add("--no-yardsticks", action="store_true", help="no simple methods beside the models")
     add("--no-report", action="store_true", help="no HTML page")
     add("--seed", type=int, default=0, help="of the injected anomalies")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
-from config.arguments import example_parser
-from config.choices import OnBadRows
+from config.arguments import add_bad_rows_argument, example_parser
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
 from critics.teachers import together
@@ -56,9 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cuda", type=int, help="which GPU")
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
-    parser.add_argument(
-        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
-    )
+    add_bad_rows_argument(parser)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     add_force_argument(parser)
     args = parser.parse_args(argv)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from config import load_config
-from config.arguments import example_parser
-from config.choices import OnBadRows, Vocabulary
+from config.arguments import add_bad_rows_argument, example_parser
+from config.choices import Vocabulary
 from critics.grid_mapper import configured_bounds
 from critics.road_teacher import road_teacher
 from critics.teacher_report import teacher_report
@@ -63,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cuda", type=int, help="which GPU")
     parser.add_argument("--device", help="cpu or cuda:N")
     parser.add_argument("--cache_dir", type=Path, help="where the trip cache goes")
-    parser.add_argument(
-        "--on_bad_rows", choices=get_args(OnBadRows), default="error", help="bad trips"
-    )
+    add_bad_rows_argument(parser)
     parser.add_argument("--no-report", action="store_true", help="skip the report at the end")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar")
     return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 logger = get_logger("train")
 
 EpochCallback = Callable[[int, dict[str, Any]], None]
+
+NLL, UNCALIBRATED = "val_next_step_nll", "val_next_step_nll_uncalibrated"
+
+
+def before_calibration(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A student's figures with its likelihood before it was calibrated, if it ever was."""
+    return {UNCALIBRATED: figures.get(NLL), **figures}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from training.recorder import Recorder
 from training.replay import Replay
 from training.reporting import epoch_record, summary_table
 from training.resources import ResourcePool
-from training.result import EpochCallback, TrainResult
+from training.result import EpochCallback, TrainResult, before_calibration
 from training.stopping import AgreedSignals
 from training.validation import ValidationResult, validate
 
@@ -382,7 +382,7 @@ class TrainingRun:
         result = self._validate(best, interrupted=lambda: False)
         assert result is not None
         record = self.progress.best
-        record["val_next_step_nll_uncalibrated"] = record["val_next_step_nll"]
+        record.update(before_calibration(record))
         record.update({**result.as_dict(), "calibration_temperature": temperature})
         self.recorder.calibrated(self.progress, record, best)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from training.result import NLL, UNCALIBRATED
+
 HIGHER_IS_BETTER = {"val_next_step_acc"}
-NLL, UNCALIBRATED = "val_next_step_nll", "val_next_step_nll_uncalibrated"
 TITLES = {
     "val_next_step_acc": "Next-step accuracy",
     NLL: "Negative log-likelihood",
@@ -101,11 +101,6 @@ def _paired_t_test(
     p_value = float(2 * stats.t.sf(abs(statistic), count - 1))
     half = float(stats.t.ppf(0.975, count - 1)) * error
     return mean - half, mean + half, statistic, p_value, None
-
-
-def not_calibrated(runs: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Runs of students that nobody calibrated: what taught ones were before is compared to them."""
-    return {seed: {UNCALIBRATED: run.get(NLL), **run} for seed, run in runs.items()}
 
 
 def compare_all(

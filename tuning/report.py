@@ -13,8 +13,9 @@ from runtime.inputs import KEY
 from runtime.logs import get_logger
 from runtime.wandb_run import start_run
 from runtime.wandb_sync import sync_one
+from training.result import before_calibration
 from tuning.artifacts import link
-from tuning.comparison import PairedComparison, compare_all, not_calibrated
+from tuning.comparison import PairedComparison, compare_all
 from tuning.final import FinalOutcome
 from tuning.plots import parameter_importances, write_plots
 from tuning.records import SUMMARY_NAME, TrialRecord
@@ -89,7 +90,7 @@ def study_result(
     records = study.records()
     comparisons = []
     if final is not None:
-        vanilla = not_calibrated(final.metrics("vanilla"))
+        vanilla = {s: before_calibration(run) for s, run in final.metrics("vanilla").items()}
         comparisons = compare_all(vanilla, final.metrics("distilled"))
     return StudyResult(
         study_name=study.name,

@@ -127,37 +127,33 @@ class _Calibrated:
         for aspect in raw:
             self._of_sum[aspect] = Calibration.fit(self._sum(aspect, raw, around), around)
         if len(raw) > 1:
-            self._of_sum["both"] = Calibration.fit(self._both(raw, around), around)
+            both = _added(self._of_aspects(raw, around))
+            self._of_sum["both"] = Calibration.fit(both, around)
 
     def __call__(self, raw: Raw, around: Surroundings) -> dict[Aspect, AspectScores]:
         """The scores of all aspects."""
-        sums = {aspect: self._sum(aspect, raw, around) for aspect in raw}
+        scores = self._of_aspects(raw, around)
         if len(raw) > 1:
-            sums["both"] = self._both(raw, around)
-        scores = {
-            aspect: AspectScores(values, self._of_sum[aspect].level(values, around))
-            for aspect, values in sums.items()
-        }
-        route = scores["route"]
-        quiet = np.where(_is_undecided(raw, around), 0.0, route.level)
-        return {**scores, "route": AspectScores(route.raw, quiet)}
+            both = _added(scores)
+            scores["both"] = AspectScores(both, self._of_sum["both"].level(both, around))
+        return scores
 
     def _sum(self, aspect: Aspect, raw: Raw, around: Surroundings) -> FloatArray:
         fitted = zip(self._of_part[aspect], raw[aspect], strict=True)
         return np.sum([part.level(values, around) for part, values in fitted], axis=0)
 
-    def _both(self, raw: Raw, around: Surroundings) -> FloatArray:
-        levels = {
-            aspect: self._of_sum[aspect].level(self._sum(aspect, raw, around), around)
-            for aspect in raw
-        }
-        levels["route"] = np.where(_is_undecided(raw, around), 0.0, levels["route"])
-        return np.sum(list(levels.values()), axis=0)
+    def _of_aspects(self, raw: Raw, around: Surroundings) -> dict[Aspect, AspectScores]:
+        """The scores of each aspect by itself."""
+        sums = {aspect: self._sum(aspect, raw, around) for aspect in raw}
+        levels = {aspect: self._of_sum[aspect].level(sums[aspect], around) for aspect in raw}
+        # Without a single decision or impossible turn there is nothing to be surprised about.
+        undecided = (around.decisions == 0) & (raw["route"][0] == 0.0)
+        levels["route"] = np.where(undecided, 0.0, levels["route"])
+        return {aspect: AspectScores(sums[aspect], levels[aspect]) for aspect in raw}
 
 
-def _is_undecided(raw: Raw, around: Surroundings) -> NDArray[np.bool_]:
-    """Trips without a single decision or impossible turn: nothing to be surprised about. [n]"""
-    return (around.decisions == 0) & (raw["route"][0] == 0.0)
+def _added(scores: dict[Aspect, AspectScores]) -> FloatArray:
+    return np.sum([each.level for each in scores.values()], axis=0)
 
 
 class JudgeScorer:

@@ -30,7 +30,7 @@ from critics.scoring.trips import Surroundings, as_trips
 from data.preprocess import ensure_zones
 from data.road_network import RoadNetwork
 from dataset import TripDataset
-from metrics.generated import read_generated
+from metrics.generated import is_generated, read_generated
 from metrics.trips import Trips, read_real_trips
 from runtime.errors import UserError
 from runtime.files import sha256_of_file, sha256_of_json
@@ -205,12 +205,11 @@ def _knows_vocabulary(judge: Judge) -> LMTADRoadTeacher | None:
 
 def read_any_trips(path: Path, network: RoadNetwork, on_bad_rows: OnBadRows = "error") -> Trips:
     """Trips of a file in the dataset's format or in that of generated trips."""
-    from data.csv_reading import read_header
     from data.trip_csv import BadRows, read_trips
 
     if not path.is_file():
         raise UserError(f"The file of trips {path} does not exist.")
-    if path.suffix != ".parquet" and "gene_trace_road_id" in read_header(path):
+    if is_generated(path):
         return read_generated(path, network, on_bad_rows).trips
     bad_rows = BadRows()
     chunks = list(read_trips(path, network, on_bad_rows, bad_rows))

@@ -135,9 +135,8 @@ def run(job: Job) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and matches."""
-    arguments = _parser().parse_args(argv)
     setup_logging()
-    run(job_from_arguments(arguments))
+    run(job_of(argv))
 
 
 if __name__ == "__main__":
